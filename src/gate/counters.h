@@ -1,0 +1,81 @@
+/* Counters that outlive generations and engines: one memfd, made by the supervisor, mapped by the engine. Fixed layout, relaxed atomics,
+ * one cache-line-aligned block per worker so that workers never share a line; readers sum. */
+#ifndef PORTREEVE_GATE_COUNTERS_H
+#define PORTREEVE_GATE_COUNTERS_H
+#include "base/err.h"
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define COUNTERS_WORKERS 256
+/* X(field, prometheus name without prefix, help) */
+#define COUNTERS(X)                                                                              \
+    X(accepted, "connections_accepted_total", "connections accepted")                           \
+    X(closed, "connections_closed_total", "connections closed")                                 \
+    X(refused_denied, "refused_denied_total", "refused: global denied list")                    \
+    X(refused_restriction, "refused_restriction_total", "refused: listener restriction")        \
+    X(refused_per_address, "refused_per_address_total", "refused: limit per address")           \
+    X(refused_maximum, "refused_maximum_total", "refused: maximum of connections")              \
+    X(refused_policy, "refused_policy_total", "refused: by the policy for another reason")      \
+    X(refused_error, "refused_policy_error_total", "refused: the policy failed")                \
+    X(accept_pauses, "accept_pauses_total", "accept paused for want of descriptors or memory")  \
+    X(tls_handshakes, "tls_handshakes_total", "TLS handshakes finished")                        \
+    X(tls_failures, "tls_failures_total", "TLS handshakes failed")                              \
+    X(requests, "requests_total", "requests read")                                              \
+    X(bad_requests, "bad_requests_total", "requests refused by the parser")                     \
+    X(timeouts, "timeouts_total", "connections closed by a deadline")                           \
+    X(status_2xx, "responses_2xx_total", "answers 2xx")                                         \
+    X(status_3xx, "responses_3xx_total", "answers 3xx")                                         \
+    X(status_4xx, "responses_4xx_total", "answers 4xx")                                         \
+    X(status_5xx, "responses_5xx_total", "answers 5xx")                                         \
+    X(tokens_bad, "tokens_invalid_total", "tracking tokens that did not verify")                \
+    X(events, "events_total", "events handed to the spool")                                     \
+    X(events_dropped, "events_dropped_total", "events dropped: queue or disk full")             \
+    X(policy_errors, "policy_errors_total", "policy calls that failed")                         \
+    X(app_rejected, "app_queue_full_total", "hub or ui requests refused: queue full")
+
+struct counters_block {
+#define COUNTERS_FIELD(field, ...) _Atomic uint64_t field;
+    _Alignas(64) COUNTERS(COUNTERS_FIELD)
+#undef COUNTERS_FIELD
+};
+struct counters_super { /* written by the supervisor only */
+    _Alignas(64) _Atomic uint64_t engine_starts, engine_crashes, reloads_ok, reloads_failed;
+    _Atomic int64_t started_ms, generation;
+};
+/* Live connections by (listener, address), rebuilt by each engine: one slot per engine instance, zeroed by the supervisor before the
+ * instance starts. Striped spin locks; a stripe's lock lives in the slot, so a crash inside it dies with the slot. */
+#define LIVE_BUCKETS 4096u
+#define LIVE_WAYS 16u
+struct live_bucket {
+    _Alignas(64) atomic_flag lock;
+    uint32_t full; /* times an entry did not fit */
+    struct { uint64_t key; uint32_t n; } way[LIVE_WAYS];
+};
+#define LIVE_LISTENERS 1024u
+struct counters_live {
+    _Atomic uint32_t listener[LIVE_LISTENERS]; /* by listener id */
+    struct live_bucket bucket[LIVE_BUCKETS];
+};
+#define COUNTERS_MAGIC 0x7072763163747231ull
+struct counters {
+    uint64_t magic, bytes;
+    uint64_t hash_key[2];
+    struct counters_super super;
+    struct counters_block worker[COUNTERS_WORKERS];
+    struct counters_live live[2];
+};
+
+int counters_create(struct counters **out, struct err *e);            /* supervisor: returns the memfd (CLOEXEC), maps it */
+struct counters *counters_map(int fd, struct err *e);                 /* engine: checks magic and size */
+void counters_reset_live(struct counters *c, unsigned instance);      /* supervisor, before starting an engine in that slot */
+struct counter_def { const char *field, *metric, *help; size_t offset; };
+extern const struct counter_def counter_defs[];                       /* ends with field NULL */
+uint64_t counters_sum(const struct counters *c, size_t offset);       /* over workers */
+#define COUNT(block, field) atomic_fetch_add_explicit(&(block)->field, 1, memory_order_relaxed)
+
+/* Take one place: returns the number of live connections of that address on that listener including this one; 0 = the table is full here
+ * (counted, treated as at the limit). Give it back exactly once with live_give. */
+uint32_t live_take(struct counters_live *l, uint64_t key);
+void live_give(struct counters_live *l, uint64_t key);
+uint32_t live_peek(struct counters_live *l, uint64_t key);
+#endif

@@ -1,0 +1,13 @@
+/* Listening and connected sockets. Libc only: the supervisor uses this too. */
+#ifndef PORTREEVE_NET_SOCK_H
+#define PORTREEVE_NET_SOCK_H
+#include "base/addr.h"
+
+/* Open, bind and listen: SO_REUSEADDR, IPV6_V6ONLY, TCP_NODELAY (inherited by accepted sockets), O_NONBLOCK, CLOEXEC, SO_REUSEPORT.
+ * exclusive: bind without SO_REUSEPORT and set it afterwards, so that a foreign socket on the same address and port is an error
+ * (used for the first socket of a group; the workers' further ones pass false). at->port 0: the kernel chooses; *port gets what was bound.
+ * Returns the fd, or -1 with e: "address not on this machine", "port taken", "needs root or CAP_NET_BIND_SERVICE" in plain words. */
+int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *port, struct err *e);
+/* What sock_listen's refusals are: for messages that add the holder. */
+bool sock_errno_text(int err, const struct addr *at, struct err *e);
+#endif

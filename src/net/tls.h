@@ -1,0 +1,29 @@
+/* TLS by OpenSSL: certificates of a generation, and the TLS stream. One `struct tls_certs` per generation, immutable, shared by workers. */
+#ifndef PORTREEVE_NET_TLS_H
+#define PORTREEVE_NET_TLS_H
+#include "base/addr.h"
+#include "net/stream.h"
+#include "plan/bundle.h"
+#include "plan/plan.h"
+
+struct tls_certs;
+/* Load every certificate of the plan: PEM or PKCS#12, key/certificate match, wrong password, wrong key type and truncation told apart,
+ * one self-handshake each; expired or soon to expire is a warning through `warn`. NULL with e naming file, entry and reason. */
+struct tls_certs *tls_certs_load(const struct plan *p, const struct bundle *b, void (*warn)(void *ctx, const char *text), void *ctx, struct err *e);
+void tls_certs_free(struct tls_certs *c); /* refuses nothing: live connections hold their own SSL_CTX reference */
+/* For the console and hub: i-th certificate's name, subject, SAN list, not_before/not_after (unix seconds). false past the end. */
+struct tls_cert_info { char name[PLAN_NAME], subject[256], names[1024]; int64_t not_before, not_after; };
+bool tls_certs_info(const struct tls_certs *c, unsigned i, struct tls_cert_info *out);
+
+struct tls; /* one connection's SSL */
+/* Server side on an accepted fd: certificate by SNI, else `fallback` (the listener's, chosen by local address). NULL on ENOMEM. */
+struct tls *tls_accept(const struct tls_certs *c, const char *fallback, int fd);
+extern const struct stream_ops stream_tls; /* self is struct tls * */
+/* After the handshake: name asked for ("" = none), protocol "TLSv1.3", cipher. Strings live as long as the tls. */
+const char *tls_sni(const struct tls *t);
+const char *tls_version(const struct tls *t);
+const char *tls_why(const struct tls *t); /* reason of the last STREAM_ERROR, for the log */
+/* Make a self-signed development certificate (P-256, SAN localhost, 127.0.0.1, ::1 and the host name) as one PEM with key, mode 0600,
+ * written whole or not at all. Existing file is left alone. */
+bool tls_make_development(const char *path, struct err *e);
+#endif

@@ -1,0 +1,111 @@
+/* The bind plan as plain data: what Lua computed, what C checks, what the supervisor opens.
+ * Encoded as text (plan_encode): records of "key value" lines, values percent-escaped, strict on the way in: unknown or repeated keys,
+ * missing keys and out-of-range numbers are errors. */
+#ifndef PORTREEVE_PLAN_PLAN_H
+#define PORTREEVE_PLAN_PLAN_H
+#include "base/addr.h"
+#include "base/buf.h"
+
+#define PLAN_NAME 64
+#define PLAN_PATH 256
+#define PLAN_MAX_SOCKETS 16384u
+#define PLAN_MAX_WORKERS 256u
+
+enum plan_service { /* bits */
+    SVC_TRACKER = 1, SVC_UI = 2, SVC_HUB = 4,
+    SVC_OPS = 8,       /* /metrics /healthz /readyz */
+    SVC_INTERNAL = 16, /* calls between components, port 1099 */
+    SVC_TRANSFER = 32  /* event transfer, port 7000 */
+};
+enum plan_scheme { SCHEME_HTTP, SCHEME_HTTPS };
+enum plan_restriction { RESTRICT_NONE, RESTRICT_GRANT, RESTRICT_DENY };
+
+struct plan_because {
+    char file[PLAN_PATH];   /* display path of the INI file, "" = a built-in default */
+    uint32_t line;
+    char entry[PLAN_NAME];  /* entry name, e.g. "BindAddress" */
+    char row[8];            /* "R8", or "" where the 12-row table does not speak */
+    char policy[PLAN_PATH]; /* "policies/bind.lua:41" */
+};
+
+struct plan_socket {
+    char name[PLAN_NAME]; /* listener this socket belongs to: "http", "internal", "communications", or a section of listeners.ini */
+    struct addr at;       /* address and port; port 0 = the kernel chooses */
+    bool v6only;          /* always true for IPv6 sockets of ours */
+    enum plan_scheme scheme;
+    bool external_tls;    /* Ext (G22) */
+    uint32_t services;
+    char certificate[PLAN_NAME]; /* name in plan.cert, "" for HTTP */
+    enum plan_restriction restriction;
+    char list[PLAN_NAME]; /* address list name for the restriction, "" = none */
+    uint32_t max_connections;  /* G27; 0 = engine's own bound only */
+    uint32_t max_per_address;  /* G24; 0 = no limit */
+    uint32_t reserve;          /* G26 */
+    uint32_t backlog;
+    struct plan_because because;
+};
+
+struct plan_cert { /* one certificate with key; the bytes are in the bundle */
+    char name[PLAN_NAME];
+    char chain[PLAN_PATH];    /* logical path in the bundle: "certs/…" (PEM chain, or PKCS#12 with everything) */
+    char key[PLAN_PATH];      /* logical path of the PEM key, "" = in chain */
+    char password[PLAN_NAME * 4]; /* secret: never printed, masked by plan_print */
+    char names[1024];         /* comma list of host names for SNI; "" = those in the certificate */
+    struct plan_because because;
+};
+
+/* Engine settings: all integers, from portreeve.ini. X(field, entry, least, most, default, unit, what for) */
+#define PLAN_SETTINGS(X)                                                                                                       \
+    X(workers, "Workers", 0, 256, 0, "threads", "worker threads; 0 = one per processor")                                      \
+    X(max_connections, "MaxConnections", 16, 1000000, 20000, "connections", "all listeners together")                        \
+    X(handshake_ms, "HandshakeTimeout", 100, 600000, 10000, "ms", "TLS handshake, absolute")                                 \
+    X(header_ms, "HeaderTimeout", 100, 600000, 10000, "ms", "request head, absolute from its first byte")                    \
+    X(body_ms, "BodyTimeout", 100, 3600000, 30000, "ms", "request body, absolute")                                           \
+    X(idle_ms, "IdleTimeout", 100, 3600000, 75000, "ms", "between requests of a kept connection")                            \
+    X(write_ms, "WriteTimeout", 100, 3600000, 30000, "ms", "response, absolute")                                             \
+    X(handler_ms, "HandlerTimeout", 100, 3600000, 30000, "ms", "hub and ui handlers")                                        \
+    X(drain_ms, "DrainTimeout", 0, 3600000, 30000, "ms", "running connections at stop and at a change of engine")            \
+    X(max_line, "MaxRequestLine", 256, 65536, 8192, "bytes", "request line")                                                 \
+    X(max_head, "MaxRequestHead", 512, 262144, 16384, "bytes", "request line and header fields together")                    \
+    X(max_fields, "MaxHeaderFields", 8, 1000, 100, "fields", "header fields of a request")                                   \
+    X(max_body, "MaxRequestBody", 0, 1073741824, 1048576, "bytes", "request body")                                           \
+    X(max_requests, "MaxRequestsPerConnection", 1, 1000000000, 1000000, "requests", "then the connection is closed")         \
+    X(app_threads, "AppThreads", 1, 64, 2, "threads", "hub and ui handlers each")                                            \
+    X(app_queue, "AppQueue", 1, 100000, 256, "requests", "waiting for an app thread; beyond it 503")                         \
+    X(policy_steps, "PolicySteps", 1000, 1000000000, 2000000, "VM instructions", "one call of a policy")                     \
+    X(policy_memory, "PolicyMemory", 1048576, 4294967296, 67108864, "bytes", "one worker's Lua state")                       \
+    X(durable, "Durability", 0, 1, 1, "fast|durable", "opens and clicks: answer before or after the commit")                 \
+    X(tracking, "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level")           \
+    X(spool_max, "SpoolMaxBytes", 1048576, 1099511627776, 4294967296, "bytes", "spool file; beyond it events are dropped and counted") \
+    X(log_json, "LogFormat", 0, 1, 0, "human|json", "log lines")                                                             \
+    X(access_log, "AccessLog", 0, 1, 1, "off|on", "one line a request")
+
+struct plan_settings {
+#define PLAN_FIELD(field, ...) int64_t field;
+    PLAN_SETTINGS(PLAN_FIELD)
+#undef PLAN_FIELD
+};
+
+struct plan {
+    struct plan_socket *socket;
+    uint32_t nsockets;
+    struct plan_cert *cert;
+    uint32_t ncerts;
+    struct plan_settings set;
+    char components[PLAN_NAME]; /* "tracker,ui,hub": what is installed here */
+};
+
+struct plan_setting_def { const char *field, *entry; int64_t least, most, dflt; const char *unit, *what; };
+extern const struct plan_setting_def plan_setting_defs[]; /* ends with field NULL */
+int64_t *plan_setting(struct plan_settings *s, const char *field); /* NULL = unknown */
+
+bool plan_encode(const struct plan *p, struct buf *out);
+bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e); /* on false nothing is left to free */
+void plan_finish(struct plan *p);                                              /* wipes secrets */
+uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
+const char *plan_service_name(uint32_t bit);
+void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */
+/* Readable table and JSON array (issue: `portreeve plan [--json]`). actual_port[i] may be NULL. */
+bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *out);
+bool plan_json(const struct plan *p, const uint16_t *actual_port, struct buf *out);
+#endif

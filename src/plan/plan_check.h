@@ -1,0 +1,11 @@
+/* Everything that can be known to be wrong with a plan before the kernel is asked. Runs in the planner and again in the supervisor:
+ * duplicates, conflicts (wildcard against specific of one port, G4), service and scheme ranges, HTTPS without certificate, names. */
+#ifndef PORTREEVE_PLAN_PLAN_CHECK_H
+#define PORTREEVE_PLAN_PLAN_CHECK_H
+#include "plan/plan.h"
+
+bool plan_check(const struct plan *p, struct err *e); /* first fault found, with the because of the socket(s) */
+/* How a new plan's sockets relate to the old one's. keep[i] = index in old of the socket that new socket i takes over
+ * (same name is not required: same address, port, v6only), or -1 = to be opened. Both arrays are the caller's, sized by nsockets. */
+void plan_match(const struct plan *old, const struct plan *now, int32_t *keep, bool *old_used);
+#endif

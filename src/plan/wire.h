@@ -1,0 +1,35 @@
+/* What supervisor and engine say to each other over fdlink. Payloads are text, "key value\n" lines, unless said otherwise.
+ * A generation is offered in three steps: GEN_BEGIN, any number of GEN_SOCKETS, GEN_END. The engine builds it beside the living one
+ * and answers PREPARED or FAILED; only COMMIT makes it live; ABORT throws it away. */
+#ifndef PORTREEVE_PLAN_WIRE_H
+#define PORTREEVE_PLAN_WIRE_H
+#include <stdint.h>
+
+enum wire_type {
+    /* supervisor → engine */
+    WIRE_SETUP = 1,      /* "instance K\n" (0 or 1: slot of live counts), "state DIR\n"; fds: counters memfd */
+    WIRE_GEN_BEGIN,      /* "generation N\nsockets S\nworkers W\n"; fds: plan memfd, bundle memfd (both sealed) */
+    WIRE_GEN_SOCKETS,    /* struct wire_socket[] (binary), as many as fds; fds: the listening sockets */
+    WIRE_GEN_END,        /* "generation N\n" */
+    WIRE_COMMIT,         /* "generation N\n": swap now */
+    WIRE_ABORT,          /* "generation N\n" */
+    WIRE_DRAIN,          /* "ms N\n": stop accepting (keep listening fds open), finish what runs, then exit 0 */
+    WIRE_RELOAD_RESULT,  /* "id N\nok 0|1\n" then a blank line, then the text for people */
+    WIRE_LAST_RELOAD,    /* JSON object of the last reload: {"at_ms":…,"ok":…,"generation":…,"text":"…"}; sent after each and on start */
+    /* engine → supervisor */
+    WIRE_HELLO = 100,    /* "pid P\nversion V\n" */
+    WIRE_PREPARED,       /* "generation N\n" */
+    WIRE_FAILED,         /* "generation N\n", blank line, text for people */
+    WIRE_COMMITTED,      /* "generation N\n": every worker accepts on the new sockets and no longer on the retired ones */
+    WIRE_RELOAD,         /* "id N\n": the console or the hub asks for a reload; answered by WIRE_RELOAD_RESULT */
+    WIRE_STOP,           /* the console asks for an orderly stop */
+    WIRE_DRAINED         /* nothing runs any more; the engine exits */
+};
+
+struct wire_socket {
+    uint32_t index;  /* which plan_socket of the plan */
+    uint32_t worker; /* which worker owns this fd */
+    uint16_t port;   /* the port really bound (differs from the plan's where that is 0) */
+    uint16_t pad;
+};
+#endif
