@@ -3,7 +3,8 @@
  *   json:  {"time":"…","level":"info","area":"engine","message":"…","key":"value"}
  * Thread-safe. Never blocks: where the sink cannot take a whole line now, the line is dropped and counted, and the count is said
  * once the sink takes lines again. A full disk never stops service. Lines are bounded (LOG_LINE); control bytes are escaped.
- * Rate: at most `log_rate` lines a second of one `area`+format, the rest counted ("… and 1,234 more like it"). */
+ * Rate: at most LOG_RATE lines a second of one `area`+format (told apart by address: pass string literals), the rest counted
+ * ("… and 1,234 more like it"). Area "access" is not thinned. A process that calls log_setup late logs human lines to fd 2 until then. */
 #ifndef PORTREEVE_BASE_LOG_H
 #define PORTREEVE_BASE_LOG_H
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 #include <stdint.h>
 
 #define LOG_LINE 4096
+#define LOG_RATE 20
 
 enum log_level { LOG_LVL_DEBUG, LOG_LVL_INFO, LOG_LVL_NOTICE, LOG_LVL_WARN, LOG_LVL_ERROR };
 

@@ -1,0 +1,135 @@
+/* The counters' memory: made by the supervisor, mapped by engines, summed by readers. */
+#include "gate/counters.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SPINS 200 /* about the time a holder needs; after that the holder is probably not running, so give it the processor */
+
+const struct counter_def counter_defs[] = {
+#define COUNTERS_DEF(field, metric, help) {#field, metric, help, offsetof(struct counters_block, field)},
+    COUNTERS(COUNTERS_DEF)
+#undef COUNTERS_DEF
+    {NULL, NULL, NULL, 0}};
+
+static struct counters *map_fd(int fd) {
+    void *p = mmap(NULL, sizeof(struct counters), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) return NULL;
+    (void)madvise(p, sizeof(struct counters), MADV_DONTDUMP);
+    return p;
+}
+
+int counters_create(struct counters **out, struct err *e) {
+    int fd = memfd_create("portreeve-counters", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        err_set(e, "cannot make the counters' memory: %s", strerror(errno));
+        return -1;
+    }
+    struct counters *c = NULL;
+    if (ftruncate(fd, sizeof *c) != 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 || !(c = map_fd(fd))) {
+        err_set(e, "cannot make the counters' memory of %zu bytes: %s", sizeof *c, strerror(errno));
+        close(fd);
+        return -1;
+    }
+    if (getrandom(c->hash_key, sizeof c->hash_key, 0) != sizeof c->hash_key) {
+        err_set(e, "no random bytes for the counters' key: %s", strerror(errno));
+        munmap(c, sizeof *c);
+        close(fd);
+        return -1;
+    }
+    c->bytes = sizeof *c;
+    c->magic = COUNTERS_MAGIC;
+    *out = c;
+    return fd;
+}
+
+struct counters *counters_map(int fd, struct err *e) {
+    struct stat st;
+    if (fstat(fd, &st) != 0 || st.st_size != (off_t)sizeof(struct counters)) {
+        err_set(e, "the counters' memory has not the size of this version; supervisor and engine differ: stop and start");
+        return NULL;
+    }
+    struct counters *c = map_fd(fd);
+    if (!c) {
+        err_set(e, "cannot map the counters' memory: %s", strerror(errno));
+        return NULL;
+    }
+    if (c->magic != COUNTERS_MAGIC || c->bytes != sizeof *c) {
+        munmap(c, sizeof *c);
+        err_set(e, "the counters' memory is of another version; supervisor and engine differ: stop and start");
+        return NULL;
+    }
+    return c;
+}
+
+void counters_reset_live(struct counters *c, unsigned instance) {
+    memset(&c->live[instance & 1], 0, sizeof c->live[0]);
+}
+
+uint64_t counters_sum(const struct counters *c, size_t offset) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < COUNTERS_WORKERS; i++) {
+        const char *field = (const char *)&c->worker[i] + offset;
+        sum += atomic_load_explicit((const _Atomic uint64_t *)(const void *)field, memory_order_relaxed);
+    }
+    return sum;
+}
+
+static struct live_bucket *lock_bucket(struct counters_live *l, uint64_t key) {
+    uint64_t h = key * 0x9e3779b97f4a7c15u; /* keys may share low bits */
+    struct live_bucket *b = &l->bucket[(h >> 32) % LIVE_BUCKETS];
+    for (unsigned spins = 0; atomic_flag_test_and_set_explicit(&b->lock, memory_order_acquire);) {
+        if (++spins >= SPINS) {
+            spins = 0;
+            sched_yield();
+        }
+    }
+    return b;
+}
+
+static void unlock_bucket(struct live_bucket *b) {
+    atomic_flag_clear_explicit(&b->lock, memory_order_release);
+}
+
+static int find_way(const struct live_bucket *b, uint64_t key) {
+    for (unsigned i = 0; i < LIVE_WAYS; i++) {
+        if (b->way[i].n && b->way[i].key == key) return (int)i;
+    }
+    return -1;
+}
+
+uint32_t live_take(struct counters_live *l, uint64_t key) {
+    struct live_bucket *b = lock_bucket(l, key);
+    uint32_t n = 0;
+    int w = find_way(b, key);
+    for (unsigned i = 0; w < 0 && i < LIVE_WAYS; i++) {
+        if (b->way[i].n == 0) {
+            w = (int)i;
+            b->way[i].key = key;
+        }
+    }
+    if (w < 0) b->full++;
+    else n = ++b->way[w].n;
+    unlock_bucket(b);
+    return n;
+}
+
+void live_give(struct counters_live *l, uint64_t key) {
+    struct live_bucket *b = lock_bucket(l, key);
+    int w = find_way(b, key);
+    if (w >= 0) b->way[w].n--;
+    unlock_bucket(b);
+}
+
+uint32_t live_peek(struct counters_live *l, uint64_t key) {
+    struct live_bucket *b = lock_bucket(l, key);
+    int w = find_way(b, key);
+    uint32_t n = w < 0 ? 0 : b->way[w].n;
+    unlock_bucket(b);
+    return n;
+}

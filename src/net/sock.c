@@ -1,0 +1,71 @@
+/* Listening sockets and what the kernel's refusals mean in plain words. */
+#include "net/sock.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+bool sock_errno_text(int err, const struct addr *at, struct err *e) {
+    char text[ADDR_TEXT];
+    addr_format(at, text);
+    switch (err) {
+    case EADDRINUSE:
+        return err_set(e, "cannot bind %s: port taken by another program", text);
+    case EADDRNOTAVAIL:
+        return err_set(e, "cannot bind %s: address not on this machine; see `ip address`", text);
+    case EACCES:
+    case EPERM:
+        return err_set(e, "cannot bind %s: needs root or CAP_NET_BIND_SERVICE; ports from 1024 up need neither", text);
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+        return err_set(e, "cannot bind %s: this machine has no %s", text, at->family == 6 ? "IPv6" : "IPv4");
+    case ENODEV:
+        return err_set(e, "cannot bind %s: its network interface does not exist", text);
+    case EMFILE:
+    case ENFILE:
+        return err_set(e, "cannot bind %s: out of file descriptors; raise LimitNOFILE or `ulimit -n`", text);
+    case EINVAL:
+        if (at->family == 6 && addr_is_link_local(at) && at->scope == 0) {
+            return err_set(e, "cannot bind %s: a link-local address needs its interface, like [fe80::1%%eth0]", text);
+        }
+        return err_set(e, "cannot bind %s: the kernel calls it invalid", text);
+    default:
+        return err_set(e, "cannot bind %s: %s", text, strerror(err));
+    }
+}
+
+static bool set_on(int fd, int level, int name) {
+    int on = 1;
+    return setsockopt(fd, level, name, &on, sizeof on) == 0;
+}
+
+/* Everything after socket(): false with errno. SO_REUSEPORT goes on before listen() in both cases, since listen() forms the group. */
+static bool prepare(int fd, const struct addr *at, bool exclusive, int backlog) {
+    struct sockaddr_storage sa;
+    socklen_t n = addr_to_sockaddr(at, &sa);
+    if (!set_on(fd, SOL_SOCKET, SO_REUSEADDR)) return false;
+    if (at->family == 6 && !set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) return false;
+    if (!set_on(fd, IPPROTO_TCP, TCP_NODELAY)) return false;
+    if (!exclusive && !set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return false;
+    if (bind(fd, (struct sockaddr *)&sa, n) != 0) return false;
+    if (exclusive && !set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return false;
+    return listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0;
+}
+
+int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *port, struct err *e) {
+    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    if (fd >= 0 && prepare(fd, at, exclusive, backlog) && getsockname(fd, (struct sockaddr *)&sa, &n) == 0) {
+        struct addr bound;
+        addr_from_sockaddr((struct sockaddr *)&sa, &bound);
+        *port = bound.port;
+        return fd;
+    }
+    int why = errno;
+    if (fd >= 0) close(fd);
+    sock_errno_text(why, at, e);
+    errno = why;
+    return -1;
+}
