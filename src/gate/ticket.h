@@ -1,0 +1,20 @@
+/* A connection's ticket: the places it took at admission, given back exactly once, whatever ends the connection.
+ * Taking comes before judging, so the numbers a verdict sees include the connection itself and two workers can never both see the last place. */
+#ifndef PORTREEVE_GATE_TICKET_H
+#define PORTREEVE_GATE_TICKET_H
+#include "base/addr.h"
+#include "gate/counters.h"
+
+struct ticket {
+    uint64_t key;         /* (listener, address) as hashed */
+    uint16_t listener_id; /* below LIVE_LISTENERS */
+    bool held, counted;   /* counted: the address fitted into the table */
+};
+struct ticket_counts {
+    uint32_t active;       /* live connections of the listener, this one included */
+    uint32_t from_address; /* of the same remote address (IPv6: /64) on that listener, this one included; UINT32_MAX = table full here */
+};
+void ticket_take(struct ticket *t, struct counters *c, struct counters_live *live, uint16_t listener_id, const struct addr *remote,
+                 struct ticket_counts *out);
+void ticket_give(struct ticket *t, struct counters_live *live); /* idempotent */
+#endif

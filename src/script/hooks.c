@@ -1,0 +1,220 @@
+#include "script/hooks.h"
+#include "script/lib_facts.h"
+#include "script/lib_response.h"
+#include "script/lib_token.h"
+#include <lua5.4/lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Stack of a worker's state, fixed for life: every hook pushes above these and comes back to them. */
+enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_ADMIT, SLOT_ROUTE, SLOT_TRACKER, SLOT_TOP = SLOT_TRACKER };
+
+struct hooks {
+    struct vm *vm;
+    struct token_ctx *tokens;
+    struct facts_box *facts;
+    struct request_box *req;
+    const struct lists *lists;
+    const struct bundle *bundle;
+};
+
+static const char *fetch_policy(void *ctx, const char *name, size_t *n, const char **display) {
+    const struct bundle *b = ctx;
+    char path[BUNDLE_PATH];
+    snprintf(path, sizeof path, "policies/%.200s.lua", name);
+    const struct bundle_file *f = bundle_find(b, path);
+    if (!f) return NULL;
+    *n = f->size;
+    *display = f->display;
+    return bundle_text(b, f);
+}
+
+static bool load_policy(struct hooks *h, const char *path, struct err *e) {
+    const struct bundle_file *f = bundle_find(h->bundle, path);
+    if (!f) return err_set(e, "%s is missing", path);
+    if (!vm_policy(h->vm, bundle_text(h->bundle, f), f->size, f->display, e)) return false;
+    if (lua_isfunction(vm_lua(h->vm), -1)) return true;
+    return err_set(e, "%s: the file must return a function, it returns a %s", f->display, luaL_typename(vm_lua(h->vm), -1));
+}
+
+bool hooks_push_conf(struct vm *v, const struct bundle *b, struct err *e) {
+    lua_State *L = vm_lua(v);
+    if (!vm_require(v, "portreeve.conf", e)) return false;
+    lua_newtable(L);
+    for (unsigned i = 0; i < bundle_count(b); i++) {
+        const struct bundle_file *f = bundle_at(b, i);
+        size_t n = strlen(f->path);
+        bool wanted = strcmp(f->path, "--set") == 0 || (n > 4 && strcmp(f->path + n - 4, ".ini") == 0);
+        if (!wanted) continue;
+        lua_createtable(L, 0, 2);
+        lua_pushlstring(L, bundle_text(b, f), f->size);
+        lua_setfield(L, -2, "text");
+        lua_pushstring(L, f->display);
+        lua_setfield(L, -2, "display");
+        lua_setfield(L, -2, f->path);
+    }
+    return vm_call(v, 1, 1, e);
+}
+
+static bool load_tracker(struct hooks *h, struct err *e) {
+    lua_State *L = vm_lua(h->vm);
+    if (!vm_require(h->vm, "portreeve.tracker", e)) return false;
+    lua_getfield(L, -1, "new");
+    lua_remove(L, -2);
+    if (!hooks_push_conf(h->vm, h->bundle, e)) return false;
+    lua_newtable(L);
+    if (!vm_call(h->vm, 2, 1, e)) return false;
+    return lua_isfunction(L, -1) || err_set(e, "portreeve.tracker: new() must return a function");
+}
+
+struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e) {
+    struct hooks *h = calloc(1, sizeof *h);
+    if (!h) {
+        err_set(e, "out of memory");
+        return NULL;
+    }
+    h->bundle = cfg->bundle;
+    h->lists = cfg->lists;
+    struct vm_limits lim = {.memory = (size_t)cfg->plan->set.policy_memory, .steps = cfg->plan->set.policy_steps};
+    h->vm = vm_create(VM_SANDBOX, &lim, cfg->luadir, e);
+    h->tokens = h->vm ? token_ctx_create(cfg->ring) : NULL;
+    if (!h->vm || !h->tokens) {
+        if (h->vm) err_set(e, "out of memory");
+        hooks_destroy(h);
+        return NULL;
+    }
+    lua_State *L = vm_lua(h->vm);
+    vm_open_libs(h->vm, VM_SANDBOX);
+    lib_token_set_ctx(L, h->tokens);
+    vm_policy_source(h->vm, fetch_policy, (void *)(uintptr_t)cfg->bundle);
+    lua_settop(L, 0);
+    h->facts = facts_push_box(L);
+    h->req = request_push_box(L);
+    bool fine = load_policy(h, "policies/admission.lua", e) && load_policy(h, "policies/route.lua", e) && load_tracker(h, e);
+    if (!fine || lua_gettop(L) != SLOT_TOP) {
+        if (fine) err_set(e, "a policy left values on the stack");
+        hooks_destroy(h);
+        return NULL;
+    }
+    lua_gc(L, LUA_GCGEN, 0, 0);
+    return h;
+}
+
+void hooks_destroy(struct hooks *h) {
+    if (!h) return;
+    vm_destroy(h->vm);
+    token_ctx_free(h->tokens);
+    free(h);
+}
+
+size_t hooks_memory(const struct hooks *h) {
+    return vm_memory(h->vm);
+}
+
+/* The verdict on top: the string "allow", or a table {refuse = reason, because = text}. */
+static bool read_verdict(lua_State *L, struct verdict *out, struct err *e) {
+    if (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "allow") == 0) return true;
+    if (!lua_istable(L, -1)) return err_set(e, "policies/admission.lua: a verdict is verdict.allow or verdict.refuse(reason, because), this is a %s", luaL_typename(L, -1));
+    lua_getfield(L, -1, "refuse");
+    const char *reason = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    out->refusal = refusal_of(reason);
+    if (out->refusal == REFUSE_NONE) err_set(e, "policies/admission.lua: '%.60s' is no reason to refuse (denied restriction per-address maximum reserve policy)", reason);
+    lua_getfield(L, -2, "because");
+    if (lua_type(L, -1) == LUA_TSTRING) snprintf(out->because, sizeof out->because, "%s", lua_tostring(L, -1));
+    lua_pop(L, 2);
+    return out->refusal != REFUSE_NONE;
+}
+
+bool hooks_admit(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e) {
+    lua_State *L = vm_lua(h->vm);
+    out->refusal = REFUSE_NONE;
+    out->because[0] = '\0';
+    h->facts->facts = f;
+    lua_pushvalue(L, SLOT_ADMIT);
+    lua_pushvalue(L, SLOT_FACTS);
+    bool fine = vm_call(h->vm, 1, 1, e) && read_verdict(L, out, e);
+    h->facts->facts = NULL;
+    lua_settop(L, SLOT_TOP);
+    if (!fine) out->refusal = REFUSE_ERROR;
+    return fine;
+}
+
+static bool read_route(lua_State *L, struct route *out, struct err *e) {
+    if (lua_type(L, -2) == LUA_TSTRING) {
+        out->service = plan_service_bit(lua_tostring(L, -2));
+        return out->service || err_set(e, "policies/route.lua: there is no service '%.60s'", lua_tostring(L, -2));
+    }
+    int isnum;
+    lua_Integer status = lua_tointegerx(L, -1, &isnum);
+    if (lua_isnil(L, -2) && isnum && status >= 400 && status <= 599) {
+        out->service = 0;
+        out->status = (int)status;
+        return true;
+    }
+    return err_set(e, "policies/route.lua: return a service's name, or nil and a status from 400 to 599");
+}
+
+bool hooks_route(struct hooks *h, struct exchange *x, struct route *out, struct err *e) {
+    lua_State *L = vm_lua(h->vm);
+    h->req->exchange = x;
+    h->req->lists = h->lists;
+    lua_pushvalue(L, SLOT_ROUTE);
+    lua_pushvalue(L, SLOT_REQ);
+    bool fine = vm_call(h->vm, 1, 2, e) && read_route(L, out, e);
+    h->req->exchange = NULL;
+    lua_settop(L, SLOT_TOP);
+    return fine;
+}
+
+static uint8_t word_index(const char *const *words, const char *w) {
+    for (uint8_t i = 0; words[i]; i++)
+        if (strcmp(words[i], w) == 0) return i;
+    return UINT8_MAX;
+}
+
+/* The event table on top: {type=, token=, class=, reasons=, wait=}. */
+static bool read_event(lua_State *L, const struct exchange *x, struct outcome *out, struct err *e) {
+    static const char *const types[] = {"", "open", "click", "unsubscribe", "resubscribe", "trap", NULL};
+    static const char *const classes[] = {"unknown", "human", "proxy", "prefetch", "scanner", "bot", NULL};
+    struct event *ev = &out->event;
+    *ev = (struct event){.ms = x->at_ms, .address = x->peer->remote, .listener = x->peer->listener, .tls = x->peer->secure, .method = (uint8_t)x->req.method};
+    int top = lua_gettop(L);
+    lua_getfield(L, top, "type");
+    ev->type = lua_type(L, -1) == LUA_TSTRING ? word_index(types, lua_tostring(L, -1)) : UINT8_MAX;
+    lua_getfield(L, top, "class");
+    ev->cls = lua_type(L, -1) == LUA_TSTRING ? word_index(classes, lua_tostring(L, -1)) : UINT8_MAX;
+    lua_getfield(L, top, "reasons");
+    ev->reasons = (uint32_t)lua_tointeger(L, -1);
+    lua_getfield(L, top, "wait");
+    out->wait = lua_toboolean(L, -1);
+    lua_getfield(L, top, "token");
+    const struct token *t = token_at(L, -1);
+    if (t) ev->token = *t;
+    lua_settop(L, top);
+    const struct field *agent = request_field(&x->req, "user-agent");
+    if (agent) ev->agent = agent->value.p, ev->agent_n = agent->value.n;
+    out->has_event = t && ev->type && ev->type != UINT8_MAX && ev->cls != UINT8_MAX;
+    return out->has_event || err_set(e, "portreeve.tracker: an event needs type, class and token");
+}
+
+static bool read_outcome(lua_State *L, const struct exchange *x, struct outcome *out, struct err *e) {
+    out->fixed = response_fixed_at(L, -2);
+    if (!out->fixed && !response_read(L, -2, &out->status, out->fields, out->body, e)) return false;
+    if (out->fixed) out->status = out->fixed->status;
+    return lua_isnil(L, -1) || read_event(L, x, out, e);
+}
+
+bool hooks_handle(struct hooks *h, uint32_t service, struct exchange *x, struct outcome *out, struct err *e) {
+    if (service != SVC_TRACKER) return err_set(e, "service %s has no handler on a worker", plan_service_name(service));
+    lua_State *L = vm_lua(h->vm);
+    h->req->exchange = x;
+    h->req->lists = h->lists;
+    out->has_event = out->wait = false;
+    lua_pushvalue(L, SLOT_TRACKER);
+    lua_pushvalue(L, SLOT_REQ);
+    bool fine = vm_call(h->vm, 1, 2, e) && read_outcome(L, x, out, e);
+    h->req->exchange = NULL;
+    lua_settop(L, SLOT_TOP);
+    return fine;
+}

@@ -1,0 +1,46 @@
+/* The typed doors from a worker into its Lua state: admit, route, handle. One `struct hooks` per worker and generation, built on the control
+ * thread, then used by that worker only. Everything Lua returns is read strictly; what is not understood is an error, and the caller
+ * fails closed. */
+#ifndef PORTREEVE_SCRIPT_HOOKS_H
+#define PORTREEVE_SCRIPT_HOOKS_H
+#include "base/buf.h"
+#include "gate/facts.h"
+#include "plan/bundle.h"
+#include "proto/exchange.h"
+#include "proto/h1.h"
+#include "script/vm.h"
+#include "svc/spool.h"
+
+struct hooks;
+struct hooks_config {
+    const struct bundle *bundle;
+    const struct plan *plan;
+    const struct lists *lists;
+    const struct token_ring *ring;
+    const char *luadir;
+};
+struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e);
+void hooks_destroy(struct hooks *h); /* NULL is legal */
+
+/* false: the policy failed (e says where); the connection must be refused. */
+bool hooks_admit(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e);
+
+struct route {
+    uint32_t service; /* plan_service bit, 0 = none */
+    int status;       /* where service is 0: 404, 403, 421 … */
+};
+bool hooks_route(struct hooks *h, struct exchange *x, struct route *out, struct err *e);
+
+struct outcome {
+    const struct h1_fixed *fixed; /* NULL, or a constant answer; lives as long as the hooks */
+    int status;                   /* else: status, with head fields and body in the caller's bufs */
+    struct buf *fields, *body;
+    bool has_event, wait; /* wait: durable whatever the setting says */
+    struct event event;   /* strings borrowed from exchange and peer */
+};
+bool hooks_handle(struct hooks *h, uint32_t service, struct exchange *x, struct outcome *out, struct err *e);
+
+size_t hooks_memory(const struct hooks *h);
+/* Push the rules table ("conf") made from a bundle onto a vm's stack. Shared with the app threads. */
+bool hooks_push_conf(struct vm *v, const struct bundle *b, struct err *e);
+#endif

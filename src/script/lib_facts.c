@@ -1,0 +1,105 @@
+#include "script/lib_facts.h"
+#include <lua5.4/lauxlib.h>
+
+#define FACTS_META "portreeve.facts"
+
+enum fact { F_ADDRESS = 1, F_PORT, F_LOCAL_ADDRESS, F_LOCAL_PORT, F_LISTENER, F_SERVICES, F_RESTRICTION, F_LIST, F_ACTIVE, F_MAXIMUM, F_RESERVE,
+            F_FROM_ADDRESS, F_PER_ADDRESS };
+static const struct { const char *name; enum fact fact; } facts_fields[] = {
+    {"address", F_ADDRESS}, {"port", F_PORT}, {"local_address", F_LOCAL_ADDRESS}, {"local_port", F_LOCAL_PORT}, {"listener", F_LISTENER},
+    {"services", F_SERVICES}, {"restriction", F_RESTRICTION}, {"list", F_LIST}, {"active", F_ACTIVE}, {"maximum", F_MAXIMUM},
+    {"reserve", F_RESERVE}, {"active_from_address", F_FROM_ADDRESS}, {"per_address", F_PER_ADDRESS}, {NULL, 0}};
+
+static const struct facts *facts_check(lua_State *L) {
+    struct facts_box *b = luaL_checkudata(L, 1, FACTS_META);
+    if (!b->facts) luaL_error(L, "these facts belong to a connection that has already been judged");
+    return b->facts;
+}
+
+static void push_ip(lua_State *L, const struct addr *a) {
+    char t[ADDR_TEXT];
+    size_t n = addr_format_ip(a, t);
+    lua_pushlstring(L, t, n);
+}
+
+static int push_fact(lua_State *L, const struct facts *f, enum fact which) {
+    const struct plan_socket *s = f->listener;
+    char t[128];
+    switch (which) {
+    case F_ADDRESS: push_ip(L, &f->remote); return 1;
+    case F_PORT: lua_pushinteger(L, f->remote.port); return 1;
+    case F_LOCAL_ADDRESS: push_ip(L, &f->local); return 1;
+    case F_LOCAL_PORT: lua_pushinteger(L, f->local_port); return 1;
+    case F_LISTENER: lua_pushstring(L, s->name); return 1;
+    case F_SERVICES:
+        plan_services_text(s->services, t, sizeof t);
+        lua_pushstring(L, t);
+        return 1;
+    case F_RESTRICTION: lua_pushstring(L, s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none"); return 1;
+    case F_LIST: s->list[0] ? (void)lua_pushstring(L, s->list) : lua_pushnil(L); return 1;
+    case F_ACTIVE: lua_pushinteger(L, f->counts.active); return 1;
+    case F_MAXIMUM: lua_pushinteger(L, s->max_connections); return 1;
+    case F_RESERVE: lua_pushinteger(L, s->reserve); return 1;
+    case F_FROM_ADDRESS: lua_pushinteger(L, f->counts.from_address); return 1;
+    case F_PER_ADDRESS: lua_pushinteger(L, s->max_per_address); return 1;
+    }
+    return 0;
+}
+
+/* facts.NAME: a field, or a method from upvalue 1; an unknown name is an error, so that a typo in a policy cannot quietly read as nil. */
+static int facts_index(lua_State *L) {
+    const struct facts *f = facts_check(L);
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+    if (lua_type(L, -1) == LUA_TNUMBER) return push_fact(L, f, (enum fact)lua_tointeger(L, -1));
+    if (lua_isnil(L, -1)) return luaL_error(L, "facts has no field '%s'", luaL_tolstring(L, 2, NULL));
+    return 1;
+}
+
+static int push_hit(lua_State *L, bool only_in) {
+    const struct facts *f = facts_check(L);
+    const char *name = luaL_checkstring(L, 2);
+    const struct pset *set = lists_find(f->lists, name);
+    if (!set) {
+        if (only_in) return luaL_error(L, "there is no address list '%s'", name);
+        lua_pushnil(L);
+        return 1;
+    }
+    struct pset_hit hit = pset_find(set, &f->remote);
+    char where[320];
+    if ((only_in && !hit.in) || lists_where(set, hit, where, sizeof where) == 0)
+        lua_pushnil(L);
+    else
+        lua_pushstring(L, where);
+    return 1;
+}
+
+static int facts_listed(lua_State *L) { /* facts:listed(name) -> "file:line" | nil */
+    return push_hit(L, true);
+}
+
+static int facts_spoken(lua_State *L) { /* facts:spoken(name) -> "file:line" of the deciding line, in or out | nil */
+    return push_hit(L, false);
+}
+
+struct facts_box *facts_push_box(lua_State *L) {
+    struct facts_box *b = lua_newuserdatauv(L, sizeof *b, 0);
+    b->facts = NULL;
+    if (luaL_newmetatable(L, FACTS_META)) {
+        lua_newtable(L);
+        for (unsigned i = 0; facts_fields[i].name; i++) {
+            lua_pushinteger(L, facts_fields[i].fact);
+            lua_setfield(L, -2, facts_fields[i].name);
+        }
+        lua_pushcfunction(L, facts_listed);
+        lua_setfield(L, -2, "listed");
+        lua_pushcfunction(L, facts_spoken);
+        lua_setfield(L, -2, "spoken");
+        lua_pushcclosure(L, facts_index, 1);
+        lua_setfield(L, -2, "__index");
+        lua_pushliteral(L, "facts");
+        lua_setfield(L, -2, "__metatable");
+    }
+    lua_setmetatable(L, -2);
+    return b;
+}

@@ -1,0 +1,17 @@
+/* Userdata behind `facts` (admission) and `req` (route, handlers): boxes that hooks fill for one call and empty afterwards, so that a value a
+ * policy kept by mistake is inert instead of dangling. */
+#ifndef PORTREEVE_SCRIPT_LIB_FACTS_H
+#define PORTREEVE_SCRIPT_LIB_FACTS_H
+#include "gate/facts.h"
+#include "script/lib.h"
+
+struct facts_box {
+    const struct facts *facts;
+};
+struct request_box {
+    struct exchange *exchange;
+    const struct lists *lists;
+};
+struct facts_box *facts_push_box(lua_State *L);     /* new userdata on the stack; the metatable is made on first use */
+struct request_box *request_push_box(lua_State *L);
+#endif

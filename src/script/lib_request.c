@@ -1,0 +1,133 @@
+#include "base/clock.h"
+#include "plan/plan.h"
+#include "script/lib_facts.h"
+#include <ctype.h>
+#include <lua5.4/lauxlib.h>
+
+#define REQUEST_META "portreeve.req"
+
+enum part { P_METHOD = 1, P_PATH, P_QUERY, P_HOST, P_ADDRESS, P_LOCAL_ADDRESS, P_LISTENER, P_SECURE, P_NOW, P_BODY };
+static const struct { const char *name; enum part part; } request_parts[] = {
+    {"method", P_METHOD}, {"path", P_PATH}, {"query", P_QUERY}, {"host", P_HOST}, {"address", P_ADDRESS}, {"local_address", P_LOCAL_ADDRESS},
+    {"listener", P_LISTENER}, {"secure", P_SECURE}, {"now", P_NOW}, {"body", P_BODY}, {NULL, 0}};
+
+static struct request_box *box_check(lua_State *L, int index) {
+    struct request_box *b = luaL_checkudata(L, index, REQUEST_META);
+    if (!b->exchange) luaL_error(L, "this request has already been answered");
+    return b;
+}
+
+struct exchange *request_check(lua_State *L, int index) {
+    return box_check(L, index)->exchange;
+}
+
+static void push_slice(lua_State *L, struct slice s) {
+    if (s.p)
+        lua_pushlstring(L, s.p, s.n);
+    else
+        lua_pushnil(L);
+}
+
+static void push_ip(lua_State *L, const struct addr *a) {
+    char t[ADDR_TEXT];
+    size_t n = addr_format_ip(a, t);
+    lua_pushlstring(L, t, n);
+}
+
+static int push_part(lua_State *L, const struct exchange *x, enum part which) {
+    static const char *const secure[] = {"none", "own", "external"};
+    switch (which) {
+    case P_METHOD: push_slice(L, x->req.method_text); return 1;
+    case P_PATH: push_slice(L, x->req.path); return 1;
+    case P_QUERY: push_slice(L, x->req.query); return 1;
+    case P_HOST: push_slice(L, x->req.host); return 1;
+    case P_ADDRESS: push_ip(L, &x->peer->remote); return 1;
+    case P_LOCAL_ADDRESS: push_ip(L, &x->peer->local); return 1;
+    case P_LISTENER: lua_pushstring(L, x->peer->listener); return 1;
+    case P_SECURE: lua_pushstring(L, secure[x->peer->secure]); return 1;
+    case P_NOW: lua_pushinteger(L, x->at_ms); return 1;
+    case P_BODY: lua_pushlstring(L, x->req.body.p ? x->req.body.p : "", x->req.body.n); return 1;
+    }
+    return 0;
+}
+
+static int request_index(lua_State *L) {
+    struct request_box *b = box_check(L, 1);
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+    if (lua_type(L, -1) == LUA_TNUMBER) return push_part(L, b->exchange, (enum part)lua_tointeger(L, -1));
+    if (lua_isnil(L, -1)) return luaL_error(L, "req has no field '%s'", luaL_tolstring(L, 2, NULL));
+    return 1;
+}
+
+static int request_header(lua_State *L) { /* req:header("user-agent") -> first value | nil */
+    struct request_box *b = box_check(L, 1);
+    size_t n;
+    const char *name = luaL_checklstring(L, 2, &n);
+    char lower[64];
+    if (n >= sizeof lower) return luaL_error(L, "no header field has a name of %d bytes", (int)n);
+    for (size_t i = 0; i <= n; i++) lower[i] = (char)tolower((unsigned char)name[i]);
+    const struct field *f = request_field(&b->exchange->req, lower);
+    if (f)
+        lua_pushlstring(L, f->value.p, f->value.n);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static int request_starts(lua_State *L) { /* req:starts("/trk/") -> boolean; the path, raw */
+    struct request_box *b = box_check(L, 1);
+    size_t n;
+    const char *prefix = luaL_checklstring(L, 2, &n);
+    struct slice path = b->exchange->req.path;
+    lua_pushboolean(L, path.n >= n && memcmp(path.p, prefix, n) == 0);
+    return 1;
+}
+
+static int request_offers(lua_State *L) { /* req:offers("tracker") -> boolean: does this socket carry the service */
+    struct request_box *b = box_check(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    uint32_t bit = plan_service_bit(name);
+    if (!bit) return luaL_error(L, "there is no service '%s'", name);
+    lua_pushboolean(L, (b->exchange->peer->services & bit) != 0);
+    return 1;
+}
+
+static int request_listed(lua_State *L) { /* req:listed("admin") -> "file:line" | nil */
+    struct request_box *b = box_check(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    const struct pset *set = lists_find(b->lists, name);
+    if (!set) return luaL_error(L, "there is no address list '%s'", name);
+    struct pset_hit hit = pset_find(set, &b->exchange->peer->remote);
+    char where[320];
+    if (!hit.in || lists_where(set, hit, where, sizeof where) == 0)
+        lua_pushnil(L);
+    else
+        lua_pushstring(L, where);
+    return 1;
+}
+
+struct request_box *request_push_box(lua_State *L) {
+    static const luaL_Reg methods[] = {{"header", request_header}, {"starts", request_starts}, {"offers", request_offers}, {"listed", request_listed}, {NULL, NULL}};
+    struct request_box *b = lua_newuserdatauv(L, sizeof *b, 0);
+    *b = (struct request_box){0};
+    if (luaL_newmetatable(L, REQUEST_META)) {
+        lua_newtable(L);
+        luaL_setfuncs(L, methods, 0);
+        for (unsigned i = 0; request_parts[i].name; i++) {
+            lua_pushinteger(L, request_parts[i].part);
+            lua_setfield(L, -2, request_parts[i].name);
+        }
+        lua_pushcclosure(L, request_index, 1);
+        lua_setfield(L, -2, "__index");
+        lua_pushliteral(L, "req");
+        lua_setfield(L, -2, "__metatable");
+    }
+    lua_setmetatable(L, -2);
+    return b;
+}
+
+int lib_request(lua_State *L) {
+    lua_newtable(L);
+    return 1;
+}
