@@ -1,0 +1,55 @@
+#include "plan/plan.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define PLAN_DEF(field, entry, least, most, dflt, unit, what) {#field, entry, least, most, dflt, unit, what},
+const struct plan_setting_def plan_setting_defs[] = {PLAN_SETTINGS(PLAN_DEF){NULL, NULL, 0, 0, 0, NULL, NULL}};
+#undef PLAN_DEF
+
+int64_t *plan_setting(struct plan_settings *s, const char *field) {
+#define PLAN_FIND(name, ...)                                                                                                   \
+    if (strcmp(field, #name) == 0) return &s->name;
+    PLAN_SETTINGS(PLAN_FIND)
+#undef PLAN_FIND
+    return NULL;
+}
+
+static const struct {
+    uint32_t bit;
+    const char *name;
+} services[] = {
+    {SVC_TRACKER, "tracker"}, {SVC_UI, "ui"}, {SVC_HUB, "hub"}, {SVC_OPS, "ops"}, {SVC_INTERNAL, "internal"}, {SVC_TRANSFER, "transfer"},
+};
+
+uint32_t plan_service_bit(const char *name) {
+    for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+        if (strcmp(services[i].name, name) == 0) return services[i].bit;
+    return 0;
+}
+
+const char *plan_service_name(uint32_t bit) {
+    for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+        if (services[i].bit == bit) return services[i].name;
+    return "?";
+}
+
+void plan_services_text(uint32_t set, char *out, size_t cap) {
+    size_t n = 0;
+    if (cap == 0) return;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof services / sizeof *services; i++) {
+        if (!(set & services[i].bit)) continue;
+        size_t len = strlen(services[i].name), need = len + (n ? 1 : 0);
+        if (n + need >= cap) return;
+        if (n) out[n++] = ',';
+        memcpy(out + n, services[i].name, len + 1);
+        n += len;
+    }
+}
+
+void plan_finish(struct plan *p) {
+    if (p->cert) explicit_bzero(p->cert, p->ncerts * sizeof *p->cert);
+    free(p->cert);
+    free(p->socket);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,188 @@
+#include "plan/plan_check.h"
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PUBLIC_SERVICES (SVC_TRACKER | SVC_UI | SVC_HUB)
+#define ALL_SERVICES (PUBLIC_SERVICES | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER)
+
+/* "conf/tomcat.ini:7: BindAddress: 127.0.0.1:80" and so on: where a socket comes from, for messages. */
+struct origin {
+    char text[PLAN_PATH + PLAN_NAME * 2 + ADDR_TEXT + 64];
+};
+
+static struct origin origin_of(const struct plan_socket *s) {
+    struct origin o;
+    char at[ADDR_TEXT], line[16] = "";
+    const struct plan_because *b = &s->because;
+    addr_format(&s->at, at);
+    if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
+    snprintf(o.text, sizeof o.text, "%s%s: %s%slistener %s on %s", b->file[0] ? b->file : "built-in default", line, b->entry,
+             b->entry[0] ? ": " : "", s->name, at);
+    return o;
+}
+
+#define refuse(s, e, ...) refuse_socket(s, e, __VA_ARGS__)
+static bool refuse_socket(const struct plan_socket *s, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static bool refuse_socket(const struct plan_socket *s, struct err *e, const char *fmt, ...) {
+    char text[512];
+    struct origin o = origin_of(s);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return err_set(e, "%s: %s", o.text, text);
+}
+
+static bool name_good(const char *s) {
+    if (!*s) return false;
+    for (; *s; s++)
+        if (!isalnum((unsigned char)*s) && !strchr("_-.", *s)) return false;
+    return true;
+}
+
+static bool path_good(const char *s) {
+    return strncmp(s, "certs/", 6) == 0 && s[6] && !strstr(s, "..");
+}
+
+static const struct plan_cert *cert_named(const struct plan *p, const char *name) {
+    for (uint32_t i = 0; i < p->ncerts; i++)
+        if (strcmp(p->cert[i].name, name) == 0) return &p->cert[i];
+    return NULL;
+}
+
+static bool check_components(const struct plan *p, uint32_t *have, struct err *e) {
+    char list[PLAN_NAME], *save = NULL;
+    snprintf(list, sizeof list, "%s", p->components);
+    *have = 0;
+    for (char *name = strtok_r(list, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+        uint32_t bit = plan_service_bit(name) & PUBLIC_SERVICES;
+        if (!bit || (*have & bit)) return err_set(e, "plan: components \"%s\": \"%s\" is unknown or there twice", p->components, name);
+        *have |= bit;
+    }
+    return *have || err_set(e, "plan: no component is installed here: Components needs at least one of tracker, ui, hub");
+}
+
+static bool check_settings(const struct plan *p, struct err *e) {
+    struct plan_settings set = p->set;
+    for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) {
+        int64_t v = *plan_setting(&set, d->field);
+        if (v < d->least || v > d->most)
+            return err_set(e, "plan: %s=%" PRId64 " (%s) is not between %" PRId64 " and %" PRId64, d->entry, v, d->unit, d->least, d->most);
+    }
+    return true;
+}
+
+static bool check_certs(const struct plan *p, struct err *e) {
+    for (uint32_t i = 0; i < p->ncerts; i++) {
+        const struct plan_cert *c = &p->cert[i];
+        const char *file = c->because.file[0] ? c->because.file : "plan";
+        if (!name_good(c->name)) return err_at(e, file, c->because.line, "certificate name \"%s\": letters, digits, _ - and . only", c->name);
+        if (cert_named(p, c->name) != c) return err_at(e, file, c->because.line, "certificate %s is there twice", c->name);
+        if (!path_good(c->chain) || (c->key[0] && !path_good(c->key)))
+            return err_at(e, file, c->because.line, "certificate %s: files must lie below certs/ of the bundle", c->name);
+    }
+    return true;
+}
+
+static bool check_address(const struct plan_socket *s, struct err *e) {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    const struct addr *a = &s->at;
+    if (a->family != 4 && a->family != 6) return refuse(s, e, "no address");
+    if (a->family == 6 && memcmp(a->ip, mapped, sizeof mapped) == 0) return refuse(s, e, "IPv4-mapped: write the IPv4 address");
+    if (a->family == 4 && a->scope) return refuse(s, e, "an IPv4 address has no scope");
+    if (a->scope && !addr_is_link_local(a)) return refuse(s, e, "only a link-local address has a scope");
+    if (addr_is_link_local(a) && !a->scope) return refuse(s, e, "a link-local address needs its interface, as in [fe80::1%%eth0]");
+    if ((a->family == 6) != s->v6only) return refuse(s, e, "v6only must be set for IPv6 and only for IPv6");
+    if ((a->family == 4 && a->ip[0] >= 224) || (a->family == 6 && a->ip[0] == 0xff)) return refuse(s, e, "a multicast or broadcast address cannot listen");
+    return true;
+}
+
+static bool check_scheme(const struct plan *p, const struct plan_socket *s, struct err *e) {
+    if (s->scheme != SCHEME_HTTP && s->scheme != SCHEME_HTTPS) return refuse(s, e, "unknown scheme");
+    if (s->scheme == SCHEME_HTTP && s->certificate[0]) return refuse(s, e, "plain HTTP with certificate %s: leave it out or use HTTPS", s->certificate);
+    if (s->scheme == SCHEME_HTTPS && s->external_tls) return refuse(s, e, "TLS of our own and TLS in front exclude each other");
+    if (s->scheme == SCHEME_HTTPS && !s->certificate[0]) return refuse(s, e, "HTTPS without certificate: name one in certificates.ini");
+    if (s->scheme == SCHEME_HTTPS && !cert_named(p, s->certificate))
+        return refuse(s, e, "certificate %s is not known: add %s.Certificate to certificates.ini", s->certificate, s->certificate);
+    return true;
+}
+
+static bool check_socket(const struct plan *p, const struct plan_socket *s, uint32_t have, struct err *e) {
+    if (!name_good(s->name)) return refuse(s, e, "listener name \"%s\": letters, digits, _ - and . only", s->name);
+    if (!check_address(s, e) || !check_scheme(p, s, e)) return false;
+    if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
+    uint32_t missing = s->services & PUBLIC_SERVICES & ~have;
+    if (missing) return refuse(s, e, "service %s is not among Components=%s", plan_service_name(missing & -missing), p->components);
+    if ((s->services & SVC_TRANSFER) && !(have & SVC_TRACKER)) return refuse(s, e, "event transfer needs the tracker, which is not installed here");
+    if (s->restriction > RESTRICT_DENY) return refuse(s, e, "unknown restriction");
+    if (s->restriction != RESTRICT_NONE && !name_good(s->list)) return refuse(s, e, "a restriction needs an address list: set its List entry");
+    if (s->list[0] && !name_good(s->list)) return refuse(s, e, "list name \"%s\": letters, digits, _ - and . only", s->list);
+    if (s->backlog < 1 || s->backlog > 65535) return refuse(s, e, "backlog %" PRIu32 " is not between 1 and 65535", s->backlog);
+    return true;
+}
+
+/* Order that brings conflicts together: family, port, address (the wildcard is all zero, so it leads), scope. */
+static int by_place(const void *a, const void *b) {
+    const struct addr *x = &(*(const struct plan_socket *const *)a)->at, *y = &(*(const struct plan_socket *const *)b)->at;
+    if (x->family != y->family) return x->family < y->family ? -1 : 1;
+    if (x->port != y->port) return x->port < y->port ? -1 : 1;
+    int c = memcmp(x->ip, y->ip, sizeof x->ip);
+    if (c) return c;
+    return x->scope < y->scope ? -1 : x->scope > y->scope;
+}
+
+static bool check_pair(const struct plan_socket *a, const struct plan_socket *b, struct err *e) {
+    bool same = memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0;
+    bool overlap = same && (a->at.scope == b->at.scope || !a->at.scope || !b->at.scope);
+    if (a->at.port == 0 || a->at.family != b->at.family || a->at.port != b->at.port || !(overlap || addr_is_any(&a->at))) return true;
+    struct origin oa = origin_of(a), ob = origin_of(b);
+    if (overlap) return err_set(e, "%s: the same address and port are used by %s: give one of them another port", ob.text, oa.text);
+    return err_set(e, "%s: all addresses on port %u are already taken by %s: name the addresses there, or use another port here", ob.text,
+                   (unsigned)b->at.port, oa.text);
+}
+
+static bool check_conflicts(const struct plan *p, struct err *e) {
+    const struct plan_socket **s = calloc(p->nsockets, sizeof *s);
+    if (!s) return err_set(e, "plan: out of memory");
+    for (uint32_t i = 0; i < p->nsockets; i++) s[i] = &p->socket[i];
+    qsort(s, p->nsockets, sizeof *s, by_place);
+    bool good = true;
+    for (uint32_t i = 1; i < p->nsockets && good; i++) good = check_pair(s[i - 1], s[i], e);
+    free(s);
+    return good;
+}
+
+bool plan_check(const struct plan *p, struct err *e) {
+    uint32_t have;
+    if (p->nsockets == 0) return err_set(e, "plan: no socket at all: nothing would be served");
+    if (p->nsockets > PLAN_MAX_SOCKETS) return err_set(e, "plan: %" PRIu32 " sockets, at most %u are allowed", p->nsockets, PLAN_MAX_SOCKETS);
+    if (!check_components(p, &have, e) || !check_settings(p, e) || !check_certs(p, e)) return false;
+    for (uint32_t i = 0; i < p->nsockets; i++)
+        if (!check_socket(p, &p->socket[i], have, e)) return false;
+    return check_conflicts(p, e);
+}
+
+static bool same_place(const struct plan_socket *a, const struct plan_socket *b) {
+    return a->at.family == b->at.family && a->at.port == b->at.port && a->at.scope == b->at.scope && a->v6only == b->v6only &&
+           memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0;
+}
+
+void plan_match(const struct plan *old, const struct plan *now, int32_t *keep, bool *old_used) {
+    uint32_t next = 0; /* plans mostly keep their order: the search begins behind the last find */
+    memset(old_used, 0, old->nsockets * sizeof *old_used);
+    for (uint32_t i = 0; i < now->nsockets; i++) {
+        keep[i] = -1;
+        for (uint32_t k = 0; k < old->nsockets; k++) {
+            uint32_t j = (next + k) % old->nsockets;
+            if (old_used[j] || !same_place(&old->socket[j], &now->socket[i])) continue;
+            keep[i] = (int32_t)j;
+            old_used[j] = true;
+            next = (j + 1) % old->nsockets;
+            break;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+/* The plan for people (a table) and for scripts (JSON). Secrets never pass through here: certificates are named, not shown. */
+#include "plan/plan.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { COL_ADDRESS, COL_SCHEME, COL_SERVICES, COL_CERT, COL_LISTENER, COL_ROW, COL_WHY, COLS };
+#define CELL (PLAN_PATH * 2 + PLAN_NAME + 32)
+static const char *const heads[COLS] = {"ADDRESS", "SCHEME", "SERVICES", "CERTIFICATE", "LISTENER", "ROW", "BECAUSE"};
+
+static uint16_t port_of(const struct plan *p, const uint16_t *actual, uint32_t i) {
+    return actual && actual[i] ? actual[i] : p->socket[i].at.port;
+}
+
+static void why(const struct plan_because *b, char *out, size_t cap) {
+    const char *file = b->file[0] ? b->file : "built-in default";
+    char line[16] = "";
+    if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
+    snprintf(out, cap, "%s%s%s%s%s%s%s", file, line, b->entry[0] ? " " : "", b->entry, b->policy[0] ? " (" : "", b->policy,
+             b->policy[0] ? ")" : "");
+}
+
+static void cell(const struct plan *p, const uint16_t *actual, uint32_t i, int col, char out[CELL]) {
+    const struct plan_socket *s = &p->socket[i];
+    struct addr at = s->at;
+    out[0] = '\0';
+    switch (col) {
+    case COL_ADDRESS:
+        at.port = port_of(p, actual, i);
+        addr_format(&at, out);
+        break;
+    case COL_SCHEME: snprintf(out, CELL, "%s%s", s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? " (TLS in front)" : ""); break;
+    case COL_SERVICES: plan_services_text(s->services, out, CELL); break;
+    case COL_CERT: snprintf(out, CELL, "%s", s->certificate[0] ? s->certificate : "-"); break;
+    case COL_LISTENER: snprintf(out, CELL, "%s", s->name); break;
+    case COL_ROW: snprintf(out, CELL, "%s", s->because.row[0] ? s->because.row : "-"); break;
+    default: why(&s->because, out, CELL); break;
+    }
+}
+
+bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *out) {
+    size_t width[COLS];
+    char text[CELL];
+    for (int c = 0; c < COLS; c++) {
+        width[c] = strlen(heads[c]);
+        for (uint32_t i = 0; i < p->nsockets; i++) {
+            cell(p, actual_port, i, c, text);
+            if (strlen(text) > width[c]) width[c] = strlen(text);
+        }
+    }
+    for (uint32_t i = 0; i <= p->nsockets; i++)
+        for (int c = 0; c < COLS; c++) {
+            if (i == 0)
+                snprintf(text, sizeof text, "%s", heads[c]);
+            else
+                cell(p, actual_port, i - 1, c, text);
+            bool good = c == COLS - 1 ? buf_fmt(out, "%s\n", text) : buf_fmt(out, "%-*s  ", (int)width[c], text);
+            if (!good) return false;
+        }
+    return true;
+}
+
+static bool json_text(struct buf *out, const char *key, const char *value) {
+    return buf_fmt(out, "\"%s\":", key) && buf_json(out, value, strlen(value));
+}
+
+static bool json_services(struct buf *out, uint32_t services) {
+    bool good = buf_str(out, ",\"services\":["), first = true;
+    for (uint32_t bit = 1; bit && good; bit <<= 1) {
+        if (!(services & bit)) continue;
+        good = buf_fmt(out, "%s\"%s\"", first ? "" : ",", plan_service_name(bit));
+        first = false;
+    }
+    return good && buf_str(out, "]");
+}
+
+static bool json_limits(struct buf *out, const struct plan_socket *s) {
+    static const char *const names[] = {"None", "Grant", "Deny"};
+    return buf_fmt(out, ",\"restriction\":\"%s\",", names[s->restriction]) && json_text(out, "list", s->list) &&
+           buf_fmt(out, ",\"max_connections\":%" PRIu32 ",\"max_per_address\":%" PRIu32 ",\"reserve\":%" PRIu32 ",\"backlog\":%" PRIu32,
+                   s->max_connections, s->max_per_address, s->reserve, s->backlog);
+}
+
+static bool json_because(struct buf *out, const struct plan_because *b) {
+    return buf_str(out, ",\"because\":{") && json_text(out, "file", b->file) && buf_fmt(out, ",\"line\":%" PRIu32 ",", b->line) &&
+           json_text(out, "entry", b->entry) && buf_str(out, ",") && json_text(out, "row", b->row) && buf_str(out, ",") &&
+           json_text(out, "policy", b->policy) && buf_str(out, "}}");
+}
+
+static bool json_socket(const struct plan *p, const uint16_t *actual, uint32_t i, struct buf *out) {
+    const struct plan_socket *s = &p->socket[i];
+    char ip[ADDR_TEXT];
+    addr_format_ip(&s->at, ip);
+    return buf_str(out, "{") && json_text(out, "name", s->name) && buf_str(out, ",") && json_text(out, "address", ip) &&
+           buf_fmt(out, ",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, actual, i),
+                   s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? "true" : "false") &&
+           json_text(out, "certificate", s->certificate) && json_services(out, s->services) && json_limits(out, s) &&
+           json_because(out, &s->because);
+}
+
+bool plan_json(const struct plan *p, const uint16_t *actual_port, struct buf *out) {
+    if (!buf_str(out, "[")) return false;
+    for (uint32_t i = 0; i < p->nsockets; i++)
+        if ((i && !buf_str(out, ",\n ")) || !json_socket(p, actual_port, i, out)) return false;
+    return buf_str(out, "]\n");
+}

@@ -1,0 +1,297 @@
+/* The plan: written and read back whole, hostile texts refused, everything plan_check promises, plan_match, and the two prints. */
+#include "plan/plan.h"
+#include "plan/plan_check.h"
+#include "unit/tap.h"
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+static struct plan_socket make_socket(const char *name, const char *ip, uint16_t port) {
+    struct plan_socket s = {.services = SVC_TRACKER, .backlog = 511};
+    s.at.family = strchr(ip, ':') ? 6 : 4;
+    s.at.port = port;
+    s.v6only = s.at.family == 6;
+    if (inet_pton(s.at.family == 6 ? AF_INET6 : AF_INET, ip, s.at.ip) != 1) abort();
+    snprintf(s.name, sizeof s.name, "%s", name);
+    snprintf(s.because.file, sizeof s.because.file, "conf/tomcat.ini");
+    s.because.line = port;
+    snprintf(s.because.entry, sizeof s.because.entry, "BindAddress");
+    snprintf(s.because.row, sizeof s.because.row, "R7");
+    snprintf(s.because.policy, sizeof s.because.policy, "policies/bind.lua:41");
+    return s;
+}
+
+static struct plan make_plan(const struct plan_socket *s, uint32_t n) {
+    struct plan p = {.nsockets = n, .ncerts = 1};
+    p.socket = calloc(n ? n : 1, sizeof *p.socket);
+    p.cert = calloc(1, sizeof *p.cert);
+    if (!p.socket || !p.cert) abort();
+    if (n) memcpy(p.socket, s, n * sizeof *s);
+    snprintf(p.components, sizeof p.components, "tracker,ui,hub");
+    snprintf(p.cert->name, sizeof p.cert->name, "default");
+    snprintf(p.cert->chain, sizeof p.cert->chain, "certs/default.chain");
+    snprintf(p.cert->password, sizeof p.cert->password, " 100%% \"geheim\"\t\xc3\xa4 ");
+    snprintf(p.cert->names, sizeof p.cert->names, "a.example,b.example");
+    for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) *plan_setting(&p.set, d->field) = d->dflt;
+    return p;
+}
+
+static bool same_plan(const struct plan *a, const struct plan *b) {
+    return a->nsockets == b->nsockets && a->ncerts == b->ncerts && !strcmp(a->components, b->components) &&
+           !memcmp(&a->set, &b->set, sizeof a->set) && !memcmp(a->socket, b->socket, a->nsockets * sizeof *a->socket) &&
+           !memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert);
+}
+
+static void test_round_trip(void) {
+    struct plan_socket s[3] = {make_socket("http", "0.0.0.0", 80), make_socket("secure", "::1", 8443), make_socket("ll", "fe80::1", 0)};
+    s[1].scheme = SCHEME_HTTPS;
+    s[1].services = SVC_UI | SVC_HUB;
+    snprintf(s[1].certificate, sizeof s[1].certificate, "default");
+    s[1].restriction = RESTRICT_DENY;
+    snprintf(s[1].list, sizeof s[1].list, "lan");
+    s[1].max_connections = UINT32_MAX;
+    s[1].max_per_address = 3;
+    s[1].reserve = 7;
+    s[2].at.scope = 4;
+    s[2].external_tls = true;
+    snprintf(s[2].because.file, sizeof s[2].because.file, "conf/odd\nname %%41.ini");
+    struct plan p = make_plan(s, 3), q;
+    struct buf text = {0}, again = {0};
+    struct err e = {""};
+    ok(plan_encode(&p, &text), "a plan encodes");
+    ok(plan_decode(text.p, text.n, &q, &e), "and decodes: %.200s", e.text);
+    ok(same_plan(&p, &q), "every field of plan, settings, certificate and sockets came back");
+    ok(plan_encode(&q, &again) && again.n == text.n && !memcmp(again.p, text.p, text.n), "encoding again gives the same bytes");
+    plan_finish(&p);
+    ok(!p.socket && !p.cert && p.nsockets == 0, "plan_finish leaves an empty plan");
+    plan_finish(&p);
+    plan_finish(&q);
+    buf_free(&text);
+    buf_free(&again);
+}
+
+static bool refused(const char *text, size_t n) {
+    struct plan q;
+    struct err e = {""};
+    char *exact = malloc(n ? n : 1); /* exact size, so that ASan sees one byte too far */
+    if (!exact) abort();
+    memcpy(exact, text, n);
+    bool good = plan_decode(exact, n, &q, &e);
+    if (good) plan_finish(&q);
+    free(exact);
+    return !good && e.text[0] && !q.socket && !q.cert;
+}
+
+/* Replace the first `from` by `to` and say whether that is refused. */
+static bool refused_with(const struct buf *text, const char *from, const char *to) {
+    struct buf b = {0};
+    const char *hit = memmem(text->p, text->n, from, strlen(from));
+    if (!hit) return false;
+    size_t head = (size_t)(hit - text->p);
+    if (!buf_add(&b, text->p, head) || !buf_str(&b, to) || !buf_add(&b, hit + strlen(from), text->n - head - strlen(from))) abort();
+    bool r = refused(b.p, b.n);
+    buf_free(&b);
+    return r;
+}
+
+static void test_lines(const struct buf *text) {
+    unsigned lines = 0, dropped = 0, doubled = 0;
+    for (const char *p = text->p, *end = text->p + text->n; p < end; lines++) {
+        const char *next = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1;
+        struct buf b = {0};
+        if (!buf_add(&b, text->p, (size_t)(p - text->p)) || !buf_add(&b, next, (size_t)(end - next))) abort();
+        dropped += refused(b.p, b.n);
+        buf_clear(&b);
+        if (!buf_add(&b, text->p, (size_t)(next - text->p)) || !buf_add(&b, p, (size_t)(end - p))) abort();
+        doubled += refused(b.p, b.n);
+        buf_free(&b);
+        p = next;
+    }
+    ok(dropped == lines && lines > 40, "a plan with any one of its %u lines missing is refused (%u)", lines, dropped);
+    ok(doubled == lines, "a plan with any one line repeated is refused (%u)", doubled);
+}
+
+static void test_hostile(void) {
+    struct plan_socket s = make_socket("http", "127.0.0.1", 80);
+    struct plan p = make_plan(&s, 1);
+    struct buf text = {0};
+    if (!plan_encode(&p, &text)) abort();
+    unsigned cut = 0;
+    for (size_t n = 0; n < text.n; n++) cut += refused(text.p, n);
+    ok(cut == text.n, "every proper prefix is refused");
+    test_lines(&text);
+    ok(refused_with(&text, "[end]\n", "[end]\nmore\n"), "text behind the end is refused");
+    ok(refused_with(&text, "v6only 0", "v6only 2"), "a flag that is neither 0 nor 1");
+    ok(refused_with(&text, "scheme http", "scheme gopher"), "an unknown scheme");
+    ok(refused_with(&text, "port 80", "port 65536"), "a port beyond 65535");
+    ok(refused_with(&text, "port 80", "port 080"), "a number with a leading zero");
+    ok(refused_with(&text, "port 80", "port -1"), "a negative port");
+    ok(refused_with(&text, "port 80", "port 99999999999999999999999"), "a number too large for any integer");
+    ok(refused_with(&text, "address 127.0.0.1", "address 127.1"), "a short address");
+    ok(refused_with(&text, "name http", "name %00"), "an escaped NUL");
+    ok(refused_with(&text, "name http", "name %4"), "half an escape");
+    ok(refused_with(&text, "name http", "name \t"), "a raw control character");
+    ok(refused_with(&text, "workers 0", "workers 257"), "a setting beyond its range");
+    ok(refused_with(&text, "workers 0", "wokers 0"), "an unknown setting");
+    char big[PLAN_NAME + 16] = "name ";
+    memset(big + 5, 'x', PLAN_NAME);
+    ok(refused_with(&text, "name http", big), "a text one byte too long for its field");
+    unsigned odd = 0;
+    for (size_t i = 0; i < text.n; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            struct plan q;
+            struct err e;
+            text.p[i] = (char)(text.p[i] ^ (1 << bit));
+            if (plan_decode(text.p, text.n, &q, &e)) {
+                odd += q.nsockets != 1;
+                plan_finish(&q);
+            }
+            text.p[i] = (char)(text.p[i] ^ (1 << bit));
+        }
+    ok(odd == 0, "no single flipped bit does harm or changes the number of sockets");
+    plan_finish(&p);
+    buf_free(&text);
+}
+
+static bool check_says(struct plan_socket *s, uint32_t n, const char *part) {
+    struct plan p = make_plan(s, n);
+    struct err e = {""};
+    bool good = plan_check(&p, &e);
+    plan_finish(&p);
+    bool hit = part ? !good && strstr(e.text, part) : good;
+    if (!hit) printf("# said: %s\n", e.text);
+    return hit;
+}
+
+static void test_conflicts(void) {
+    struct plan_socket p[2] = {make_socket("a", "0.0.0.0", 80), make_socket("b", "127.0.0.1", 80)};
+    ok(check_says(p, 2, "all addresses on port 80 are already taken"), "G4: wildcard then specific of one port is refused");
+    struct plan_socket swap[2] = {p[1], p[0]};
+    ok(check_says(swap, 2, "conf/tomcat.ini:80: BindAddress"), "G4: specific then wildcard too, naming file, line and entry");
+    p[1] = make_socket("b", "::1", 80);
+    ok(check_says(p, 2, NULL), "G4: IPv4 wildcard beside a specific IPv6 address is allowed");
+    p[0] = make_socket("a", "127.0.0.2", 80), p[1] = make_socket("b", "127.0.0.3", 80);
+    ok(check_says(p, 2, NULL), "G4: two specific addresses on one port are allowed");
+    p[1] = make_socket("b", "127.0.0.2", 80);
+    ok(check_says(p, 2, "the same address and port"), "G4: the same address and port twice is refused");
+    p[1].at.port = p[0].at.port = 0;
+    ok(check_says(p, 2, NULL), "port 0 means a free port each, so no conflict");
+    p[0] = make_socket("a", "fe80::1", 80), p[1] = p[0];
+    p[0].at.scope = 2, p[1].at.scope = 3;
+    ok(check_says(p, 2, NULL), "one link-local address on two interfaces is two addresses");
+    p[1].at.scope = 2;
+    ok(check_says(p, 2, "the same address and port"), "and on one interface it is one");
+    p[0] = make_socket("a", "0.0.0.0", 80), p[1] = make_socket("b", "::", 80);
+    ok(check_says(p, 2, NULL), "M1: both wildcards together are allowed");
+    struct plan_socket many[40];
+    for (int i = 0; i < 40; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, "127.0.1.%d", i * 7 % 40);
+        many[i] = make_socket("m", ip, 80);
+    }
+    ok(check_says(many, 40, NULL), "forty addresses in any order are allowed");
+    many[33] = make_socket("w", "0.0.0.0", 80);
+    ok(check_says(many, 40, "all addresses on port 80"), "and a wildcard anywhere among them is found");
+}
+
+static void test_check(void) {
+    struct plan_socket good = make_socket("http", "127.0.0.1", 80), s = good;
+    ok(check_says(&s, 1, NULL), "a good plan passes");
+    ok(check_says(&s, 0, "no socket at all"), "an empty plan is refused");
+    s.scheme = SCHEME_HTTPS;
+    ok(check_says(&s, 1, "HTTPS without certificate"), "HTTPS needs a certificate");
+    snprintf(s.certificate, sizeof s.certificate, "other");
+    ok(check_says(&s, 1, "other.Certificate"), "and a known one: the entry to add is named");
+    snprintf(s.certificate, sizeof s.certificate, "default");
+    ok(check_says(&s, 1, NULL), "then it passes");
+    s.external_tls = true;
+    ok(check_says(&s, 1, "exclude each other"), "own TLS and TLS in front exclude each other");
+    s = good, s.services = 0;
+    ok(check_says(&s, 1, "no service"), "a socket without service");
+    s.services = 64;
+    ok(check_says(&s, 1, "no service, or an unknown one"), "a service bit nobody knows");
+    s = good, s.backlog = 0;
+    ok(check_says(&s, 1, "backlog"), "backlog 0");
+    s = good, s.restriction = RESTRICT_GRANT;
+    ok(check_says(&s, 1, "needs an address list"), "a restriction without list");
+    s = good, s.name[0] = ' ';
+    ok(check_says(&s, 1, "listener name"), "a listener name with a blank");
+    s = make_socket("x", "::ffff:127.0.0.1", 80);
+    ok(check_says(&s, 1, "IPv4-mapped"), "an IPv4-mapped address");
+    s = make_socket("x", "::1", 80), s.v6only = false;
+    ok(check_says(&s, 1, "v6only"), "M1: an IPv6 socket that would also take IPv4");
+    s = make_socket("x", "fe80::1", 80);
+    ok(check_says(&s, 1, "needs its interface"), "M20: a link-local address without scope");
+    s = make_socket("x", "::1", 80), s.at.scope = 1;
+    ok(check_says(&s, 1, "only a link-local"), "a scope elsewhere");
+    s = make_socket("x", "239.1.2.3", 80);
+    ok(check_says(&s, 1, "multicast"), "a multicast address");
+    struct plan p = make_plan(&good, 1);
+    struct err e = {""};
+    snprintf(p.components, sizeof p.components, "ui,hub");
+    ok(!plan_check(&p, &e) && strstr(e.text, "service tracker is not among Components"), "S6: a service of a component not installed here");
+    snprintf(p.components, sizeof p.components, "tracker,tracker");
+    ok(!plan_check(&p, &e) && strstr(e.text, "twice"), "a component twice");
+    snprintf(p.components, sizeof p.components, "tracker");
+    p.set.max_line = 1;
+    ok(!plan_check(&p, &e) && strstr(e.text, "MaxRequestLine=1"), "a setting out of its range");
+    p.set.max_line = 8192;
+    snprintf(p.cert->chain, sizeof p.cert->chain, "certs/../tomcat.ini");
+    ok(!plan_check(&p, &e) && strstr(e.text, "below certs/"), "a certificate path that leaves certs/");
+    plan_finish(&p);
+}
+
+static void test_match(void) {
+    struct plan_socket o[3] = {make_socket("http", "0.0.0.0", 80), make_socket("b", "127.0.0.1", 81), make_socket("c", "127.0.0.1", 0)};
+    struct plan_socket n[4] = {make_socket("new-name", "127.0.0.1", 81), make_socket("d", "::", 80), make_socket("c", "127.0.0.1", 0), make_socket("c2", "127.0.0.1", 0)};
+    struct plan old = make_plan(o, 3), now = make_plan(n, 4), none = make_plan(o, 0);
+    int32_t keep[4];
+    bool used[3];
+    plan_match(&old, &now, keep, used);
+    ok(keep[0] == 1, "same address and port is kept, whatever its name");
+    ok(keep[1] == -1, "another family is opened anew");
+    ok(keep[2] == 2 && keep[3] == -1, "of two port-0 sockets only one takes the old one over");
+    ok(!used[0] && used[1] && used[2], "what nobody takes over is retired");
+    plan_match(&none, &now, keep, used);
+    ok(keep[0] == -1 && keep[3] == -1, "against an empty plan everything is new");
+    plan_match(&old, &old, keep, used);
+    ok(keep[0] == 0 && keep[1] == 1 && keep[2] == 2 && used[0] && used[1] && used[2], "an unchanged plan keeps everything");
+    plan_finish(&old);
+    plan_finish(&now);
+    plan_finish(&none);
+}
+
+static void test_print(void) {
+    struct plan_socket s[2] = {make_socket("http", "127.0.0.1", 0), make_socket("secure", "::1", 8443)};
+    s[1].scheme = SCHEME_HTTPS;
+    snprintf(s[1].certificate, sizeof s[1].certificate, "default");
+    snprintf(s[1].because.file, sizeof s[1].because.file, "conf/a\"b.ini");
+    struct plan p = make_plan(s, 2);
+    uint16_t actual[2] = {40123, 0};
+    struct buf b = {0};
+    ok(plan_print(&p, actual, &b) && buf_add(&b, "", 1), "the table prints");
+    ok(strstr(b.p, "127.0.0.1:40123") && strstr(b.p, "[::1]:8443"), "with the port really bound where it is known");
+    ok(strstr(b.p, "conf/tomcat.ini BindAddress (policies/bind.lua:41)") && strstr(b.p, " R7 "), "and file, entry, row and policy line");
+    buf_clear(&b);
+    ok(plan_json(&p, actual, &b) && buf_add(&b, "", 1), "the JSON prints");
+    ok(strstr(b.p, "\"port\":40123") && strstr(b.p, "\"services\":[\"tracker\"]") && strstr(b.p, "\"file\":\"conf/a\\\"b.ini\",\"line\":8443"),
+       "with port, services and because");
+    ok(!strstr(b.p, "geheim"), "and never a password");
+    buf_free(&b);
+    plan_finish(&p);
+    char t[64];
+    plan_services_text(SVC_TRACKER | SVC_TRANSFER, t, sizeof t);
+    ok(!strcmp(t, "tracker,transfer"), "services as text");
+    plan_services_text(SVC_TRACKER | SVC_TRANSFER, t, 10);
+    ok(!strcmp(t, "tracker"), "cut at a whole word where room is short");
+    ok(plan_service_bit("hub") == SVC_HUB && plan_service_bit("x") == 0 && !strcmp(plan_service_name(SVC_OPS), "ops"), "names and bits");
+}
+
+int main(void) {
+    test_round_trip();
+    test_hostile();
+    test_check();
+    test_conflicts();
+    test_match();
+    test_print();
+    return tap_end();
+}
