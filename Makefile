@@ -14,6 +14,12 @@ OPT_release := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 OPT_cov := -O0 -g --coverage
+OPT_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ifeq ($(MODE),fuzz) # libFuzzer is clang's; the warnings and the hardening are gcc's business
+CC := clang
+WARN := -Wall
+HARD := -fPIE
+endif
 CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -Isrc $(WARN) $(HARD) $(OPT_$(MODE)) -DLIBEXECDIR='"$(LIBEXECDIR)"' -DDATADIR='"$(DATADIR)"' -MMD -MP $(CFLAGS)
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now,-z,noexecstack $(OPT_$(MODE)) $(LDFLAGS)
 ENGINE_LIBS := -llua5.4 -lev -lssl -lcrypto -lsqlite3 -lcurl -lcrypt -lseccomp -ledit -lpthread -lm
@@ -27,6 +33,8 @@ ENGINE_OBJ := $(ENGINE_SRC:%.c=$(B)/%.o)
 LIB_OBJ := $(filter-out $(B)/$(ENGINE_MAIN:.c=.o),$(ENGINE_OBJ))
 UNIT_SRC := $(wildcard tests/unit/*.c)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
+FUZZ_SRC := $(wildcard tests/fuzz/*.c)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/fuzz/%)
 
 .PHONY: all
 all: $(B)/portreeve $(B)/portreeve-engine
@@ -43,7 +51,114 @@ $(B)/%.o: %.c
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 $(B)/unit/%: tests/unit/%.c $(B)/libportreeve.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Itests -o $@ $^ $(LDFLAGS_ALL) $(ENGINE_LIBS)
-.PHONY: units
+	$(CC) $(CFLAGS_ALL) -Itests -o $@ $(filter %.c %.a,$^) $(LDFLAGS_ALL) $(ENGINE_LIBS)
+$(B)/fuzz/%: tests/fuzz/%.c $(B)/libportreeve.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -Itests -o $@ $(filter %.c %.a,$^) $(LDFLAGS_ALL) $(ENGINE_LIBS)
+.PHONY: units fuzzers
 units: $(UNIT_BIN)
--include $(SUPER_OBJ:.o=.d) $(ENGINE_OBJ:.o=.d) $(UNIT_BIN:=.d)
+fuzzers: $(FUZZ_BIN)
+-include $(SUPER_OBJ:.o=.d) $(ENGINE_OBJ:.o=.d) $(UNIT_BIN:=.d) $(FUZZ_BIN:=.d)
+
+# --- what people type ---
+# Packages first, then a make of its own: only then are compiler and headers there to look at.
+.PHONY: run test unit e2e asan tsan fuzz lint fmt layers cov bench install clean help
+run:
+	@.ci/need build
+	@$(MAKE) --no-print-directory all
+	@exec $(B)/portreeve run --conf conf --policies policies --state var $(ARGS)
+
+test:
+	@.ci/need build test
+	@$(MAKE) --no-print-directory all units
+	@MODE=$(MODE) tests/run $(ONLY)
+
+unit:
+	@.ci/need build test
+	@$(MAKE) --no-print-directory all units
+	@MODE=$(MODE) tests/run unit/ lua/ policies
+
+e2e:
+	@.ci/need build test
+	@$(MAKE) --no-print-directory all
+	@MODE=$(MODE) tests/run e2e/
+
+# The units and the real processes once more, with the sanitizer looking on.
+asan tsan:
+	@.ci/need build test
+	@$(MAKE) --no-print-directory MODE=$@ all units
+	@MODE=$@ tests/run unit/ e2e/
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@.ci/need build fuzz
+	@$(MAKE) --no-print-directory MODE=fuzz fuzzers
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/lib/fuzz $(ONLY)
+
+lint: layers
+	@.ci/need build lint
+	luacheck -q lua policies tests/lua $(wildcard examples)
+	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -Isrc \
+	    --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches src
+	clang-tidy --quiet $(wildcard src/*/*.c) -- -std=c11 -D_GNU_SOURCE -Isrc -DLIBEXECDIR='""' -DDATADIR='""'
+
+fmt:
+	@.ci/need fmt
+	clang-format -i $(wildcard src/*/*.c src/*/*.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c)
+
+layers:
+	@tests/layers
+
+cov:
+	@.ci/need build test
+	@find build/cov -name '*.gcda' -delete 2>/dev/null || :
+	@$(MAKE) --no-print-directory MODE=cov all units
+	@MODE=cov tests/run; status=$$?; tests/lib/cov; exit $$status
+
+bench:
+	@.ci/need build
+	@.ci/need --say bench
+	@$(MAKE) --no-print-directory all
+	@tests/bench/bench.py $(ARGS)
+
+# DESTDIR, PREFIX, SYSCONFDIR and LOCALSTATEDIR as usual. Files in SYSCONFDIR that are there already stay as they are.
+BINDIR := $(PREFIX)/bin
+CONFDIR := $(SYSCONFDIR)/portreeve
+STATEDIR := $(LOCALSTATEDIR)/lib/portreeve
+FILL := sed -e 's,@BINDIR@,$(BINDIR),g' -e 's,@CONFDIR@,$(CONFDIR),g' -e 's,@STATEDIR@,$(STATEDIR),g' -e 's,@DATADIR@,$(DATADIR),g'
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DATADIR) $(DESTDIR)$(CONFDIR) \
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	install -d -m 0700 $(DESTDIR)$(STATEDIR)
+	install -m 0755 $(B)/portreeve $(DESTDIR)$(BINDIR)/portreeve
+	install -m 0755 $(B)/portreeve-engine $(DESTDIR)$(LIBEXECDIR)/portreeve-engine
+	install -m 0644 README.md LICENSE $(DESTDIR)$(DATADIR)
+	cp -R --no-preserve=ownership lua $(DESTDIR)$(DATADIR)/
+	@cd conf && find . -path ./systemd -prune -o -type f -print | while read -r f; do \
+	    [ -e "$(DESTDIR)$(CONFDIR)/$$f" ] || install -D -m 0644 "$$f" "$(DESTDIR)$(CONFDIR)/$$f"; done
+	@cd policies && find . -type f | while read -r f; do \
+	    [ -e "$(DESTDIR)$(CONFDIR)/policies/$$f" ] || install -D -m 0644 "$$f" "$(DESTDIR)$(CONFDIR)/policies/$$f"; done
+	$(FILL) conf/systemd/portreeve.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/portreeve.service
+	$(FILL) conf/systemd/portreeve.sysusers >$(DESTDIR)$(PREFIX)/lib/sysusers.d/portreeve.conf
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then \
+	    getent passwd portreeve >/dev/null || useradd --system --home-dir $(STATEDIR) --shell /usr/sbin/nologin portreeve; \
+	    chown portreeve:portreeve $(STATEDIR); fi
+	@echo "installed. Start it with: systemctl daemon-reload && systemctl enable --now portreeve"
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make              build build/$(MODE)/portreeve and portreeve-engine'
+	@echo 'make run          install what is missing, build, start in the foreground (conf/, state in ./var); ARGS=… further options'
+	@echo 'make test         build and run every test; ONLY="e2e/reload …" some of them'
+	@echo 'make unit e2e     the C and Lua units; the tests with real processes'
+	@echo 'make asan tsan    units and real processes under AddressSanitizer and UBSan, or ThreadSanitizer'
+	@echo 'make fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS); ONLY=name one of them'
+	@echo 'make lint layers  luacheck, cppcheck, clang-tidy; the include rule of ARCHITECTURE.md'
+	@echo 'make fmt          clang-format over the C'
+	@echo 'make cov          every test with coverage, a table by file'
+	@echo 'make bench        server CPU per request beside nginx (needs nginx, its Lua module and wrk)'
+	@echo 'make install      DESTDIR= PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) LOCALSTATEDIR=$(LOCALSTATEDIR)'
+	@echo 'make clean        remove build/'
+	@echo 'MODE=release|asan|tsan|cov chooses the build, each in its own folder'

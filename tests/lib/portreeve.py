@@ -46,8 +46,8 @@ class Refused(Exception):
 def command(*args, stdin=None, timeout=60, netns=None, env=None):
     """Run one portreeve command. Returns (code, stdout, stderr)."""
     argv = (['ip', 'netns', 'exec', netns] if netns else []) + [PROGRAM] + [str(a) for a in args]
-    p = subprocess.run(argv, **({} if stdin is None else {'input': stdin}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout * SLOW, text=True, errors='replace',
-                       **({'stdin': subprocess.DEVNULL} if stdin is None else {}), env=dict(environment(), **(env or {})))
+    p = subprocess.run(argv, input=stdin or '', stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout * SLOW, text=True, errors='replace',
+                       env=dict(environment(), **(env or {})))
     return p.returncode, p.stdout, p.stderr
 
 
