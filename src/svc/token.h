@@ -28,6 +28,9 @@ enum token_verdict { TOKEN_OK, TOKEN_EXPIRED /* signature right, key retired or 
 struct token_ring;
 struct token_ring *token_ring_load(const char *path, bool create, struct err *e);
 void token_ring_free(struct token_ring *r);
+/* Put a fresh key into the file and retire those in use: new tokens are signed by it, old ones verify for 400 days more (then EXPIRED).
+ * Running engines read the ring anew at a reload. */
+bool token_ring_rotate(const char *path, struct err *e);
 struct token_ctx;
 struct token_ctx *token_ctx_create(const struct token_ring *r); /* the ring must outlive it */
 void token_ctx_free(struct token_ctx *c);
