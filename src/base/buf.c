@@ -1,4 +1,5 @@
 #include "base/buf.h"
+#include "base/utf8.h"
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,33 +61,15 @@ bool buf_fmt(struct buf *b, const char *fmt, ...) {
     return fine;
 }
 
-/* Length of the well-formed UTF-8 character at s (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF), 0 = none. */
-static size_t utf8_char(const unsigned char *s, size_t n) {
-    unsigned char c = s[0], lo = 0x80, hi = 0xbf;
-    size_t len;
-    if (c < 0x80) return 1;
-    if (c >= 0xc2 && c <= 0xdf) len = 2;
-    else if (c >= 0xe0 && c <= 0xef) len = 3;
-    else if (c >= 0xf0 && c <= 0xf4) len = 4;
-    else return 0;
-    if (c == 0xe0) lo = 0xa0;
-    if (c == 0xed) hi = 0x9f;
-    if (c == 0xf0) lo = 0x90;
-    if (c == 0xf4) hi = 0x8f;
-    if (n < len || s[1] < lo || s[1] > hi) return 0;
-    for (size_t i = 2; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    return len;
-}
-
 /* One character as JSON; *used = bytes of s taken. */
-static bool json_char(struct buf *b, const unsigned char *s, size_t n, size_t *used) {
-    *used = utf8_char(s, n);
+static bool json_char(struct buf *b, const char *s, size_t n, size_t *used) {
+    unsigned char c = (unsigned char)s[0];
+    *used = utf8_len(s, n);
     if (*used == 0) {
         *used = 1;
         return buf_str(b, "\xef\xbf\xbd");
     }
-    switch (s[0]) {
+    switch (c) {
     case '"': return buf_str(b, "\\\"");
     case '\\': return buf_str(b, "\\\\");
     case '\b': return buf_str(b, "\\b");
@@ -96,14 +79,14 @@ static bool json_char(struct buf *b, const unsigned char *s, size_t n, size_t *u
     case '\t': return buf_str(b, "\\t");
     default: break;
     }
-    if (s[0] < 0x20 || s[0] == 0x7f) return buf_fmt(b, "\\u%04x", s[0]);
+    if (c < 0x20 || c == 0x7f) return buf_fmt(b, "\\u%04x", c);
     return buf_add(b, s, *used);
 }
 
 bool buf_json(struct buf *b, const char *s, size_t n) {
     size_t start = b->n;
     bool fine = buf_add(b, "\"", 1);
-    for (size_t i = 0, used = 0; fine && i < n; i += used) fine = json_char(b, (const unsigned char *)s + i, n - i, &used);
+    for (size_t i = 0, used = 0; fine && i < n; i += used) fine = json_char(b, s + i, n - i, &used);
     fine = fine && buf_add(b, "\"", 1);
     if (!fine) b->n = start;
     return fine;

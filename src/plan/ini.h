@@ -9,7 +9,9 @@
 #define INI_MAX_ENTRIES 65536u
 
 struct ini_entry {
-    char *key, *value; /* UTF-8, NUL-terminated; may hold any character but are counted, since \u0000 is legal */
+    /* UTF-8, NUL-terminated but counted, since \u0000 is legal. A lone surrogate from an escape is kept as three bytes (ED A0..BF xx),
+     * the only way in which these are not valid UTF-8. */
+    char *key, *value;
     uint32_t key_n, value_n;
     uint32_t line;     /* 1-based line on which the key begins */
     uint32_t dup_of;   /* line of the earlier entry with the same key that this one replaces; 0 = none (I6) */

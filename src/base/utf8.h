@@ -1,0 +1,15 @@
+/* UTF-8, one character at a time (RFC 3629). Libc only, pure. */
+#ifndef PORTREEVE_BASE_UTF8_H
+#define PORTREEVE_BASE_UTF8_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of the well-formed character at s (n bytes are there, n > 0): 1 to 4; 0 = none begins here. Overlong forms, surrogates and
+ * anything above U+10FFFF are not well-formed. */
+size_t utf8_len(const char *s, size_t n);
+bool utf8_valid(const char *s, size_t n);
+/* Write code point c (at most U+10FFFF) to out, return the bytes written, 1 to 4. A surrogate is written as three bytes too (so that a
+ * lone one read from an escape survives); utf8_valid refuses it. */
+size_t utf8_put(uint32_t c, char out[4]);
+#endif

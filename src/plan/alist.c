@@ -1,0 +1,204 @@
+#include "plan/alist.h"
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN(n) (int)((n) > 80 ? 80 : (n))
+
+struct place { /* where we are in one list of the chain of includes */
+    const char *display;
+    uint32_t line;
+};
+struct loader {
+    alist_fetch *fetch;
+    void *ctx;
+    struct pset_builder *builder;
+    struct place chain[ALIST_DEPTH];
+    unsigned depth;
+    unsigned files;
+    unsigned long long bytes;
+};
+
+static bool load_list(struct loader *l, const char *name, struct err *e);
+
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
+
+static void trim(const char **s, size_t *n) {
+    while (*n > 0 && is_blank(**s)) {
+        (*s)++;
+        (*n)--;
+    }
+    while (*n > 0 && is_blank((*s)[*n - 1])) (*n)--;
+}
+
+/* err_at for the line being read. */
+#define refuse(l, e, ...) err_at(e, (l)->chain[(l)->depth - 1].display, (l)->chain[(l)->depth - 1].line, __VA_ARGS__)
+
+static bool parse_address(const struct loader *l, const char *s, size_t n, struct addr *out, struct err *e) {
+    struct err why;
+    if (memchr(s, '%', n)) return refuse(l, e, "\"%.*s\": an address in a list has no zone", SHOWN(n), s);
+    return addr_parse_ip(s, n, out, &why) || refuse(l, e, "%s", why.text);
+}
+
+static bool add(struct loader *l, const struct addr *lo, const struct addr *hi, bool in, struct err *e) {
+    const struct place *at = &l->chain[l->depth - 1];
+    int source = pset_builder_source(l->builder, at->display);
+    if (source >= 0 && pset_add(l->builder, lo, hi, in, (unsigned)source, at->line)) return true;
+    return refuse(l, e, "too many lines, or out of memory");
+}
+
+static bool read_range(struct loader *l, const char *s, size_t n, size_t dash, bool in, struct err *e) {
+    struct addr lo, hi;
+    const char *a = s, *b = s + dash + 1;
+    size_t a_n = dash, b_n = n - dash - 1;
+    trim(&a, &a_n);
+    trim(&b, &b_n);
+    if (a_n == 0 || b_n == 0) return refuse(l, e, "\"%.*s\": a range has an address on both sides of the dash", SHOWN(n), s);
+    if (!parse_address(l, a, a_n, &lo, e) || !parse_address(l, b, b_n, &hi, e)) return false;
+    if (lo.family != hi.family) return refuse(l, e, "\"%.*s\": one end of this range is IPv4, the other IPv6", SHOWN(n), s);
+    if (memcmp(lo.ip, hi.ip, sizeof lo.ip) > 0) return refuse(l, e, "\"%.*s\": write the lower address of a range first", SHOWN(n), s);
+    return add(l, &lo, &hi, in, e);
+}
+
+/* The last address of lo/bits; false where a low bit of lo is set. */
+static bool last_of_net(const struct addr *lo, unsigned bits, struct addr *hi) {
+    unsigned size = lo->family == 4 ? 32 : 128;
+    *hi = *lo;
+    for (unsigned bit = bits; bit < size; bit++) {
+        uint8_t mask = (uint8_t)(0x80u >> (bit % 8));
+        if (lo->ip[bit / 8] & mask) return false;
+        hi->ip[bit / 8] |= mask;
+    }
+    return true;
+}
+
+static bool parse_bits(const char *s, size_t n, unsigned most, unsigned *out) {
+    unsigned v = 0;
+    if (n == 0 || n > 3 || s[0] == '0') return false;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9') return false;
+        v = v * 10 + (unsigned)(s[i] - '0');
+    }
+    *out = v;
+    return v <= most;
+}
+
+static bool read_net(struct loader *l, const char *s, size_t n, size_t slash, bool in, struct err *e) {
+    struct addr lo, hi;
+    unsigned bits;
+    bool v6_text = memchr(s, ':', slash) != NULL;
+    unsigned most = v6_text ? 128 : 32;
+    if (!parse_address(l, s, slash, &lo, e)) return false;
+    if (!parse_bits(s + slash + 1, n - slash - 1, most, &bits))
+        return refuse(l, e, "\"%.*s\": behind the slash stands a number of bits from 1 to %u (for every address write a range)", SHOWN(n), s, most);
+    bool mapped = v6_text && lo.family == 4;
+    if ((mapped && bits < 96) || !last_of_net(&lo, mapped ? bits - 96 : bits, &hi))
+        return refuse(l, e, "\"%.*s\": the address has bits set beyond the first %u; write the first address of the network", SHOWN(n), s, bits);
+    return add(l, &lo, &hi, in, e);
+}
+
+static bool read_item(struct loader *l, const char *s, size_t n, bool in, struct err *e) {
+    const char *slash = memchr(s, '/', n), *dash = memchr(s, '-', n);
+    struct addr a;
+    if (slash && dash) return refuse(l, e, "\"%.*s\": write either a range or address/bits", SHOWN(n), s);
+    if (slash) return read_net(l, s, n, (size_t)(slash - s), in, e);
+    if (dash) return read_range(l, s, n, (size_t)(dash - s), in, e);
+    return parse_address(l, s, n, &a, e) && add(l, &a, &a, in, e);
+}
+
+static bool is_name(const char *s, size_t n) {
+    if (n == 0 || n >= ALIST_NAME || s[0] == '.' || s[0] == '-') return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+        if (!fine) return false;
+    }
+    return true;
+}
+
+static bool read_include(struct loader *l, const char *s, size_t n, struct err *e) {
+    char name[ALIST_NAME];
+    trim(&s, &n);
+    if (!is_name(s, n))
+        return refuse(l, e, "\"#%.*s\": # takes in another list by its name (letters, digits, _ - and ., at most %d); a comment begins with ;", SHOWN(n), s,
+                      ALIST_NAME - 1);
+    memcpy(name, s, n);
+    name[n] = 0;
+    return load_list(l, name, e);
+}
+
+static bool read_line(struct loader *l, const char *s, size_t n, struct err *e) {
+    const char *comment = memchr(s, ';', n);
+    if (comment) n = (size_t)(comment - s);
+    trim(&s, &n);
+    if (n == 0) return true;
+    if (*s == '#') return read_include(l, s + 1, n - 1, e);
+    if (*s != '!') return read_item(l, s, n, true, e);
+    s++;
+    n--;
+    trim(&s, &n);
+    if (n == 0) return refuse(l, e, "an address is missing behind the !");
+    if (*s == '#') return refuse(l, e, "\"!%.*s\": a whole list cannot be taken out, only addresses, ranges and networks", SHOWN(n), s);
+    return read_item(l, s, n, false, e);
+}
+
+static bool read_text(struct loader *l, const char *s, size_t n, struct err *e) {
+    struct place *at = &l->chain[l->depth - 1];
+    if (n >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0) {
+        s += 3;
+        n -= 3;
+    }
+    for (size_t i = 0; i < n;) {
+        size_t from = i;
+        while (i < n && s[i] != '\n' && s[i] != '\r') i++;
+        at->line++;
+        if (!read_line(l, s + from, i - from, e)) return false;
+        if (i < n && s[i] == '\r' && i + 1 < n && s[i + 1] == '\n') i++;
+        i++;
+    }
+    return true;
+}
+
+/* "a.list:3 includes b.list:1 includes a.list" */
+static bool refuse_cycle(const struct loader *l, unsigned from, const char *name, struct err *e) {
+    char way[800] = "";
+    size_t at = 0;
+    for (unsigned i = from; i < l->depth && at < sizeof way; i++)
+        at += (size_t)snprintf(way + at, sizeof way - at, "%s:%u includes ", l->chain[i].display, l->chain[i].line);
+    return refuse(l, e, "#%s goes round in a circle: %s%s", name, way, l->chain[from].display);
+}
+
+static bool refuse_missing(const struct loader *l, const char *name, struct err *e) {
+    if (l->depth == 0) return err_set(e, "there is no address list \"%s\"", name);
+    return refuse(l, e, "#%s: there is no address list of this name", name);
+}
+
+static bool load_list(struct loader *l, const char *name, struct err *e) {
+    const char *text = NULL, *display = NULL;
+    size_t n = 0;
+    if (l->depth == ALIST_DEPTH) return refuse(l, e, "#%s: lists are included more than %u deep", name, ALIST_DEPTH - 1);
+    if (!l->fetch(l->ctx, name, &text, &n, &display)) return refuse_missing(l, name, e);
+    for (unsigned i = 0; i < l->depth; i++)
+        if (strcmp(l->chain[i].display, display) == 0) return refuse_cycle(l, i, name, e);
+    if (l->files++ == ALIST_FILES) return refuse(l, e, "#%s: more than %u lists are included altogether", name, ALIST_FILES);
+    l->bytes += n;
+    if (l->bytes > ALIST_MAX_BYTES) return err_at(e, display, 0, "this list with all it includes has more than %llu bytes", ALIST_MAX_BYTES);
+    l->chain[l->depth++] = (struct place){.display = display};
+    bool fine = read_text(l, text, n, e);
+    l->depth--;
+    return fine;
+}
+
+struct pset *alist_load(const char *name, alist_fetch *fetch, void *ctx, struct err *e) {
+    struct loader l = {.fetch = fetch, .ctx = ctx, .builder = pset_builder_create()};
+    struct pset *s = NULL;
+    if (!l.builder) {
+        err_set(e, "address list \"%s\": out of memory", name);
+    } else if (load_list(&l, name, e)) {
+        s = pset_build(l.builder);
+        if (!s) err_set(e, "address list \"%s\": out of memory", name);
+    }
+    pset_builder_destroy(l.builder);
+    return s;
+}
