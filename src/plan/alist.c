@@ -6,6 +6,7 @@
 
 struct place { /* where we are in one list of the chain of includes */
     const char *display;
+    unsigned source;
     uint32_t line;
 };
 struct loader {
@@ -43,8 +44,7 @@ static bool parse_address(const struct loader *l, const char *s, size_t n, struc
 
 static bool add(struct loader *l, const struct addr *lo, const struct addr *hi, bool in, struct err *e) {
     const struct place *at = &l->chain[l->depth - 1];
-    int source = pset_builder_source(l->builder, at->display);
-    if (source >= 0 && pset_add(l->builder, lo, hi, in, (unsigned)source, at->line)) return true;
+    if (pset_add(l->builder, lo, hi, in, at->source, at->line)) return true;
     return refuse(l, e, "too many lines, or out of memory");
 }
 
@@ -184,7 +184,9 @@ static bool load_list(struct loader *l, const char *name, struct err *e) {
     if (l->files++ == ALIST_FILES) return refuse(l, e, "#%s: more than %u lists are included altogether", name, ALIST_FILES);
     l->bytes += n;
     if (l->bytes > ALIST_MAX_BYTES) return err_at(e, display, 0, "this list with all it includes has more than %llu bytes", ALIST_MAX_BYTES);
-    l->chain[l->depth++] = (struct place){.display = display};
+    int source = pset_builder_source(l->builder, display);
+    if (source < 0) return err_at(e, display, 0, "out of memory");
+    l->chain[l->depth++] = (struct place){.display = display, .source = (unsigned)source};
     bool fine = read_text(l, text, n, e);
     l->depth--;
     return fine;
