@@ -41,7 +41,7 @@ static bool set_on(int fd, int level, int name) {
 }
 
 /* Everything after socket(): false with errno. SO_REUSEPORT goes on before listen() in both cases, since listen() forms the group. */
-static bool prepare(int fd, const struct addr *at, bool exclusive, int backlog) {
+static bool bind_to(int fd, const struct addr *at, bool exclusive) {
     struct sockaddr_storage sa;
     socklen_t n = addr_to_sockaddr(at, &sa);
     if (!set_on(fd, SOL_SOCKET, SO_REUSEADDR)) return false;
@@ -49,23 +49,33 @@ static bool prepare(int fd, const struct addr *at, bool exclusive, int backlog) 
     if (!set_on(fd, IPPROTO_TCP, TCP_NODELAY)) return false;
     if (!exclusive && !set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return false;
     if (bind(fd, (struct sockaddr *)&sa, n) != 0) return false;
-    if (exclusive && !set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return false;
-    return listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0;
+    return !exclusive || set_on(fd, SOL_SOCKET, SO_REUSEPORT);
 }
 
-int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *port, struct err *e) {
-    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_storage sa;
-    socklen_t n = sizeof sa;
-    if (fd >= 0 && prepare(fd, at, exclusive, backlog) && getsockname(fd, (struct sockaddr *)&sa, &n) == 0) {
-        struct addr bound;
-        addr_from_sockaddr((struct sockaddr *)&sa, &bound);
-        *port = bound.port;
-        return fd;
-    }
-    int why = errno;
+static int refused(int fd, int why, const struct addr *at, struct err *e) {
     if (fd >= 0) close(fd);
     sock_errno_text(why, at, e);
     errno = why;
     return -1;
+}
+
+int sock_bind(const struct addr *at, bool exclusive, uint16_t *port, struct err *e) {
+    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    if (fd < 0 || !bind_to(fd, at, exclusive) || getsockname(fd, (struct sockaddr *)&sa, &n) != 0) return refused(fd, errno, at, e);
+    struct addr bound;
+    addr_from_sockaddr((struct sockaddr *)&sa, &bound);
+    *port = bound.port;
+    return fd;
+}
+
+bool sock_start(int fd, int backlog) {
+    return listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0;
+}
+
+int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *port, struct err *e) {
+    int fd = sock_bind(at, exclusive, port, e);
+    if (fd < 0 || sock_start(fd, backlog)) return fd;
+    return refused(fd, errno, at, e);
 }

@@ -8,6 +8,9 @@
  * (used for the first socket of a group; the workers' further ones pass false). at->port 0: the kernel chooses; *port gets what was bound.
  * Returns the fd, or -1 with e: "address not on this machine", "port taken", "needs root or CAP_NET_BIND_SERVICE" in plain words. */
 int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *port, struct err *e);
+/* The two halves of sock_listen: bind without listening (so that no caller can arrive yet), and start listening (or change the backlog). */
+int sock_bind(const struct addr *at, bool exclusive, uint16_t *port, struct err *e);
+bool sock_start(int fd, int backlog); /* false with errno */
 /* What sock_listen's refusals are: for messages that add the holder. */
 bool sock_errno_text(int err, const struct addr *at, struct err *e);
 #endif

@@ -1,19 +1,23 @@
 /* What supervisor and engine say to each other over fdlink. Payloads are text, "key value\n" lines, unless said otherwise.
  * A generation is offered in three steps: GEN_BEGIN, any number of GEN_SOCKETS, GEN_END. The engine builds it beside the living one
- * and answers PREPARED or FAILED; only COMMIT makes it live; ABORT throws it away. */
+ * and answers PREPARED or FAILED; only COMMIT makes it live; ABORT throws it away.
+ * Sockets that share an address with living ones are bound but do not listen yet when they are offered; they do before COMMIT is sent. */
 #ifndef PORTREEVE_PLAN_WIRE_H
 #define PORTREEVE_PLAN_WIRE_H
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum wire_type {
     /* supervisor → engine */
     WIRE_SETUP = 1,      /* "instance K\n" (0 or 1: slot of live counts), "state DIR\n"; fds: counters memfd */
-    WIRE_GEN_BEGIN,      /* "generation N\nsockets S\nworkers W\n"; fds: plan memfd, bundle memfd (both sealed) */
+    WIRE_GEN_BEGIN,      /* "generation N\nsockets S\nworkers W\n"; fds: plan memfd, bundle memfd (both sealed); S = fds to come */
     WIRE_GEN_SOCKETS,    /* struct wire_socket[] (binary), as many as fds; fds: the listening sockets */
     WIRE_GEN_END,        /* "generation N\n" */
     WIRE_COMMIT,         /* "generation N\n": swap now */
     WIRE_ABORT,          /* "generation N\n" */
-    WIRE_DRAIN,          /* "ms N\n": stop accepting (keep listening fds open), finish what runs, then exit 0 */
+    WIRE_DRAIN,          /* "ms N\n": stop accepting (keep listening fds open), finish what runs, then exit 0. With "close 1\n" (a stop,
+                            not a replacement): close the listening fds at once, so that callers are refused instead of left waiting */
     WIRE_RELOAD_RESULT,  /* "id N\nok 0|1\n" then a blank line, then the text for people */
     WIRE_LAST_RELOAD,    /* JSON object of the last reload: {"at_ms":…,"ok":…,"generation":…,"text":"…"}; sent after each and on start */
     /* engine → supervisor */
@@ -28,8 +32,13 @@ enum wire_type {
 
 struct wire_socket {
     uint32_t index;  /* which plan_socket of the plan */
-    uint32_t worker; /* which worker owns this fd */
+    uint32_t worker; /* which worker owns this fd; may repeat: a worker can own several sockets of one address */
     uint16_t port;   /* the port really bound (differs from the plan's where that is 0) */
     uint16_t pad;
 };
+
+/* Readers of a NUL-terminated text payload. Keys are looked for above the first blank line only. */
+bool wire_number(const char *payload, const char *key, uint64_t *out); /* strict decimal */
+bool wire_text(const char *payload, const char *key, char *out, size_t cap); /* the rest of the line; false where absent or too long */
+const char *wire_body(const char *payload);                            /* what follows the blank line; "" where there is none */
 #endif
