@@ -84,7 +84,7 @@ class Load(threading.Thread):
         self.errors = []
         self.kept_closed = 0  # kept connections that ended although no answer had said so
         self.last_answer = 0.0
-        self.answer_times = None  # set to [] to keep the moment of every answer
+        self.answer_times = None  # set to [] to keep (began, ended) of every answer
         self.stopping = threading.Event()
         self.sel = selectors.EpollSelector()
         self.idle = [(0.0, c.number) for c in self.clients]
@@ -133,7 +133,7 @@ class Load(threading.Thread):
         if result == 'answered':
             self.last_answer = now
             if self.answer_times is not None:
-                self.answer_times.append(now)
+                self.answer_times.append((c.began, now))
         else:
             self.errors.append((key, '%s: %s' % (result, why), 'kept, %d served' % c.served if c.kept else 'new'))
             self._close(c)

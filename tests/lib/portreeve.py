@@ -301,6 +301,11 @@ class Server:
             raise AssertionError('portreeve ended with %s%s' % (code, ', engine left behind' if left else ''))
         return code
 
+    def stop_only(self):
+        """End it in an orderly way but keep its folders, for another start()."""
+        self.stop(keep=True)
+        self.proc = None
+
     def cleanup(self):
         if os.environ.get('KEEP'):
             tap.note('kept: ' + self.dir)
