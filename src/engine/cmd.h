@@ -1,0 +1,8 @@
+/* Commands of portreeve-engine that end by themselves: one function each, argv[0] is the command's name. All take --help.
+ * Exit status: 0 done, 1 refused (the reason is on standard error), 2 wrong usage. */
+#ifndef PORTREEVE_ENGINE_CMD_H
+#define PORTREEVE_ENGINE_CMD_H
+
+int cmd_ini(int argc, char **argv);  /* cmd_ini.c: show an INI file as it is read */
+int cmd_list(int argc, char **argv); /* cmd_list.c: which line of an address list decides about an address */
+#endif
