@@ -1,4 +1,5 @@
 #include "base/addr.h"
+#include "base/utf8.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 
 /* How much of a refused text an error repeats. */
-#define SHOWN(n) (int)((n) > 80 ? 80 : (n))
+#define SHOWN(s, n) utf8_shown(s, n, 80), s
 
 static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
@@ -25,17 +26,18 @@ static bool parse_v4(const char *s, size_t n, struct addr *out, struct err *e) {
     size_t i = 0;
     for (int part = 0; part < 4; part++) {
         if (part > 0 && (i >= n || s[i++] != '.'))
-            return err_set(e, "\"%.*s\" is not an IPv4 address: write four numbers with dots between them, like 192.0.2.1", SHOWN(n), s);
+            return err_set(e, "\"%.*s\" is not an IPv4 address: write four numbers with dots between them, like 192.0.2.1", SHOWN(s, n));
         size_t start = i;
         unsigned v = 0;
         while (i < n && i - start < 4 && s[i] >= '0' && s[i] <= '9') v = v * 10 + (unsigned)(s[i++] - '0');
-        if (i == start) return err_set(e, "\"%.*s\" is not an IPv4 or IPv6 address", SHOWN(n), s);
+        if (i == start) return err_set(e, "\"%.*s\" is not an IPv4 or IPv6 address", SHOWN(s, n));
         if (s[start] == '0' && i - start > 1)
-            return err_set(e, "\"%.*s\": leading zeros are not allowed in an IPv4 address (some read them as octal); drop them", SHOWN(n), s);
-        if (v > 255) return err_set(e, "\"%.*s\": each number of an IPv4 address is at most 255", SHOWN(n), s);
+            return err_set(e, "\"%.*s\": leading zeros are not allowed in an IPv4 address (some read them as octal); drop them",
+                           SHOWN(s, n));
+        if (v > 255) return err_set(e, "\"%.*s\": each number of an IPv4 address is at most 255", SHOWN(s, n));
         out->ip[part] = (uint8_t)v;
     }
-    if (i != n) return err_set(e, "\"%.*s\" is not an IPv4 address: something follows the fourth number", SHOWN(n), s);
+    if (i != n) return err_set(e, "\"%.*s\" is not an IPv4 address: something follows the fourth number", SHOWN(s, n));
     out->family = 4;
     return true;
 }
@@ -44,9 +46,10 @@ static bool parse_v4(const char *s, size_t n, struct addr *out, struct err *e) {
 static bool parse_zone(const char *s, size_t n, struct addr *out, struct err *e) {
     uint64_t v = 0;
     size_t i = 0;
-    if (n == 0 || n >= IF_NAMESIZE || memchr(s, 0, n)) return err_set(e, "\"%%%.*s\" is not a zone: write an interface name or index behind %%", SHOWN(n), s);
+    if (n == 0 || n >= IF_NAMESIZE || memchr(s, 0, n))
+        return err_set(e, "\"%%%.*s\" is not a zone: write an interface name or index behind %%", SHOWN(s, n));
     while (i < n && s[i] >= '0' && s[i] <= '9' && v <= UINT32_MAX) v = v * 10 + (unsigned)(s[i++] - '0');
-    if (i == n && (v == 0 || v > INT32_MAX)) return err_set(e, "zone \"%%%.*s\": an interface index is 1 to 2147483647", SHOWN(n), s);
+    if (i == n && (v == 0 || v > INT32_MAX)) return err_set(e, "zone \"%%%.*s\": an interface index is 1 to 2147483647", SHOWN(s, n));
     if (i != n) {
         char name[IF_NAMESIZE] = "";
         memcpy(name, s, n);
@@ -62,20 +65,20 @@ static bool parse_v6(const char *s, size_t n, struct addr *out, struct err *e) {
     uint8_t ip[16];
     const char *zone = memchr(s, '%', n);
     size_t len = zone ? (size_t)(zone - s) : n;
-    if (len >= sizeof text || memchr(s, 0, len)) return err_set(e, "\"%.*s\" is not an IPv6 address", SHOWN(n), s);
+    if (len >= sizeof text || memchr(s, 0, len)) return err_set(e, "\"%.*s\" is not an IPv6 address", SHOWN(s, n));
     memcpy(text, s, len);
     text[len] = 0;
-    if (inet_pton(AF_INET6, text, ip) != 1) return err_set(e, "\"%.*s\" is not an IPv6 address", SHOWN(n), s);
+    if (inet_pton(AF_INET6, text, ip) != 1) return err_set(e, "\"%.*s\" is not an IPv6 address", SHOWN(s, n));
     take_v6(ip, out);
     if (!zone) return true;
-    if (!addr_is_link_local(out)) return err_set(e, "\"%.*s\": only a link-local address (fe80::/10) can have a %%zone", SHOWN(n), s);
+    if (!addr_is_link_local(out)) return err_set(e, "\"%.*s\": only a link-local address (fe80::/10) can have a %%zone", SHOWN(s, n));
     return parse_zone(zone + 1, n - len - 1, out, e);
 }
 
 bool addr_parse_ip(const char *s, size_t n, struct addr *out, struct err *e) {
     struct addr a = {0};
     if (n == 0) return err_set(e, "an IP address is missing");
-    if (s[0] == '[') return err_set(e, "\"%.*s\": write this address without brackets and without a port", SHOWN(n), s);
+    if (s[0] == '[') return err_set(e, "\"%.*s\": write this address without brackets and without a port", SHOWN(s, n));
     bool fine = memchr(s, ':', n) ? parse_v6(s, n, &a, e) : parse_v4(s, n, &a, e);
     if (fine) *out = a;
     return fine;
@@ -86,25 +89,26 @@ static bool parse_port(const char *s, size_t n, bool allow0, struct addr *out, s
     uint32_t v = 0;
     size_t i = 1;
     if (n == 0) return true;
-    if (s[0] != ':') return err_set(e, "\"%.*s\" follows the address: only \":port\" may", SHOWN(n), s);
+    if (s[0] != ':') return err_set(e, "\"%.*s\" follows the address: only \":port\" may", SHOWN(s, n));
     if (n == 1) return err_set(e, "the port behind \":\" is missing: write a number from 1 to 65535, or drop the colon");
     while (i < n && s[i] >= '0' && s[i] <= '9' && v <= 65535) v = v * 10 + (uint32_t)(s[i++] - '0');
-    if (i != n && v <= 65535) return err_set(e, "port \"%.*s\" is not a number", SHOWN(n - 1), s + 1);
-    if (s[1] == '0' && n > 2) return err_set(e, "port \"%.*s\" has leading zeros: drop them", SHOWN(n - 1), s + 1);
-    if (v > 65535 || (v == 0 && !allow0)) return err_set(e, "port %.*s is out of range: write a number from 1 to 65535", SHOWN(n - 1), s + 1);
+    if (i != n && v <= 65535) return err_set(e, "port \"%.*s\" is not a number", SHOWN(s + 1, n - 1));
+    if (s[1] == '0' && n > 2) return err_set(e, "port \"%.*s\" has leading zeros: drop them", SHOWN(s + 1, n - 1));
+    if (v > 65535 || (v == 0 && !allow0))
+        return err_set(e, "port %.*s is out of range: write a number from 1 to 65535", SHOWN(s + 1, n - 1));
     out->port = (uint16_t)v;
     return true;
 }
 
 static bool parse_bracketed(const char *s, size_t n, bool allow0, struct addr *out, struct err *e) {
     const char *end = memchr(s, ']', n);
-    if (!end) return err_set(e, "\"%.*s\": the closing bracket ] is missing", SHOWN(n), s);
+    if (!end) return err_set(e, "\"%.*s\": the closing bracket ] is missing", SHOWN(s, n));
     size_t len = (size_t)(end - s) - 1;
-    if (len == 0) return err_set(e, "\"%.*s\": there is no address between the brackets", SHOWN(n), s);
+    if (len == 0) return err_set(e, "\"%.*s\": there is no address between the brackets", SHOWN(s, n));
     if (!memchr(s + 1, ':', len)) {
         struct addr v4;
-        if (addr_parse_ip(s + 1, len, &v4, NULL)) return err_set(e, "\"%.*s\": an IPv4 address is written without brackets", SHOWN(n), s);
-        return err_set(e, "\"%.*s\" is not an IPv6 address", SHOWN(len), s + 1);
+        if (addr_parse_ip(s + 1, len, &v4, NULL)) return err_set(e, "\"%.*s\": an IPv4 address is written without brackets", SHOWN(s, n));
+        return err_set(e, "\"%.*s\" is not an IPv6 address", SHOWN(s + 1, len));
     }
     return parse_v6(s + 1, len, out, e) && parse_port(end + 1, n - len - 2, allow0, out, e);
 }
@@ -117,9 +121,9 @@ bool addr_parse_hostport(const char *s, size_t n, bool allow_port0, struct addr 
     if (s[0] == '[') {
         fine = parse_bracketed(s, n, allow_port0, &a, e);
     } else if (colon && memchr(colon + 1, ':', n - (size_t)(colon - s) - 1)) {
-        return err_set(e, "\"%.*s\": an IPv6 address is written in brackets, like [::1] or [::1]:8080", SHOWN(n), s);
+        return err_set(e, "\"%.*s\": an IPv6 address is written in brackets, like [::1] or [::1]:8080", SHOWN(s, n));
     } else if (colon == s) {
-        return err_set(e, "\"%.*s\": the address before \":\" is missing", SHOWN(n), s);
+        return err_set(e, "\"%.*s\": the address before \":\" is missing", SHOWN(s, n));
     } else {
         size_t len = colon ? (size_t)(colon - s) : n;
         fine = parse_v4(s, len, &a, e) && parse_port(s + len, n - len, allow_port0, &a, e);

@@ -30,6 +30,6 @@ socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *out);
 /* Same family and bytes (and scope, where both have one); ports are not compared. */
 bool addr_same_ip(const struct addr *a, const struct addr *b);
 bool addr_is_any(const struct addr *a);
-bool addr_is_loopback(const struct addr *a); /* 127.0.0.0/8, ::1 */
+bool addr_is_loopback(const struct addr *a);   /* 127.0.0.0/8, ::1 */
 bool addr_is_link_local(const struct addr *a); /* fe80::/10 */
 #endif

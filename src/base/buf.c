@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define BUF_MAX_DEFAULT (64u << 20)
-#define BUF_FIRST 64
+#define BUF_FIRST       64
 
 bool buf_reserve(struct buf *b, size_t more) {
     size_t max = b->max ? b->max : BUF_MAX_DEFAULT;
@@ -70,14 +70,22 @@ static bool json_char(struct buf *b, const char *s, size_t n, size_t *used) {
         return buf_str(b, "\xef\xbf\xbd");
     }
     switch (c) {
-    case '"': return buf_str(b, "\\\"");
-    case '\\': return buf_str(b, "\\\\");
-    case '\b': return buf_str(b, "\\b");
-    case '\f': return buf_str(b, "\\f");
-    case '\n': return buf_str(b, "\\n");
-    case '\r': return buf_str(b, "\\r");
-    case '\t': return buf_str(b, "\\t");
-    default: break;
+    case '"':
+        return buf_str(b, "\\\"");
+    case '\\':
+        return buf_str(b, "\\\\");
+    case '\b':
+        return buf_str(b, "\\b");
+    case '\f':
+        return buf_str(b, "\\f");
+    case '\n':
+        return buf_str(b, "\\n");
+    case '\r':
+        return buf_str(b, "\\r");
+    case '\t':
+        return buf_str(b, "\\t");
+    default:
+        break;
     }
     if (c < 0x20 || c == 0x7f) return buf_fmt(b, "\\u%04x", c);
     return buf_add(b, s, *used);

@@ -4,7 +4,7 @@
 
 __extension__ typedef unsigned __int128 u128;
 
-#define PSET_LINES_MAX (1u << 26) /* a family; also keeps every span count within 32 bits */
+#define PSET_LINES_MAX   (1u << 26) /* a family; also keeps every span count within 32 bits */
 #define PSET_SOURCES_MAX 65535u
 
 struct meta { /* what a line says, 8 bytes */
@@ -51,8 +51,10 @@ static u128 key_get(const void *a, bool v6, size_t i) {
 }
 
 static void key_put(void *a, bool v6, size_t i, u128 k) {
-    if (v6) ((struct wide *)a)[i] = (struct wide){.hi = (uint64_t)(k >> 64), .lo = (uint64_t)k};
-    else ((uint32_t *)a)[i] = (uint32_t)k;
+    if (v6)
+        ((struct wide *)a)[i] = (struct wide){.hi = (uint64_t)(k >> 64), .lo = (uint64_t)k};
+    else
+        ((uint32_t *)a)[i] = (uint32_t)k;
 }
 
 static u128 key_of(const struct addr *a) {
@@ -286,8 +288,10 @@ static size_t behind6(const struct wide *lo, size_t n, u128 key) {
     size_t from = 0;
     while (from < n) {
         size_t mid = from + (n - from) / 2;
-        if (key_get(lo, true, mid) <= key) from = mid + 1;
-        else n = mid;
+        if (key_get(lo, true, mid) <= key)
+            from = mid + 1;
+        else
+            n = mid;
     }
     return from;
 }

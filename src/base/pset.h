@@ -6,7 +6,8 @@
 #define PORTREEVE_BASE_PSET_H
 #include "base/addr.h"
 
-struct pset; /* one malloc'ed block; pset_bytes() of it may be copied or mapped as it is (aligned to 8, on a machine of the same byte order) */
+struct pset; /* one malloc'ed block; pset_bytes() of it may be copied or mapped as it is (aligned to 8, on a machine of the same byte order)
+              */
 
 struct pset_hit {
     bool in;         /* true: the address is in the set */
@@ -17,7 +18,8 @@ struct pset_hit {
 struct pset_builder; /* growing array of lines */
 struct pset_builder *pset_builder_create(void);
 void pset_builder_destroy(struct pset_builder *b); /* NULL is legal */
-/* Name a list file; the returned index goes into pset_add (the same path gives the same index again). Returns -1 past 65,535 files or on ENOMEM. */
+/* Name a list file; the returned index goes into pset_add (the same path gives the same index again). Returns -1 past 65,535 files or on
+ * ENOMEM. */
 int pset_builder_source(struct pset_builder *b, const char *display_path);
 /* Add the inclusive range lo..hi (same family, lo <= hi) as in or out. false on ENOMEM and past 2^26 lines of a family. */
 bool pset_add(struct pset_builder *b, const struct addr *lo, const struct addr *hi, bool in, unsigned source, unsigned line);

@@ -5,10 +5,14 @@ size_t utf8_len(const char *text, size_t n) {
     unsigned char c = s[0], lo = 0x80, hi = 0xbf;
     size_t len;
     if (c < 0x80) return 1;
-    if (c >= 0xc2 && c <= 0xdf) len = 2;
-    else if (c >= 0xe0 && c <= 0xef) len = 3;
-    else if (c >= 0xf0 && c <= 0xf4) len = 4;
-    else return 0;
+    if (c >= 0xc2 && c <= 0xdf)
+        len = 2;
+    else if (c >= 0xe0 && c <= 0xef)
+        len = 3;
+    else if (c >= 0xf0 && c <= 0xf4)
+        len = 4;
+    else
+        return 0;
     if (c == 0xe0) lo = 0xa0;
     if (c == 0xed) hi = 0x9f;
     if (c == 0xf0) lo = 0x90;
@@ -25,6 +29,17 @@ bool utf8_valid(const char *s, size_t n) {
         if (len == 0) return false;
     }
     return true;
+}
+
+int utf8_shown(const char *s, size_t n, int most) {
+    int at = 0;
+    while ((size_t)at < n && at < most) {
+        size_t len = utf8_len(s + at, n - (size_t)at);
+        bool control = (unsigned char)s[at] < 0x20 || s[at] == 0x7f;
+        if (len == 0 || control || at + (int)len > most) break;
+        at += (int)len;
+    }
+    return at;
 }
 
 size_t utf8_put(uint32_t c, char out[4]) {

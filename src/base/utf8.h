@@ -9,6 +9,9 @@
  * anything above U+10FFFF are not well-formed. */
 size_t utf8_len(const char *s, size_t n);
 bool utf8_valid(const char *s, size_t n);
+/* For messages that repeat refused input: bytes of the longest beginning of s that is at most `most` bytes, whole characters and free of
+ * control characters. An int, for "%.*s". */
+int utf8_shown(const char *s, size_t n, int most);
 /* Write code point c (at most U+10FFFF) to out, return the bytes written, 1 to 4. A surrogate is written as three bytes too (so that a
  * lone one read from an escape survives); utf8_valid refuses it. */
 size_t utf8_put(uint32_t c, char out[4]);

@@ -58,7 +58,8 @@ static bool add_readable(struct buf *out, const struct ini *ini, const char *fil
     if (ini->latin1) fine = buf_fmt(out, "%s: not valid UTF-8, read as Latin-1\n", file);
     for (uint32_t i = 0; fine && i < ini->n; i++) {
         const struct ini_entry *x = &ini->entry[i];
-        fine = buf_fmt(out, "%s:%u: ", file, x->line) && json_text(out, x->key, x->key_n) && buf_str(out, " = ") && json_text(out, x->value, x->value_n);
+        fine = buf_fmt(out, "%s:%u: ", file, x->line) && json_text(out, x->key, x->key_n) && buf_str(out, " = ") &&
+               json_text(out, x->value, x->value_n);
         if (fine && x->dup_of) fine = buf_fmt(out, "  (replaces line %u)", x->dup_of);
         if (fine && x->bad_escape) fine = buf_str(out, "  (an unknown escape lost its backslash; write \\\\ for a backslash)");
         fine = fine && buf_str(out, "\n");
@@ -85,9 +86,12 @@ int cmd_ini(int argc, char **argv) {
     bool json = false;
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "jh", options, NULL)) != -1;) {
-        if (c == 'j') json = true;
-        else if (c == 'h') return fputs(HELP, stdout) < 0;
-        else return fputs(HELP, stderr), 2;
+        if (c == 'j')
+            json = true;
+        else if (c == 'h')
+            return fputs(HELP, stdout) < 0;
+        else
+            return fputs(HELP, stderr), 2;
     }
     if (optind != argc - 1) return fputs(HELP, stderr), 2;
     return show(argv[optind], json);

@@ -1,8 +1,9 @@
 #include "plan/alist.h"
+#include "base/utf8.h"
 #include <stdio.h>
 #include <string.h>
 
-#define SHOWN(n) (int)((n) > 80 ? 80 : (n))
+#define SHOWN(s, n) utf8_shown(s, n, 80), s
 
 struct place { /* where we are in one list of the chain of includes */
     const char *display;
@@ -38,7 +39,7 @@ static void trim(const char **s, size_t *n) {
 
 static bool parse_address(const struct loader *l, const char *s, size_t n, struct addr *out, struct err *e) {
     struct err why;
-    if (memchr(s, '%', n)) return refuse(l, e, "\"%.*s\": an address in a list has no zone", SHOWN(n), s);
+    if (memchr(s, '%', n)) return refuse(l, e, "\"%.*s\": an address in a list has no zone", SHOWN(s, n));
     return addr_parse_ip(s, n, out, &why) || refuse(l, e, "%s", why.text);
 }
 
@@ -54,10 +55,10 @@ static bool read_range(struct loader *l, const char *s, size_t n, size_t dash, b
     size_t a_n = dash, b_n = n - dash - 1;
     trim(&a, &a_n);
     trim(&b, &b_n);
-    if (a_n == 0 || b_n == 0) return refuse(l, e, "\"%.*s\": a range has an address on both sides of the dash", SHOWN(n), s);
+    if (a_n == 0 || b_n == 0) return refuse(l, e, "\"%.*s\": a range has an address on both sides of the dash", SHOWN(s, n));
     if (!parse_address(l, a, a_n, &lo, e) || !parse_address(l, b, b_n, &hi, e)) return false;
-    if (lo.family != hi.family) return refuse(l, e, "\"%.*s\": one end of this range is IPv4, the other IPv6", SHOWN(n), s);
-    if (memcmp(lo.ip, hi.ip, sizeof lo.ip) > 0) return refuse(l, e, "\"%.*s\": write the lower address of a range first", SHOWN(n), s);
+    if (lo.family != hi.family) return refuse(l, e, "\"%.*s\": one end of this range is IPv4, the other IPv6", SHOWN(s, n));
+    if (memcmp(lo.ip, hi.ip, sizeof lo.ip) > 0) return refuse(l, e, "\"%.*s\": write the lower address of a range first", SHOWN(s, n));
     return add(l, &lo, &hi, in, e);
 }
 
@@ -91,17 +92,19 @@ static bool read_net(struct loader *l, const char *s, size_t n, size_t slash, bo
     unsigned most = v6_text ? 128 : 32;
     if (!parse_address(l, s, slash, &lo, e)) return false;
     if (!parse_bits(s + slash + 1, n - slash - 1, most, &bits))
-        return refuse(l, e, "\"%.*s\": behind the slash stands a number of bits from 1 to %u (for every address write a range)", SHOWN(n), s, most);
+        return refuse(l, e, "\"%.*s\": behind the slash stands a number of bits from 1 to %u (for every address write a range)",
+                      SHOWN(s, n), most);
     bool mapped = v6_text && lo.family == 4;
     if ((mapped && bits < 96) || !last_of_net(&lo, mapped ? bits - 96 : bits, &hi))
-        return refuse(l, e, "\"%.*s\": the address has bits set beyond the first %u; write the first address of the network", SHOWN(n), s, bits);
+        return refuse(l, e, "\"%.*s\": the address has bits set beyond the first %u; write the first address of the network", SHOWN(s, n),
+                      bits);
     return add(l, &lo, &hi, in, e);
 }
 
 static bool read_item(struct loader *l, const char *s, size_t n, bool in, struct err *e) {
     const char *slash = memchr(s, '/', n), *dash = memchr(s, '-', n);
     struct addr a;
-    if (slash && dash) return refuse(l, e, "\"%.*s\": write either a range or address/bits", SHOWN(n), s);
+    if (slash && dash) return refuse(l, e, "\"%.*s\": write either a range or address/bits", SHOWN(s, n));
     if (slash) return read_net(l, s, n, (size_t)(slash - s), in, e);
     if (dash) return read_range(l, s, n, (size_t)(dash - s), in, e);
     return parse_address(l, s, n, &a, e) && add(l, &a, &a, in, e);
@@ -121,8 +124,9 @@ static bool read_include(struct loader *l, const char *s, size_t n, struct err *
     char name[ALIST_NAME];
     trim(&s, &n);
     if (!is_name(s, n))
-        return refuse(l, e, "\"#%.*s\": # takes in another list by its name (letters, digits, _ - and ., at most %d); a comment begins with ;", SHOWN(n), s,
-                      ALIST_NAME - 1);
+        return refuse(l, e,
+                      "\"#%.*s\": # takes in another list by its name (letters, digits, _ - and ., at most %d); a comment begins with ;",
+                      SHOWN(s, n), ALIST_NAME - 1);
     memcpy(name, s, n);
     name[n] = 0;
     return load_list(l, name, e);
@@ -139,7 +143,7 @@ static bool read_line(struct loader *l, const char *s, size_t n, struct err *e) 
     n--;
     trim(&s, &n);
     if (n == 0) return refuse(l, e, "an address is missing behind the !");
-    if (*s == '#') return refuse(l, e, "\"!%.*s\": a whole list cannot be taken out, only addresses, ranges and networks", SHOWN(n), s);
+    if (*s == '#') return refuse(l, e, "\"!%.*s\": a whole list cannot be taken out, only addresses, ranges and networks", SHOWN(s, n));
     return read_item(l, s, n, false, e);
 }
 
@@ -183,7 +187,8 @@ static bool load_list(struct loader *l, const char *name, struct err *e) {
         if (strcmp(l->chain[i].display, display) == 0) return refuse_cycle(l, i, name, e);
     if (l->files++ == ALIST_FILES) return refuse(l, e, "#%s: more than %u lists are included altogether", name, ALIST_FILES);
     l->bytes += n;
-    if (l->bytes > ALIST_MAX_BYTES) return err_at(e, display, 0, "this list with all it includes has more than %llu bytes", ALIST_MAX_BYTES);
+    if (l->bytes > ALIST_MAX_BYTES)
+        return err_at(e, display, 0, "this list with all it includes has more than %llu bytes", ALIST_MAX_BYTES);
     int source = pset_builder_source(l->builder, display);
     if (source < 0) return err_at(e, display, 0, "out of memory");
     l->chain[l->depth++] = (struct place){.display = display, .source = (unsigned)source};

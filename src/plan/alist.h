@@ -6,10 +6,10 @@
 #define PORTREEVE_PLAN_ALIST_H
 #include "base/pset.h"
 
-#define ALIST_DEPTH 16u                /* lists inside lists */
-#define ALIST_FILES 4096u              /* includes altogether, each counted as often as it is reached */
+#define ALIST_DEPTH     16u            /* lists inside lists */
+#define ALIST_FILES     4096u          /* includes altogether, each counted as often as it is reached */
 #define ALIST_MAX_BYTES (512ull << 20) /* text altogether, counted likewise */
-#define ALIST_NAME 64                  /* bytes of an included list's name with its NUL */
+#define ALIST_NAME      64             /* bytes of an included list's name with its NUL */
 
 /* Fetch the text of list `name` ("clients" for `#clients`): false = no such list. Text and display stay the callee's and must be valid
  * until alist_load returns. Two names of one list must give the same display (cycles are found by it). */

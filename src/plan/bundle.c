@@ -65,7 +65,8 @@ bool bundle_add(struct bundle_writer *w, const char *path, const char *display, 
         return err_set(e, "%s: a path of a configuration file has 1 to %d bytes", display, BUNDLE_PATH - 1);
     if (bundle_writer_find(w, path, NULL)) return err_set(e, "%s: there are two files for \"%s\"; remove one", display, path);
     if (w->n == BUNDLE_MAX_FILES) return err_set(e, "%s: more than %u configuration files", display, BUNDLE_MAX_FILES);
-    if (n > BUNDLE_MAX_BYTES - w->bytes) return err_set(e, "%s: all configuration files together have more than %llu bytes", display, BUNDLE_MAX_BYTES);
+    if (n > BUNDLE_MAX_BYTES - w->bytes)
+        return err_set(e, "%s: all configuration files together have more than %llu bytes", display, BUNDLE_MAX_BYTES);
     struct item *x = calloc(1, sizeof *x + n + 1);
     if (!x) return err_set(e, "%s: out of memory", display);
     memcpy(x->file.path, path, path_n);

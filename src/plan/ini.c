@@ -10,10 +10,10 @@ struct reader {
     size_t n, at;
     uint32_t at_line; /* 1-based, of text[at] */
     const char *display;
-    char *line;       /* the logical line: comments gone, continuations joined, escapes still there */
+    char *line; /* the logical line: comments gone, continuations joined, escapes still there */
     size_t len;
-    uint32_t begin;   /* the physical line on which it begins */
-    char *scratch;    /* as long as text: room for one unescaped key and value */
+    uint32_t begin; /* the physical line on which it begins */
+    char *scratch;  /* as long as text: room for one unescaped key and value */
 };
 
 static bool is_blank(char c) {
@@ -127,8 +127,9 @@ static bool put_unicode(const struct reader *r, const char *s, size_t n, char *o
     for (size_t i = 0; i < 4; i++) {
         int d = i < n ? hex_digit(s[i]) : -1;
         if (d < 0)
-            return err_at(e, r->display, r->begin, "\"\\u%.*s\" is not a character: write four hexadecimal digits behind \\u, or \\\\u for a backslash and a u",
-                          (int)(n > 4 ? 4 : n), s);
+            return err_at(e, r->display, r->begin,
+                          "\"\\u%.*s\" is not a character: write four hexadecimal digits behind \\u, or \\\\u for a backslash and a u",
+                          utf8_shown(s, n, 4), s);
         unit = unit << 4 | (uint32_t)d;
     }
     *made = put_unit(out, *made, unit);
@@ -137,17 +138,24 @@ static bool put_unicode(const struct reader *r, const char *s, size_t n, char *o
 
 static char simple_escape(char c, bool *unknown) {
     switch (c) {
-    case 't': return '\t';
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 'f': return '\f';
+    case 't':
+        return '\t';
+    case 'n':
+        return '\n';
+    case 'r':
+        return '\r';
+    case 'f':
+        return '\f';
     case '\\':
     case '"':
     case '\'':
     case ' ':
     case '=':
-    case ':': return c;
-    default: *unknown = true; return c;
+    case ':':
+        return c;
+    default:
+        *unknown = true;
+        return c;
     }
 }
 
@@ -204,7 +212,8 @@ static bool grow(struct ini *out, uint32_t *cap) {
 static bool read_all(struct reader *r, struct ini *out, struct err *e) {
     uint32_t cap = 0;
     while (next_line(r)) {
-        if (out->n == INI_MAX_ENTRIES) return err_at(e, r->display, r->begin, "more than %u entries: this cannot be a configuration file", INI_MAX_ENTRIES);
+        if (out->n == INI_MAX_ENTRIES)
+            return err_at(e, r->display, r->begin, "more than %u entries: this cannot be a configuration file", INI_MAX_ENTRIES);
         if (out->n == cap && !grow(out, &cap)) return err_at(e, r->display, r->begin, "out of memory");
         struct ini_entry *x = &out->entry[out->n];
         *x = (struct ini_entry){0};
@@ -276,8 +285,10 @@ bool ini_parse(const char *text, size_t n, const char *display, struct ini *out,
     } else {
         fine = parse_utf8(text, n, display, &made, e);
     }
-    if (fine) *out = made;
-    else ini_finish(&made);
+    if (fine)
+        *out = made;
+    else
+        ini_finish(&made);
     return fine;
 }
 

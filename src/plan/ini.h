@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include <stdint.h>
 
-#define INI_MAX_BYTES (1u << 20)
+#define INI_MAX_BYTES   (1u << 20)
 #define INI_MAX_ENTRIES 65536u
 
 struct ini_entry {
@@ -13,20 +13,20 @@ struct ini_entry {
      * the only way in which these are not valid UTF-8. */
     char *key, *value;
     uint32_t key_n, value_n;
-    uint32_t line;     /* 1-based line on which the key begins */
-    uint32_t dup_of;   /* line of the earlier entry with the same key that this one replaces; 0 = none (I6) */
-    bool bad_escape;   /* an unknown escape dropped its backslash (I4): warn where the entry is a path */
-    bool special;      /* read by the `Secure-[addr]` exception (design.md traps) instead of plain Properties rules */
+    uint32_t line;   /* 1-based line on which the key begins */
+    uint32_t dup_of; /* line of the earlier entry with the same key that this one replaces; 0 = none (I6) */
+    bool bad_escape; /* an unknown escape dropped its backslash (I4): warn where the entry is a path */
+    bool special;    /* read by the `Secure-[addr]` exception (design.md traps) instead of plain Properties rules */
 };
 
 struct ini {
     struct ini_entry *entry; /* in file order, duplicates included; the last of equal keys is in force */
     uint32_t n;
-    bool latin1;             /* the file was not valid UTF-8 and was read as Latin-1 (I7) */
+    bool latin1; /* the file was not valid UTF-8 and was read as Latin-1 (I7) */
 };
 
 /* Parse. On false nothing is left to free and e says "display:line: …". `display` is only for messages. */
 bool ini_parse(const char *text, size_t n, const char *display, struct ini *out, struct err *e);
-void ini_finish(struct ini *i);                                  /* frees; zeroed struct is legal */
+void ini_finish(struct ini *i);                                         /* frees; zeroed struct is legal */
 const struct ini_entry *ini_find(const struct ini *i, const char *key); /* the entry in force, or NULL */
 #endif
