@@ -46,7 +46,7 @@ class Reader:
         same(bad, [], '%d opens, clicks and unsubscribes are answered as ever: %s' % (count, what))
 
     def rows(self):
-        return collections.Counter((str(t), int(r)) for t, r in self.s.rows('SELECT type, recipient FROM events WHERE campaign = ?', (self.campaign,)))
+        return collections.Counter((t, int(w[1:])) for t, w in self.s.rows('SELECT type, who FROM events WHERE campaign = ?', (self.campaign,)))
 
     def arrive(self, wanted, what):
         try:
@@ -76,26 +76,25 @@ def without_components(s):
 
 
 def without_database(s):
-    """The ui's database cannot be opened (a folder stands in its place), then it is as it was."""
+    """The ui's database cannot be opened (a link into nothing stands in its place), then it is as it was."""
     who = Reader(s, 52)
     who.round(3, 'all well')
     who.arrive(who.sent, 'all well')
     kept = os.path.join(s.dir, 'kept')
     os.mkdir(kept)
     s.stop_only()
-    for name in os.listdir(os.path.dirname(database(s))):
-        os.rename(os.path.join(os.path.dirname(database(s)), name), os.path.join(kept, name))
-    os.mkdir(database(s))
-    os.mkdir(database(s, 'hub.db'))
+    folder = os.path.dirname(database(s))
+    names = os.listdir(folder)
+    for name in names:
+        os.rename(os.path.join(folder, name), os.path.join(kept, name))
+        if name.endswith('.db'):
+            os.symlink(os.path.join(s.dir, 'no-such-folder', name), os.path.join(folder, name))
     s.start()
     who.round(10, 'databases of ui and hub cannot be opened')
     status = http1.get(s.address, s.port('http'), '/trk/u/x').status
     same(status, 404, 'a bad unsubscribe token is still a 404')
-    os.rmdir(database(s))
-    os.rmdir(database(s, 'hub.db'))
-    for name in os.listdir(kept):
-        if not os.path.exists(os.path.join(os.path.dirname(database(s)), name)):
-            os.rename(os.path.join(kept, name), os.path.join(os.path.dirname(database(s)), name))
+    for name in sorted(names, key=lambda n: n.endswith('.db')):  # the database last, so that it is never seen without its journal
+        os.rename(os.path.join(kept, name), os.path.join(folder, name))
     who.arrive(who.sent, 'once the database is back, with no restart')
 
 

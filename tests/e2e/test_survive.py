@@ -21,8 +21,8 @@ FRIST = 60
 def in_database(s):
     """(type, recipient) → how often, and the keys per epoch."""
     count, seqs = collections.Counter(), collections.defaultdict(list)
-    for kind, recipient, tracker, epoch, seq in s.rows('SELECT type, recipient, tracker, epoch, seq FROM events WHERE campaign = ?', (CAMPAIGN,)):
-        count[(str(kind), int(recipient))] += 1
+    for kind, who, tracker, epoch, seq in s.rows('SELECT type, who, tracker, epoch, seq FROM events WHERE campaign = ?', (CAMPAIGN,)):
+        count[(kind, int(who[1:]))] += 1  # who is "r" and the recipient
         seqs[(tracker, epoch)].append(seq)
     return count, seqs
 
