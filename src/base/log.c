@@ -1,6 +1,7 @@
 /* The log: format a bounded line, hold back floods, write it whole or not at all, never wait. */
 #include "base/log.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -57,26 +58,12 @@ static bool add_text(struct line *l, const char *s) {
     return add_raw(l, s, strlen(s));
 }
 
-/* Length of the well-formed UTF-8 sequence at s, or 0. */
-static size_t utf8_len(const unsigned char *s) {
-    if (s[0] < 0x80) return 1;
-    size_t n = s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    }
-    if (s[0] == 0xe0 && s[1] < 0xa0) return 0;
-    if (s[0] == 0xed && s[1] > 0x9f) return 0;
-    if (s[0] == 0xf0 && s[1] < 0x90) return 0;
-    if (s[0] == 0xf4 && s[1] > 0x8f) return 0;
-    return n;
-}
-
 /* Add escaped text: control bytes and broken UTF-8 never reach a terminal or a JSON reader. False where it was cut (with "…"). */
 static bool add_escaped(struct line *l, const char *s, bool quoted) {
     const unsigned char *u = (const unsigned char *)s;
     char esc[8];
     while (*u) {
-        size_t n = utf8_len(u);
+        size_t n = utf8_len((const char *)u, strnlen((const char *)u, 4));
         bool fits;
         bool c1 = n == 2 && u[0] == 0xc2 && u[1] < 0xa0;
         if (n == 0) {

@@ -1,0 +1,37 @@
+/* The listening sockets of one bound address: one per worker, all in one SO_REUSEPORT group. Shared by reference among generations. */
+#ifndef PORTREEVE_SUPER_HELD_H
+#define PORTREEVE_SUPER_HELD_H
+#include "super/adopt.h"
+#include <sys/types.h>
+
+struct held {
+    unsigned refs;
+    struct addr at; /* as bound: the port is the real one */
+    int backlog;
+    bool adopted;     /* the service manager made the first one: if ours may not join it, all workers share it */
+    bool late;        /* shares its address with living sockets: listens only right before the commit */
+    unsigned n, kept; /* sockets; how many of them belong to a committed generation */
+    struct held_fd {
+        int fd;
+        bool listening;
+        ino_t inode;
+    } *fd;
+};
+
+struct held_others { /* every group there is, to see overlaps and to know our own sockets; entries may be NULL */
+    struct held *const *old;
+    uint32_t nold;
+    struct held *const *now;
+    uint32_t nnow;
+};
+
+/* Open the first socket. NULL with e; *taken where the port is somebody else's. */
+struct held *held_open(const struct addr *at, int backlog, const struct held_others *others, struct adopted *a, bool *taken, struct err *e);
+struct held *held_ref(struct held *h);
+void held_unref(struct held *h); /* NULL is legal; the last one closes */
+/* Have at least one socket per worker. More than that stay: closing one would reset the callers in its queue. */
+bool held_widen(struct held *h, unsigned workers, struct err *e);
+bool held_listen(struct held *h, int backlog, struct err *e);
+void held_commit(struct held *h);
+void held_revert(struct held *h); /* close what was added since the last commit */
+#endif

@@ -1,0 +1,35 @@
+/* A generation as the supervisor holds it: bundle and plan bytes, and the listening sockets. Sockets of one address form a `held`
+ * group that generations share; what a new generation adds to a shared group belongs to it alone until it is committed. */
+#ifndef PORTREEVE_SUPER_HOLDER_H
+#define PORTREEVE_SUPER_HOLDER_H
+#include "plan/plan.h"
+#include "super/adopt.h"
+
+struct held;
+struct generation {
+    uint64_t number;
+    int bundle_fd, plan_fd; /* sealed memfds */
+    struct plan plan;
+    unsigned workers;
+    struct held **held; /* one per plan socket */
+    bool committed;
+};
+
+/* Decode and check the plan again (the planner ran policies; its word is not taken). Takes both fds on success only. */
+struct generation *generation_create(int bundle_fd, int plan_fd, struct err *e);
+/* Bind everything: keep what matches `old` (NULL = none), adopt, open the rest. false with e: "FILE:LINE: ENTRY: cannot bind …". The caller
+ * then destroys g, and old is as before. *taken: the refusal was a taken port. */
+bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, bool *taken, struct err *e);
+/* Let the sockets that only were bound listen, right before COMMIT. */
+bool generation_listen(struct generation *g, struct err *e);
+/* Send GEN_BEGIN, GEN_SOCKETS…, GEN_END. */
+bool generation_offer(const struct generation *g, int link, struct err *e);
+void generation_commit(struct generation *g); /* from now on its additions stay when it goes */
+void generation_destroy(struct generation *g); /* NULL is legal; closes what no other generation holds */
+/* Ports really bound, one per plan socket; malloc'ed, NULL on ENOMEM. */
+uint16_t *generation_ports(const struct generation *g);
+/* Text for people: "3 sockets kept, 1 opened, 1 closed", then a line for each opened and closed one. old may be NULL. */
+bool generation_changes(const struct generation *g, const struct generation *old, struct buf *out);
+/* One line per held socket (control command `sockets`). */
+bool generation_sockets(const struct generation *g, struct buf *out);
+#endif

@@ -1,0 +1,98 @@
+/* What leaves a generation: the offer to an engine, and the words about its sockets. */
+#include "base/fdlink.h"
+#include "plan/wire.h"
+#include "super/held.h"
+#include "super/holder.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SEND_MS 3000
+
+struct batch {
+    int link;
+    unsigned n;
+    struct wire_socket socket[FDLINK_FDS];
+    int fd[FDLINK_FDS];
+};
+
+/* One entry for every socket, and one for every worker where they share sockets. */
+static unsigned entries(const struct generation *g, const struct held *h) {
+    return h->n > g->workers ? h->n : g->workers;
+}
+
+static bool flush(struct batch *b, struct err *e) {
+    bool good = b->n == 0 || fdlink_send(b->link, WIRE_GEN_SOCKETS, b->socket, b->n * sizeof *b->socket, b->fd, b->n, SEND_MS, e);
+    b->n = 0;
+    return good;
+}
+
+static bool send_sockets(const struct generation *g, int link, struct err *e) {
+    struct batch b = {.link = link};
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        const struct held *h = g->held[i];
+        for (unsigned k = 0; k < entries(g, h); k++) {
+            b.socket[b.n] = (struct wire_socket){.index = i, .worker = k % g->workers, .port = h->at.port};
+            b.fd[b.n++] = h->fd[k % h->n].fd;
+            if (b.n == FDLINK_FDS && !flush(&b, e)) return false;
+        }
+    }
+    return flush(&b, e);
+}
+
+bool generation_offer(const struct generation *g, int link, struct err *e) {
+    char text[160];
+    int fds[2] = {g->plan_fd, g->bundle_fd};
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) total += entries(g, g->held[i]);
+    int n = snprintf(text, sizeof text, "generation %" PRIu64 "\nsockets %" PRIu64 "\nworkers %u\n", g->number, total, g->workers);
+    if (!fdlink_send(link, WIRE_GEN_BEGIN, text, (size_t)n, fds, 2, SEND_MS, e) || !send_sockets(g, link, e)) return false;
+    n = snprintf(text, sizeof text, "generation %" PRIu64 "\n", g->number);
+    return fdlink_send(link, WIRE_GEN_END, text, (size_t)n, NULL, 0, SEND_MS, e);
+}
+
+static bool has(const struct generation *g, const struct held *h) {
+    for (uint32_t i = 0; g && i < g->plan.nsockets; i++) {
+        if (g->held[i] == h) return true;
+    }
+    return false;
+}
+
+static bool change_line(const char *verb, const struct generation *g, uint32_t i, struct buf *out) {
+    char at[ADDR_TEXT], line[16] = "";
+    const struct plan_socket *s = &g->plan.socket[i];
+    const struct plan_because *b = &s->because;
+    addr_format(&g->held[i]->at, at);
+    if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
+    return buf_fmt(out, "%s %s (%s, listener %s): %s%s%s%s%s%s\n", verb, at, s->scheme == SCHEME_HTTPS ? "https" : "http", s->name,
+                   b->file[0] ? b->file : "built-in default", line, b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row);
+}
+
+bool generation_changes(const struct generation *g, const struct generation *old, struct buf *out) {
+    uint32_t kept = 0, closed = 0;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) kept += has(old, g->held[i]);
+    for (uint32_t i = 0; old && i < old->plan.nsockets; i++) closed += !has(g, old->held[i]);
+    bool good = buf_fmt(out, "%u socket%s kept, %u opened, %u closed\n", (unsigned)kept, kept == 1 ? "" : "s",
+                        (unsigned)(g->plan.nsockets - kept), (unsigned)closed);
+    for (uint32_t i = 0; good && old && i < g->plan.nsockets; i++) {
+        if (!has(old, g->held[i])) good = change_line("opened", g, i, out);
+    }
+    for (uint32_t i = 0; good && old && i < old->plan.nsockets; i++) {
+        if (!has(g, old->held[i])) good = change_line("closed", old, i, out);
+    }
+    return good;
+}
+
+bool generation_sockets(const struct generation *g, struct buf *out) {
+    bool good = true;
+    for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
+        const struct held *h = g->held[i];
+        char at[ADDR_TEXT];
+        addr_format(&h->at, at);
+        for (unsigned k = 0; good && k < entries(g, h); k++) {
+            good = buf_fmt(out, "%s %s worker %u inode %ju%s\n", at, g->plan.socket[i].name, k % g->workers,
+                           (uintmax_t)h->fd[k % h->n].inode, h->adopted ? " adopted" : "");
+        }
+    }
+    return good;
+}

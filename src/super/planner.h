@@ -1,0 +1,36 @@
+/* One run of the planner: a child under limits that reads everything once and leaves a bundle and a plan in two memfds. */
+#ifndef PORTREEVE_SUPER_PLANNER_H
+#define PORTREEVE_SUPER_PLANNER_H
+#include "base/buf.h"
+#include "super/account.h"
+#include "super/options.h"
+#include <stdint.h>
+
+#define PLANNER_TEXT 65536 /* bytes of its report that are kept */
+
+struct planner { /* .pid = 0: none runs */
+    pid_t pid;
+    int out; /* its standard output and error, non-blocking; -1 = closed */
+    int bundle_fd, plan_fd;
+    struct buf text;
+    bool cut, late;
+    int64_t deadline; /* CLOCK_MONOTONIC ms */
+};
+
+struct planner_result { /* the caller takes the fds and frees the text */
+    bool ok;
+    int bundle_fd, plan_fd; /* sealed; -1 where not ok */
+    struct buf text;        /* for people, NUL-terminated: warnings, or why not */
+    char user[64];          /* User of portreeve.ini, "" = not said */
+};
+
+void planner_init(struct planner *p);
+/* as: run as this user (name "" = as we are). */
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e);
+void planner_read(struct planner *p); /* when .out is readable */
+void planner_tick(struct planner *p, int64_t now_ms);
+void planner_kill(struct planner *p); /* it will be reaped later */
+/* The child has been reaped with `status`; leaves the planner empty. */
+void planner_end(struct planner *p, int status, struct planner_result *r);
+void planner_result_finish(struct planner_result *r);
+#endif

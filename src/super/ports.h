@@ -1,0 +1,14 @@
+/* Who listens where, from /proc/net/tcp and /proc/net/tcp6; who holds a socket, from /proc/PID/fd. */
+#ifndef PORTREEVE_SUPER_PORTS_H
+#define PORTREEVE_SUPER_PORTS_H
+#include "base/addr.h"
+#include <sys/types.h>
+
+/* Same family and port, and same address or one of them the wildcard: the kernel sees a conflict unless both say SO_REUSEPORT. */
+bool ports_overlap(const struct addr *a, const struct addr *b);
+/* Inode of a listening socket that overlaps `at` and for which mine() is false; 0 = none (or /proc cannot be read).
+ * loose: an IPv6 wildcard counts against IPv4 too (it may be dual-stack), good enough to name a culprit. */
+ino_t ports_foreign(const struct addr *at, bool loose, bool (*mine)(void *ctx, ino_t inode), void *ctx);
+/* "pid 123 (nginx: master process)", or "" where nobody may be seen holding it. */
+void ports_holder(ino_t inode, char *out, size_t cap);
+#endif
