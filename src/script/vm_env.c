@@ -1,0 +1,424 @@
+#include "script/vm_i.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MODULE_MAX 96
+#define COPY_DEPTH 16
+
+/* Modules of the standard library that policies may require. Their plain tables are handed out as copies, so nothing a policy does
+ * to them reaches another policy or the library. */
+static const char *const for_policies[] = {"addr", "classify",   "fake",     "ini",   "list",   "match",    "plan",
+                                           "policytest", "response", "rules", "schema", "services", "token", "verdict"};
+
+/* ---- names ---- */
+
+/* Labels of [a-z0-9_], separated by single dots, beginning with `root`. */
+static bool module_name(const char *name, const char *root) {
+    size_t r = strlen(root), n = strlen(name);
+    if (n >= MODULE_MAX || strncmp(name, root, r) != 0 || name[r] != '.') return false;
+    for (size_t i = r; i < n; i++) {
+        char c = name[i];
+        if (c == '.' ? (name[i + 1] == '.' || !name[i + 1]) : !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_')) return false;
+    }
+    return true;
+}
+
+static bool policies_may(const char *name) {
+    const char *last = name + strlen("portreeve.");
+    for (size_t i = 0; i < sizeof for_policies / sizeof *for_policies; i++)
+        if (strcmp(last, for_policies[i]) == 0) return true;
+    return false;
+}
+
+/* ---- environments ---- */
+
+static int no_such_name(lua_State *L) {
+    return luaL_error(L, "there is no '%s' here", vm_safe_tostring(L, 2, NULL));
+}
+static int no_new_name(lua_State *L) {
+    return luaL_error(L, "'%s' would be a global: write `local %s`", vm_safe_tostring(L, 2, NULL), vm_safe_tostring(L, 2, NULL));
+}
+
+/* Copy of the table at index, one level of sub-tables deep; pushes it. */
+static void copy_template(lua_State *L, int index, bool deep) {
+    index = lua_absindex(L, index);
+    lua_newtable(L);
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        if (deep && lua_istable(L, -1)) {
+            copy_template(L, -1, false);
+            lua_replace(L, -2);
+        }
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -4);
+    }
+}
+
+/* Push an environment: the whitelist and `require`. Unknown names and new globals are errors. */
+static void push_env(lua_State *L, lua_CFunction require) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_template);
+    copy_template(L, -1, true);
+    lua_replace(L, -2);
+    lua_newtable(L); /* what this environment has required */
+    lua_pushcclosure(L, require, 1);
+    lua_setfield(L, -2, "require");
+    lua_createtable(L, 0, 3);
+    lua_pushcfunction(L, no_such_name);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, no_new_name);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, -2);
+}
+
+/* ---- standard library ---- */
+
+struct source {
+    FILE *f;
+    char part[4096];
+};
+static const char *read_part(lua_State *L, void *ud, size_t *n) {
+    (void)L;
+    struct source *s = ud;
+    *n = fread(s->part, 1, sizeof s->part, s->f);
+    return *n ? s->part : NULL;
+}
+
+static FILE *open_module(struct vm *v, const char *name, char *display, size_t room) {
+    char path[4096], rel[MODULE_MAX];
+    snprintf(rel, sizeof rel, "%s", name);
+    for (char *p = rel; *p; p++)
+        if (*p == '.') *p = '/';
+    for (size_t i = 0; i < 2; i++) {
+        char tail[MODULE_MAX + 16];
+        snprintf(tail, sizeof tail, i ? "%s/init.lua" : "%s.lua", rel);
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", v->luadir, tail) >= sizeof path) return NULL;
+        FILE *f = fopen(path, "re");
+        if (!f) continue;
+        snprintf(display, room, "@lua/%s", tail);
+        return f;
+    }
+    return NULL;
+}
+
+/* Push the loaded chunk of a library module, its environment set; raises. */
+static void load_module(lua_State *L, const char *name) {
+    char display[MODULE_MAX + 32];
+    struct vm *v = vm_of(L);
+    struct source s;
+    s.f = open_module(v, name, display, sizeof display);
+    if (!s.f) luaL_error(L, "there is no module '%s' in %s", name, v->luadir);
+    int status = lua_load(L, read_part, &s, display, "t"); /* does not raise */
+    fclose(s.f);
+    if (status != LUA_OK) lua_error(L);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_std_env);
+    lua_setupvalue(L, -2, 1);
+}
+
+/* Call the function below nargs arguments and keep its one result as cache[name], marked there while it runs. After a failure the mark
+ * is gone, so it may be asked for again. */
+static void remember(lua_State *L, int cache, const char *name, int nargs) {
+    lua_pushlightuserdata(L, vm_of(L));
+    lua_setfield(L, cache, name);
+    int status = lua_pcall(L, nargs, 1, 0);
+    if (status != LUA_OK) {
+        lua_pushnil(L);
+        lua_setfield(L, cache, name);
+        lua_error(L);
+    }
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushboolean(L, 1);
+    }
+    lua_pushvalue(L, -1);
+    lua_setfield(L, cache, name);
+}
+
+/* require(name) of the library itself in a sandbox: any portreeve.* module. */
+static int std_require(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_loaded); /* 2 */
+    if (lua_getfield(L, 2, name) != LUA_TNIL) {
+        if (lua_islightuserdata(L, -1)) return luaL_error(L, "module '%s' requires itself in a circle", name);
+        return 1;
+    }
+    if (!module_name(name, "portreeve")) return luaL_error(L, "there is no module '%s'", name);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_preload);
+    if (lua_getfield(L, -1, name) == LUA_TNIL) {
+        lua_pop(L, 1);
+        load_module(L, name);
+    }
+    lua_pushvalue(L, 1);
+    remember(L, 2, name, 1);
+    return 1;
+}
+
+/* Push a library module by the way of this kind of state; raises. */
+static void push_module(lua_State *L, const char *name) {
+    if (vm_of(L)->kind == VM_SANDBOX) lua_pushcfunction(L, std_require);
+    else lua_getglobal(L, "require");
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+}
+
+/* ---- policies ---- */
+
+/* Replace the value on top by what a policy may get: plain tables as copies, everything else (functions, tables with a metatable,
+ * which look after themselves) as it is. seen: index of a table original -> copy. */
+static void hand_out(lua_State *L, int seen, int depth) {
+    if (!lua_istable(L, -1)) return;
+    if (lua_getmetatable(L, -1)) {
+        lua_pop(L, 1);
+        return;
+    }
+    if (depth > COPY_DEPTH) luaL_error(L, "a module's tables are nested deeper than %d", COPY_DEPTH);
+    luaL_checkstack(L, 8, "copying a module");
+    int from = lua_gettop(L);
+    lua_pushvalue(L, from);
+    if (lua_rawget(L, seen) == LUA_TTABLE) {
+        lua_replace(L, from);
+        return;
+    }
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, from);
+    lua_pushvalue(L, from + 1);
+    lua_rawset(L, seen);
+    lua_pushnil(L);
+    while (lua_next(L, from)) {
+        hand_out(L, seen, depth + 1);
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, from + 1);
+    }
+    lua_replace(L, from);
+}
+
+struct policy {
+    const char *text, *display;
+    size_t n;
+};
+
+static int policy_require(lua_State *L);
+
+/* Compile and run; pushes the result; raises. */
+static void run_policy(lua_State *L, const struct policy *p) {
+    if (p->n > VM_TEXT_MAX) luaL_error(L, "%s: %d bytes is more than a policy may have (%d)", p->display, (int)p->n, (int)VM_TEXT_MAX);
+    lua_pushfstring(L, "@%s", p->display);
+    if (luaL_loadbufferx(L, p->text, p->n, lua_tostring(L, -1), "t") != LUA_OK) {
+        if (p->n && p->text[0] == LUA_SIGNATURE[0]) luaL_error(L, "%s:1: this is compiled Lua; a policy is text", p->display);
+        lua_error(L);
+    }
+    push_env(L, policy_require);
+    lua_setupvalue(L, -2, 1);
+    lua_call(L, 0, 1);
+    if (lua_isnil(L, -1)) luaL_error(L, "%s: the file returns nothing; it must end with `return`", p->display);
+    lua_remove(L, -2);
+}
+
+static int run_fetched(lua_State *L) {
+    run_policy(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+/* Push the value of policies.NAME, run at most once in a state; raises. */
+static void require_policy(lua_State *L, const char *name) {
+    struct vm *v = vm_of(L);
+    const char *short_name = name + strlen("policies.");
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_policies);
+    int cache = lua_gettop(L);
+    if (lua_getfield(L, cache, short_name) == LUA_TLIGHTUSERDATA) luaL_error(L, "policy '%s' requires itself in a circle", short_name);
+    if (lua_isnil(L, -1)) {
+        struct policy p = {0};
+        if (v->fetch) p.text = v->fetch(v->fetch_ctx, short_name, &p.n, &p.display);
+        if (!p.text) luaL_error(L, "there is no policy file for '%s'", name);
+        lua_pushcfunction(L, run_fetched);
+        lua_pushlightuserdata(L, &p);
+        remember(L, cache, short_name, 1);
+    }
+    lua_remove(L, cache);
+}
+
+/* require(name) of policies; upvalue 1: what this environment has required already. */
+static int policy_require(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    if (lua_getfield(L, lua_upvalueindex(1), name) != LUA_TNIL) return 1;
+    lua_pop(L, 1);
+    if (module_name(name, "policies")) require_policy(L, name);
+    else if (module_name(name, "portreeve") && policies_may(name)) push_module(L, name);
+    else return luaL_error(L, "a policy may not require '%s'", name);
+    lua_newtable(L);
+    lua_insert(L, 2);
+    hand_out(L, 2, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, lua_upvalueindex(1), name);
+    return 1;
+}
+
+/* ---- doors ---- */
+
+static int policy_door(lua_State *L) {
+    const struct policy *p = lua_touserdata(L, 1);
+    run_policy(L, p);
+    return 1;
+}
+bool vm_policy(struct vm *v, const char *text, size_t n, const char *display, struct err *e) {
+    struct policy p = {.text = text, .display = display, .n = n};
+    lua_pushcfunction(v->L, policy_door);
+    lua_pushlightuserdata(v->L, &p);
+    return vm_call(v, 1, 1, e);
+}
+
+static int require_door(lua_State *L) {
+    push_module(L, lua_touserdata(L, 1));
+    return 1;
+}
+bool vm_require(struct vm *v, const char *module, struct err *e) {
+    lua_pushcfunction(v->L, require_door);
+    lua_pushlightuserdata(v->L, (void *)(uintptr_t)module);
+    return vm_call(v, 1, 1, e);
+}
+
+void vm_preload(struct vm *v, const char *module, lua_CFunction open) {
+    lua_rawgetp(v->L, LUA_REGISTRYINDEX, &vm_key_preload);
+    lua_pushcfunction(v->L, open);
+    lua_setfield(v->L, -2, module);
+    lua_pop(v->L, 1);
+}
+
+void vm_policy_source(struct vm *v, const char *(*fetch)(void *ctx, const char *name, size_t *n, const char **display), void *ctx) {
+    v->fetch = fetch;
+    v->fetch_ctx = ctx;
+}
+
+/* ---- setup ---- */
+
+static void new_registry_table(lua_State *L, const void *key) {
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+/* Remove each "./…" entry of package.path or .cpath: code comes from installed folders, never from where somebody stood. */
+static void drop_working_directory(lua_State *L, const char *field, const char *first) {
+    lua_getfield(L, -1, field);
+    const char *s = lua_tostring(L, -1);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, first);
+    while (s && *s) {
+        size_t n = strcspn(s, ";");
+        if (n && strncmp(s, "./", 2) != 0) {
+            luaL_addlstring(&b, s, n);
+            luaL_addchar(&b, ';');
+        }
+        s += n + (s[n] == ';');
+    }
+    luaL_pushresult(&b);
+    lua_setfield(L, -3, field);
+    lua_pop(L, 1);
+}
+
+static void setup_trusted(lua_State *L, struct vm *v) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* nor from the environment of whoever starts us */
+    luaL_openlibs(L);
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "preload");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &vm_key_preload);
+    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;", v->luadir, v->luadir);
+    lua_insert(L, -2);
+    drop_working_directory(L, "path", lua_tostring(L, -2));
+    drop_working_directory(L, "cpath", "");
+    lua_pop(L, 2);
+}
+
+static void open_some(lua_State *L) {
+    static const luaL_Reg libs[] = {{LUA_GNAME, luaopen_base},         {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
+                                    {LUA_MATHLIBNAME, luaopen_math},   {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_DBLIBNAME, luaopen_debug}};
+    for (size_t i = 0; i < sizeof libs / sizeof *libs; i++) {
+        luaL_requiref(L, libs[i].name, libs[i].func, 1);
+        lua_pop(L, 1);
+    }
+}
+
+/* ("x"):find(…) of every script uses this table, which no script gets hold of. template: index. */
+static void protect_strings(lua_State *L, int template) {
+    lua_pushliteral(L, "");
+    lua_getmetatable(L, -1);
+    lua_getfield(L, template, "string");
+    copy_template(L, -1, false);
+    lua_setfield(L, -3, "__index");
+    lua_pop(L, 1);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 2);
+}
+
+/* What the library's own code has beyond a policy: rawset, the real setmetatable, a look at its caller. */
+static void setup_std_env(lua_State *L) {
+    static const char *const more[] = {"rawset", "setmetatable", "getmetatable"};
+    push_env(L, std_require);
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        lua_pushstring(L, more[i]);
+        lua_getglobal(L, more[i]);
+        lua_rawset(L, -3);
+    }
+    lua_pushliteral(L, "debug");
+    lua_createtable(L, 0, 1);
+    lua_getglobal(L, "debug");
+    lua_getfield(L, -1, "getinfo");
+    lua_setfield(L, -3, "getinfo");
+    lua_pop(L, 1);
+    lua_rawset(L, -3);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &vm_key_std_env);
+}
+
+static void forget_globals(lua_State *L) {
+    lua_newtable(L);
+    lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+}
+
+/* A trusted state with a step limit (the console's) keeps its libraries, but those calls that run long in C get bounds. */
+static void bound_globals(lua_State *L, int template) {
+    static const char *const names[] = {"string", "table", "utf8"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        lua_getglobal(L, names[i]);
+        lua_getfield(L, template, names[i]);
+        lua_pushnil(L);
+        while (lua_next(L, -2)) {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, -5);
+        }
+        lua_pop(L, 2);
+    }
+}
+
+int vm_env_setup(lua_State *L) {
+    struct vm *v = vm_of(L);
+    new_registry_table(L, &vm_key_loaded);
+    new_registry_table(L, &vm_key_policies);
+    if (v->kind == VM_TRUSTED) {
+        setup_trusted(L, v);
+    } else {
+        new_registry_table(L, &vm_key_preload);
+        open_some(L);
+    }
+    vm_safe_template(L);
+    int template = lua_gettop(L);
+    lua_pushvalue(L, template);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &vm_key_template);
+    if (v->bounded) protect_strings(L, template);
+    if (v->kind == VM_SANDBOX) {
+        setup_std_env(L);
+        forget_globals(L);
+    } else if (v->bounded) {
+        bound_globals(L, template);
+    }
+    lua_pop(L, 1);
+    return 0;
+}
