@@ -23,7 +23,7 @@ struct request {
     struct slice method_text, target;
     struct slice path;  /* origin-form path, raw (not percent-decoded), "" never: "/" at least, or "*" for OPTIONS */
     struct slice query; /* without '?'; p == NULL where there is no '?' */
-    struct slice host;  /* Host (or absolute-form authority), without port check; lower-cased by nobody */
+    struct slice host;  /* Host (or absolute-form authority), ":port" with it; lower-cased by nobody; "" only in HTTP/1.0 */
     struct field *field;
     uint16_t nfields;
     uint8_t minor;         /* HTTP/1.minor: 0 or 1 */
@@ -41,7 +41,8 @@ static inline bool slice_is(struct slice s, const char *text) {
 bool slice_is_nocase(struct slice s, const char *text);
 /* Who is on the other side, as far as a handler may know. Borrowed from the connection. */
 struct peer {
-    struct addr remote, local;
+    struct addr remote;
+    int fd;               /* of the connection: for the local address, asked for only when somebody wants it */
     const char *listener; /* socket name */
     uint32_t services;    /* plan_service bits of the socket */
     uint8_t secure;       /* 0 clear, 1 our TLS, 2 TLS by a device in front (Ext) */
@@ -55,4 +56,7 @@ struct exchange {
 };
 /* First field of that name (given in lower case), or NULL. */
 const struct field *request_field(const struct request *r, const char *lower_name);
+/* The n bytes at `from`, into which the slices point, now stand at `to` (the input buffer grew while the body came). `from` is compared,
+ * never read. Slices elsewhere are left alone. */
+void request_rebase(struct request *r, const char *from, size_t n, const char *to);
 #endif
