@@ -1,0 +1,123 @@
+-- Facts, requests, rules and machines for tests of policies: plain tables with the methods of the real thing.
+local rules = require "portreeve.rules"
+local error, ipairs, pairs, setmetatable, tostring = error, ipairs, pairs, setmetatable, tostring
+local _ENV = nil
+
+local fake = {}
+
+-- A misspelled field is an error here as it is in the server.
+local strict = function(what, methods)
+  return {
+    __index = function(_, key)
+      if methods[key] then return methods[key] end
+      error(("%s has no field '%s'"):format(what, tostring(key)), 2)
+    end,
+  }
+end
+
+local function copy(defaults, given)
+  local out = {}
+  for key, value in pairs(defaults) do
+    out[key] = value
+  end
+  for key, value in pairs(given or {}) do
+    out[key] = value
+  end
+  return out
+end
+
+-- fake.facts{ address = "192.0.2.9", lists = { denied = { ["192.0.2.9"] = "conf/lists/denied.list:3" } } }
+-- A line that takes an address out of a list: lists = { NAME = { ["192.0.2.9"] = { out = "conf/lists/NAME.list:4" } } }
+local fact_methods = {}
+local function hit(self, name)
+  local list = self.lists[name]
+  if not list then error(("there is no address list '%s'"):format(tostring(name)), 3) end
+  return list[self.address]
+end
+function fact_methods:listed(name)
+  local line = hit(self, name)
+  return line and not (line.out and true) and line or nil
+end
+function fact_methods:spoken(name)
+  local line = hit(self, name)
+  return line and (line.out or line) or nil
+end
+local fact_meta = strict("facts", fact_methods)
+
+function fake.facts(given)
+  local f = copy({
+    address = "192.0.2.1", port = 40000, local_address = "192.0.2.254", local_port = 80, listener = "http", services = "tracker,ui,hub",
+    restriction = "none", active = 1, maximum = 0, reserve = 0, active_from_address = 1, per_address = 0, lists = {},
+  }, given)
+  for _, name in ipairs { "denied", "clients", "admin", "components" } do
+    f.lists[name] = f.lists[name] or {}
+  end
+  f.list = f.list or false
+  return setmetatable(f, fact_meta)
+end
+
+-- fake.req{ path = "/trk/o/x", services = { tracker = true }, lists = { admin = { ["127.0.0.1"] = "conf/lists/admin.list:2" } } }
+local req_methods = {}
+function req_methods:starts(prefix) return self.path:sub(1, #prefix) == prefix end
+function req_methods:offers(service) return self.services[service] or false end
+function req_methods:header(name) return self.headers[name:lower()] end
+function req_methods:listed(name)
+  local list = self.lists[name]
+  if not list then error(("there is no address list '%s'"):format(tostring(name)), 2) end
+  return list[self.address]
+end
+local req_meta = strict("req", req_methods)
+
+function fake.req(given)
+  return setmetatable(copy({
+    method = "GET", path = "/", query = false, host = "localhost", address = "192.0.2.1", local_address = "192.0.2.254", listener = "http", secure = "none",
+    now = 1700000000000, body = "", headers = {}, services = { tracker = true, ui = true, hub = true }, lists = { admin = {} },
+  }, given), req_meta)
+end
+
+-- fake.rules{ ["tomcat.ini"] = { { "Port", "8080" }, … } }: the rules those entries make, the line being the entry's place in the list.
+-- Raises where they hold an error; the second result are the warnings.
+function fake.rules(files)
+  local texts = {}
+  for name, entries in pairs(files) do
+    local list = {}
+    for i, e in ipairs(entries) do
+      list[i] = { key = e[1], value = e[2], line = i }
+    end
+    texts[name] = { display = "conf/" .. name, entries = list }
+  end
+  local r, report = rules.build(texts)
+  if report.errors[1] then error(report.errors[1], 2) end
+  return r, report.warnings
+end
+
+-- fake.host{ "127.0.0.1", "::1", "fe80::1%eth0", … }: a machine with these addresses. "%" names the interface.
+function fake.host(list, ipv6)
+  local addresses, any6, scopes, n = {}, false, {}, 0
+  for i, text in ipairs(list) do
+    local ip, interface = text:match("^([^%%]+)%%?(.*)$")
+    if interface == "" then interface = "lo" end
+    if not scopes[interface] then
+      n = n + 1
+      scopes[interface] = n
+    end
+    addresses[i] = { ip = ip, interface = interface, scope = scopes[interface], tentative = false }
+    any6 = any6 or ip:find(":", 1, true) ~= nil
+  end
+  if ipv6 == nil then ipv6 = any6 end
+  return { addresses = addresses, ipv6 = ipv6 }
+end
+
+-- The sockets of a plan as short texts, sorted as the plan has them: "http://127.0.0.1:80", "https://[::1]:443 default".
+function fake.sockets(plan, listener)
+  local out = {}
+  for _, s in ipairs(plan.sockets) do
+    if s.name == (listener or "http") then
+      local host = s.address:find(":", 1, true) and "[" .. s.address .. "]" or s.address
+      out[#out + 1] = ("%s://%s:%d%s"):format(s.scheme, host, s.port, s.certificate and " " .. s.certificate or "")
+    end
+  end
+  return out
+end
+
+return fake

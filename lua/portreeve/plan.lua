@@ -1,0 +1,76 @@
+-- The bind plan under construction: what bind.lua returns. A value, nothing is opened here.
+--   local plan = require "portreeve.plan"
+--   local p = plan.new()
+--   p:socket { name = "http", address = "127.0.0.1", port = 8080, scheme = "http", services = { "tracker" }, because = rules.tomcat.Port }
+-- `because` is an entry of the rules (or {file=,line=,entry=,row=}); the constructor adds the line of the policy that called it.
+local getinfo = debug.getinfo
+local host = require "portreeve.host"
+local error, ipairs, pairs, select, setmetatable, type = error, ipairs, pairs, select, setmetatable, type
+local _ENV = nil
+
+local plan = { host = host } -- plan.host.locate(host, address), plan.host.addresses(host, family)
+local methods = {}
+local MOST = 16384 -- PLAN_MAX_SOCKETS
+
+local known = {
+  name = "string", address = "string", port = "number", scheme = "string", services = "table", certificate = "string", because = "table",
+  external = "boolean", restriction = "string", list = "string", max_connections = "number", max_per_address = "number", reserve = "number",
+  backlog = "number",
+}
+
+-- "policies/bind.lua:41" of the function `level` calls up.
+local function here(level)
+  local at = getinfo(level + 1, "Sl")
+  return at and at.currentline > 0 and at.source:gsub("^@", "") .. ":" .. at.currentline or ""
+end
+
+-- The line of the caller: for tables of rules whose rows want to be named.
+function plan.here()
+  local where = here(2) -- no tail call: it would take this frame away
+  return where
+end
+
+function methods:socket(s)
+  for key, value in pairs(s) do
+    if not known[key] then error(("a socket has no field '%s'"):format(key), 2) end
+    if type(value) ~= known[key] then error(("field '%s' of a socket is a %s, not a %s"):format(key, known[key], type(value)), 2) end
+  end
+  for _, key in ipairs { "name", "address", "port", "scheme", "services", "because" } do
+    if s[key] == nil then error(("a socket needs the field '%s'"):format(key), 2) end
+  end
+  if #self.sockets >= MOST then error(("more than %d sockets"):format(MOST), 2) end
+  local b = s.because
+  local copy = {}
+  for key, value in pairs(s) do
+    copy[key] = value
+  end
+  copy.because = { file = b.file or "", line = b.line or 0, entry = b.entry or "", row = b.row or "", policy = b.policy or here(2) }
+  self.sockets[#self.sockets + 1] = copy
+  return copy
+end
+
+-- "conf/tomcat.ini:7: BindAddress: text"; at is an entry of the rules, or nil.
+local function placed(at, text, ...)
+  if select("#", ...) > 0 then text = text:format(...) end
+  if not at or (at.file or "") == "" then return text end
+  local place = (at.line or 0) > 0 and ("%s:%d"):format(at.file, at.line) or at.file
+  return ("%s: %s: %s"):format(place, at.entry, text)
+end
+
+-- Something an operator should know; the plan stands all the same.
+function methods:warn(at, text, ...)
+  self.warnings[#self.warnings + 1] = placed(at, text, ...)
+end
+
+-- A fault that refuses the whole plan. Several can be collected; the gate shows them all.
+function methods:refuse(at, text, ...)
+  self.errors[#self.errors + 1] = placed(at, text, ...)
+end
+
+local meta = { __index = methods }
+
+function plan.new()
+  return setmetatable({ sockets = {}, warnings = {}, errors = {} }, meta)
+end
+
+return plan

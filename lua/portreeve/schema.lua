@@ -1,0 +1,86 @@
+-- Every entry of every configuration file: kind of value (portreeve.kinds), default. One place; conf/*.ini explains them to people.
+local settings = require "portreeve.settings"
+local ipairs = ipairs
+local _ENV = nil
+
+local components = { "tracker", "ui", "hub" }
+
+local function words_of(unit)
+  if not unit:find("|", 1, true) then return nil end
+  local words = {}
+  for word in unit:gmatch("[^|]+") do
+    words[#words + 1] = word
+  end
+  return words
+end
+
+local schema = {
+  order = { "tomcat.ini", "hub.ini", "lui.ini", "tracker.ini", "certificates.ini", "listeners.ini", "portreeve.ini" },
+  components = components,
+
+  -- Files with fixed entries.
+  ["tomcat.ini"] = {
+    Port = { kind = "port", default = 80 },
+    SecurePort = { kind = "port", default = 443 },
+    SecureServer = { kind = "secure_server", default = false },
+    BindAddress = { kind = "bind" },
+    ShutdownPort = { kind = "shutdown_port", default = 8007 },
+  },
+  ["hub.ini"] = {
+    RMIPort = { kind = "port", default = 1099 },
+  },
+  ["lui.ini"] = {
+    RMIPort = { kind = "port", default = 1099 },
+    HubRMIPort = { kind = "port", default = 1099 },
+    TrackerRMIPort = { kind = "port", default = 1099 },
+    HubHost = { kind = "host", default = "localhost" },
+    TrackerHost = { kind = "host", default = "localhost" },
+    TransferInterval = { kind = "integer", least = 0, most = 86400, unit = "seconds", default = 0 },
+    UrlForRecipients = { kind = "url" },
+  },
+  ["tracker.ini"] = {
+    RMIPort = { kind = "port", default = 1099 },
+    HubRMIPort = { kind = "port", default = 1099 },
+    HubHost = { kind = "host", default = "localhost" },
+    CommunicationsPort = { kind = "port", default = 7000 },
+    TrackerId = { kind = "name", default = "trk1" },
+  },
+  ["portreeve.ini"] = {
+    Components = { kind = "words", words = components, default = components },
+    User = { kind = "name" },
+  },
+
+  -- Files whose entries are NAME.Entry: one section for each NAME.
+  sections = {
+    ["certificates.ini"] = {
+      Certificate = { kind = "path" },
+      Key = { kind = "path" },
+      Password = { kind = "secret" },
+      PasswordFile = { kind = "path" },
+      Names = { kind = "names" },
+    },
+    ["listeners.ini"] = {
+      Port = { kind = "port", zero = true },
+      Address = { kind = "bind", star = true, default = { star = true } },
+      InitTLS = { kind = "word", words = { "Off", "On", "Ext" }, default = "Off" },
+      Certificate = { kind = "name", default = "default" },
+      Services = { kind = "words", words = { "tracker", "ui", "hub", "ops" }, default = components },
+      Restriction = { kind = "word", words = { "None", "Grant", "Deny" }, default = "None" },
+      List = { kind = "name" },
+      MaxConnections = { kind = "integer", least = 0, most = 1000000, default = 0 },
+      MaxPerAddress = { kind = "integer", least = 0, most = 1000000, default = 0 },
+      Reserve = { kind = "integer", least = 0, most = 1000000, default = 0 },
+      Backlog = { kind = "integer", least = 1, most = 65535, default = 511 },
+    },
+  },
+  -- Listeners that exist without a section; theirs may set limits only.
+  builtin = { http = true, internal = true, communications = true },
+  limits = { Restriction = true, List = true, MaxConnections = true, MaxPerAddress = true, Reserve = true, Backlog = true },
+}
+
+for _, s in ipairs(settings) do
+  local field, entry, least, most, default, unit = s[1], s[2], s[3], s[4], s[5], s[6]
+  schema["portreeve.ini"][entry] = { kind = "integer", least = least, most = most, default = default, words = words_of(unit), unit = unit, field = field }
+end
+
+return schema

@@ -1,0 +1,27 @@
+-- Engine settings of portreeve.ini. The same table as PLAN_SETTINGS of src/plan/plan.h (tests/lua/rules_spec.lua holds them together):
+-- field of the plan, entry, least, most, default, unit (words separated by | = the values by name), what for.
+return {
+  { "workers", "Workers", 0, 256, 0, "threads", "worker threads; 0 = one per processor" },
+  { "max_connections", "MaxConnections", 16, 1000000, 20000, "connections", "all listeners together" },
+  { "handshake_ms", "HandshakeTimeout", 100, 600000, 10000, "ms", "TLS handshake, absolute" },
+  { "header_ms", "HeaderTimeout", 100, 600000, 10000, "ms", "request head, absolute from its first byte" },
+  { "body_ms", "BodyTimeout", 100, 3600000, 30000, "ms", "request body, absolute" },
+  { "idle_ms", "IdleTimeout", 100, 3600000, 75000, "ms", "between requests of a kept connection" },
+  { "write_ms", "WriteTimeout", 100, 3600000, 30000, "ms", "response, absolute" },
+  { "handler_ms", "HandlerTimeout", 100, 3600000, 30000, "ms", "hub and ui handlers" },
+  { "drain_ms", "DrainTimeout", 0, 3600000, 30000, "ms", "running connections at stop and at a change of engine" },
+  { "max_line", "MaxRequestLine", 256, 65536, 8192, "bytes", "request line" },
+  { "max_head", "MaxRequestHead", 512, 262144, 16384, "bytes", "request line and header fields together" },
+  { "max_fields", "MaxHeaderFields", 8, 1000, 100, "fields", "header fields of a request" },
+  { "max_body", "MaxRequestBody", 0, 1073741824, 1048576, "bytes", "request body" },
+  { "max_requests", "MaxRequestsPerConnection", 1, 1000000000, 1000000, "requests", "then the connection is closed" },
+  { "app_threads", "AppThreads", 1, 64, 2, "threads", "hub and ui handlers each" },
+  { "app_queue", "AppQueue", 1, 100000, 256, "requests", "waiting for an app thread; beyond it 503" },
+  { "policy_steps", "PolicySteps", 1000, 1000000000, 2000000, "VM instructions", "one call of a policy" },
+  { "policy_memory", "PolicyMemory", 1048576, 4294967296, 67108864, "bytes", "one worker's Lua state" },
+  { "durable", "Durability", 0, 1, 1, "fast|durable", "opens and clicks: answer before or after the commit" },
+  { "tracking", "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level" },
+  { "spool_max", "SpoolMaxBytes", 1048576, 1099511627776, 4294967296, "bytes", "spool file; beyond it events are dropped and counted" },
+  { "log_json", "LogFormat", 0, 1, 0, "human|json", "log lines" },
+  { "access_log", "AccessLog", 0, 1, 1, "off|on", "one line a request" },
+}

@@ -1,0 +1,223 @@
+-- Which sockets exist, on which port, plain or TLS: bind(rules, host) -> plan. Nothing is opened here; `portreeve plan` shows the result.
+--
+-- rules.tomcat.Port.value and so on are the entries of conf/*.ini, host the addresses of this machine (see ARCHITECTURE.md).
+-- To change a rule: edit a row below, run `portreeve check`, then `portreeve reload`. bind_test.lua proves the rows and runs at every reload.
+local plan = require "portreeve.plan"
+
+-- The addresses a row can open. c.B, c.S, c.X are what BindAddress, SecureServer and the Secure-ADDRESS entries list.
+local function everywhere(c) return c.wildcards end     -- 0.0.0.0 and [::], also for addresses that come later
+local function each_of_host(c) return c.host end        -- every address this machine has now, one socket each
+local function B(c) return c.B end
+local function S(c) return c.S end
+local function X(c) return c.X end
+local function S_and_X(c) return c.S_and_X end
+
+-- Which of them speak HTTPS.
+local function none() return false end
+local function all() return true end
+local function those_of_S(c, address) return c.is_S[address] end
+local function those_of_X(c, address) return c.is_X[address] end
+local function those_of_S_and_X(c, address) return c.is_S[address] or c.is_X[address] end
+
+local rows = {}
+local function row(name, bind_address, secure_server, secure_entries, addresses, https)
+  rows[bind_address .. "/" .. secure_server .. "/" .. secure_entries] =
+    { name = name, addresses = addresses, https = https, uniform = secure_entries == "no" and (https == none or https == all), policy = plan.here() }
+end
+
+--         BindAddress  SecureServer  Secure-ADDRESS
+--         (B)          (S)           (X)               sockets on …    HTTPS on …
+row("R1",  "absent",    "false",      "no",             everywhere,     none)
+row("R2",  "absent",    "false",      "yes",            X,              all)
+row("R3",  "absent",    "true",       "no",             everywhere,     all)
+row("R4",  "absent",    "true",       "yes",            each_of_host,   all)
+row("R5",  "absent",    "list",       "no",             S,              all)
+row("R6",  "absent",    "list",       "yes",            S_and_X,        all)
+row("R7",  "list",      "false",      "no",             B,              none)
+row("R8",  "list",      "false",      "yes",            B,              those_of_X)
+row("R9",  "list",      "true",       "no",             B,              all)
+row("R10", "list",      "true",       "yes",            B,              all)
+row("R11", "list",      "list",       "no",             B,              those_of_S)
+row("R12", "list",      "list",       "yes",            B,              those_of_S_and_X)
+
+-- Items of a list as { address =, port =, because = entry, why = reason it cannot be bound }.
+local function items_of(list, entry, host)
+  local out = {}
+  for i, item in ipairs(list) do
+    local address, why = plan.host.locate(host, item.address)
+    out[i] = { address = address or item.address, port = item.port, because = entry or item, why = why, certificate = not entry and item.value or nil }
+  end
+  return out
+end
+
+local function set_of(items)
+  local set = {}
+  for _, item in ipairs(items) do
+    set[item.address] = item
+  end
+  return set
+end
+
+local function wildcards(host, because)
+  local out = { { address = "0.0.0.0", because = because } }
+  if host.ipv6 then out[2] = { address = "::", because = because } end
+  return out
+end
+
+-- Every address of the host (of one family). Tentative ones cannot be bound yet, so they are left out, with a warning.
+local function host_items(p, host, family, because)
+  local out = {}
+  for _, a in ipairs(plan.host.addresses(host, family)) do
+    if a.tentative then
+      p:warn(because, "%s is still being checked for duplicates by the kernel (tentative) and is left out; reload once it is ready", a.address)
+    else
+      out[#out + 1] = { address = a.address, because = because }
+    end
+  end
+  return out
+end
+
+-- OnlyIPV4Addresses, OnlyIPV6Addresses: one wildcard where every address gets the same scheme and certificate, else one socket for each.
+local function family_items(p, host, family, because, uniform)
+  if family == 6 and not host.ipv6 then
+    p:refuse(because, "this machine has no IPv6: use OnlyIPV4Addresses or switch IPv6 on")
+    return {}
+  end
+  if uniform then return { { address = family == 6 and "::" or "0.0.0.0", because = because } } end
+  return host_items(p, host, family, because)
+end
+
+-- Open `items`: each address and port once.
+local function open(p, items, make)
+  local seen = {}
+  for _, item in ipairs(items) do
+    local socket = make(item)
+    local key = socket.address .. "/" .. socket.port
+    if item.why then
+      p:refuse(item.because, "%s", item.why)
+    elseif seen[key] then
+      p:warn(item.because, "%s is listed twice with port %d: one socket serves both", socket.address, socket.port)
+    else
+      seen[key] = true
+      p:socket(socket)
+    end
+  end
+end
+
+-- Secure entries that the row does not use: never bound, but said.
+local function warn_ignored(p, secure, used, why)
+  for _, item in ipairs(secure) do
+    if not used[item.address] then p:warn(item.because, "%s %s: the entry is ignored for this address", item.address, why) end
+  end
+end
+
+local function limits_of(rules, name)
+  for _, l in ipairs(rules.listeners) do
+    if l.name == name then
+      return {
+        restriction = l.Restriction.value:lower(), list = l.List and l.List.value, max_connections = l.MaxConnections.value,
+        max_per_address = l.MaxPerAddress.value, reserve = l.Reserve.value, backlog = l.Backlog.value,
+      }
+    end
+  end
+  return {}
+end
+
+local function with(socket, limits)
+  for key, value in pairs(limits) do
+    socket[key] = value
+  end
+  return socket
+end
+
+-- The sockets of tomcat.ini: the table above.
+local function main_listener(p, rules, host)
+  local t, c = rules.tomcat, {}
+  local bind, secure_server = t.BindAddress, t.SecureServer
+  local S_is_list = type(secure_server.value) == "table"
+  local r = rows[(bind and "list" or "absent") .. "/" .. (S_is_list and "list" or tostring(secure_server.value)) .. "/" .. (t.secure[1] and "yes" or "no")]
+
+  c.S = S_is_list and items_of(secure_server.value, secure_server, host) or {}
+  c.X = items_of(t.secure, nil, host)
+  c.is_S, c.is_X = set_of(c.S), set_of(c.X)
+  c.S_and_X = { table.unpack(c.X) }
+  for _, item in ipairs(c.S) do
+    if not c.is_X[item.address] then c.S_and_X[#c.S_and_X + 1] = item end
+  end
+  if bind and bind.value.family then
+    c.B = family_items(p, host, bind.value.family, bind, r.uniform)
+  elseif bind then
+    c.B = items_of(bind.value, bind, host)
+  end
+  c.wildcards = wildcards(host, secure_server.value == true and secure_server or t.Port)
+  if r.addresses == each_of_host then c.host = host_items(p, host, nil, secure_server) end
+
+  local items = r.addresses(c)
+  if r.addresses == everywhere and not host.ipv6 then p:warn(nil, "this machine has no IPv6: only IPv4 is served") end
+  if bind then
+    warn_ignored(p, c.S_and_X, set_of(items), "is not in BindAddress")
+  elseif c.host then
+    warn_ignored(p, c.X, set_of(items), "is not an address of this machine")
+  end
+  local limits = limits_of(rules, "http")
+  open(p, items, function(item)
+    local https = r.https(c, item.address) and true or false
+    local x, b = c.is_X[item.address], item.because
+    return with({
+      name = "http", address = item.address, port = item.port or (https and t.SecurePort or t.Port).value, scheme = https and "https" or "http",
+      certificate = https and (x and x.certificate or "default") or nil, services = rules.portreeve.Components.value,
+      because = { file = b.file, line = b.line, entry = b.entry, row = r.name, policy = r.policy },
+    }, limits)
+  end)
+end
+
+-- Between the components: 1099 (RMIPort) and, where the tracker runs, 7000. Only for peers in lists/components.list.
+local function internal_listeners(p, rules, host)
+  local function internal(name, port, service)
+    local limits = limits_of(rules, name)
+    if (limits.restriction or "none") == "none" then limits.restriction, limits.list = "grant", "components" end
+    open(p, wildcards(host, port), function(item)
+      return with({ name = name, address = item.address, port = port.value, scheme = "http", services = { service }, because = port }, limits)
+    end)
+  end
+  internal("internal", rules.internal_port, "internal")
+  if rules.components.tracker then internal("communications", rules.tracker.CommunicationsPort, "transfer") end
+end
+
+-- The sections of listeners.ini, each with the services that are installed here.
+local function further_listener(p, rules, host, l)
+  local services = {}
+  for _, s in ipairs(l.Services.value) do
+    if s == "ops" or rules.components[s] then services[#services + 1] = s end
+  end
+  if not services[1] then
+    p:warn(l.Port, "none of the services of listener %s is installed here (Components), so it is not opened", l.name)
+    return
+  end
+  local at, items = l.Address.value, nil
+  if at.star then
+    items = wildcards(host, l.Port)
+  elseif at.family then
+    items = family_items(p, host, at.family, l.Address, true)
+  else
+    items = items_of(at, l.Address, host)
+  end
+  local https = l.InitTLS.value == "On"
+  local limits = limits_of(rules, l.name)
+  open(p, items, function(item)
+    return with({
+      name = l.name, address = item.address, port = item.port or l.Port.value, scheme = https and "https" or "http", external = l.InitTLS.value == "Ext",
+      certificate = https and l.Certificate.value or nil, services = services, because = l.Port,
+    }, limits)
+  end)
+end
+
+return function(rules, host)
+  local p = plan.new()
+  main_listener(p, rules, host)
+  internal_listeners(p, rules, host)
+  for _, l in ipairs(rules.listeners) do
+    if l.Port then further_listener(p, rules, host, l) end
+  end
+  return p
+end
