@@ -1,0 +1,161 @@
+#include "engine/accept.h"
+#include "base/log.h"
+#include "engine/conn.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPT_BATCH 64
+#define RETIRE_BATCHES 1024 /* more than any backlog holds */
+#define PAUSE_SECONDS 0.25
+
+void snapshot_unref(struct snapshot *s) {
+    if (atomic_fetch_sub(&s->refs, 1) != 1) return;
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->done);
+    buf_free(&s->out);
+    free(s);
+}
+
+static void on_pause_over(struct ev_loop *loop, ev_timer *t, int revents) {
+    (void)revents;
+    struct worker *w = t->data;
+    if (w->draining) return;
+    for (struct acceptor *a = w->acceptors; a; a = a->next) ev_io_start(loop, &a->io);
+}
+
+/* Out of descriptors or memory: spinning on a readable listener would burn the core, so every listener of this worker rests a moment. */
+static void pause_accepting(struct worker *w, const char *why) {
+    COUNT(w->count, accept_pauses);
+    log_warn("worker", "accept pauses for %d ms: %s", (int)(PAUSE_SECONDS * 1000), why);
+    for (struct acceptor *a = w->acceptors; a; a = a->next) ev_io_stop(w->loop, &a->io);
+    ev_timer_stop(w->loop, &w->pause);
+    ev_timer_init(&w->pause, on_pause_over, PAUSE_SECONDS, 0);
+    w->pause.data = w;
+    ev_timer_start(w->loop, &w->pause);
+}
+
+/* One accept. 1 = a connection (or its refusal), 0 = nobody there, -1 = paused. */
+static int accept_one(struct acceptor *a, struct conn **out) {
+    struct worker *w = a->worker;
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    *out = NULL;
+    int fd = accept4(a->io.fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->eng->nworkers + 1) {
+            close(fd);
+            COUNT(w->count, refused_maximum);
+            log_warn("worker", "MaxConnections=%lld is reached: a connection was refused", (long long)w->gen->plan.set.max_connections);
+            return 1;
+        }
+        *out = conn_open(a, fd, (struct sockaddr *)&sa);
+        return 1;
+    }
+    switch (errno) {
+    case EAGAIN: return 0;
+    case EMFILE:
+    case ENFILE: pause_accepting(w, "no file descriptors left (raise LimitNOFILE)"); return -1;
+    case ENOBUFS:
+    case ENOMEM: pause_accepting(w, "no memory for sockets"); return -1;
+    default: return 1; /* ECONNABORTED, EPROTO and whatever the network says of one caller: the next one may be fine */
+    }
+}
+
+/* false: nobody waits any more (or accepting pauses). */
+static bool accept_batch(struct acceptor *a) {
+    struct conn *batch[ACCEPT_BATCH];
+    int n = 0;
+    bool more = true;
+    for (int i = 0; more && i < ACCEPT_BATCH; i++) {
+        struct conn *c;
+        more = accept_one(a, &c) > 0;
+        if (c) batch[n++] = c;
+    }
+    /* Reading comes after the whole batch: by then the first callers' requests have often arrived, and a read that succeeds at once spares the
+     * connection its registration with the kernel's poll set. */
+    for (int i = 0; i < n; i++) conn_start(batch[i]);
+    return more;
+}
+
+static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents) {
+    (void)loop, (void)revents;
+    struct acceptor *a = io->data;
+    accept_batch(a);
+    conn_reap(a->worker);
+}
+
+static struct acceptor *acceptor_of(struct worker *w, uint64_t inode) {
+    for (struct acceptor *a = w->acceptors; a; a = a->next)
+        if (a->inode == inode) return a;
+    return NULL;
+}
+
+static void add_acceptor(struct worker *w, struct generation *g, struct gen_socket *s) {
+    struct acceptor *a = calloc(1, sizeof *a);
+    if (!a) {
+        log_error("worker", "out of memory: a listening socket is left to the other workers");
+        return;
+    }
+    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .inode = s->inode};
+    ev_io_init(&a->io, on_acceptable, s->fd, EV_READ);
+    a->io.data = a;
+    s->fd = -1;
+    w->acceptors = a;
+    if (!w->draining) ev_io_start(w->loop, &a->io);
+}
+
+static void keep_acceptor(struct acceptor *a, struct generation *g, struct gen_socket *s) {
+    close(s->fd); /* a second descriptor of a socket this worker already polls */
+    s->fd = -1;
+    generation_unref(a->gen);
+    a->gen = generation_ref(g);
+    a->listener = &g->listener[s->listener];
+    a->retired = false;
+}
+
+void accept_adopt(struct worker *w, struct generation *g) {
+    for (struct acceptor *a = w->acceptors; a; a = a->next) a->retired = true;
+    for (unsigned i = 0; i < g->nsockets; i++) {
+        struct gen_socket *s = &g->socket[i];
+        if (s->worker != w->index || s->fd < 0) continue;
+        struct acceptor *a = acceptor_of(w, s->inode);
+        if (a)
+            keep_acceptor(a, g, s);
+        else
+            add_acceptor(w, g, s);
+    }
+}
+
+static void close_acceptor(struct worker *w, struct acceptor *a, bool close_fd) {
+    ev_io_stop(w->loop, &a->io);
+    if (close_fd) close(a->io.fd);
+    generation_unref(a->gen);
+    free(a);
+}
+
+void accept_retire(struct worker *w) {
+    for (struct acceptor **at = &w->acceptors; *at;) {
+        struct acceptor *a = *at;
+        if (!a->retired) {
+            at = &a->next;
+            continue;
+        }
+        for (int i = 0; i < RETIRE_BATCHES && accept_batch(a); i++) continue;
+        *at = a->next;
+        close_acceptor(w, a, true);
+    }
+}
+
+void accept_stop(struct worker *w, bool close_fds) {
+    ev_timer_stop(w->loop, &w->pause);
+    for (struct acceptor *a = w->acceptors; a; a = a->next) ev_io_stop(w->loop, &a->io);
+    if (!close_fds) return;
+    while (w->acceptors) {
+        struct acceptor *a = w->acceptors;
+        w->acceptors = a->next;
+        close_acceptor(w, a, true);
+    }
+}

@@ -1,0 +1,13 @@
+/* Listening sockets of a worker: accept, admission, pauses when descriptors run out, adoption and retirement at a change of generation. */
+#ifndef PORTREEVE_ENGINE_ACCEPT_H
+#define PORTREEVE_ENGINE_ACCEPT_H
+#include "engine/worker.h"
+
+/* Take over this worker's sockets of g: a socket it already has keeps its acceptor, new ones start, missing ones are marked retired but go on
+ * accepting until accept_retire (the supervisor has closed its duplicates by then). */
+void accept_adopt(struct worker *w, struct generation *g);
+void accept_retire(struct worker *w);            /* empty the queues of retired sockets once more and close them */
+void accept_stop(struct worker *w, bool close_fds); /* drain: no more accepts; descriptors stay open unless told */
+/* Snapshots live until the last of asker and workers lets go. */
+void snapshot_unref(struct snapshot *s);
+#endif

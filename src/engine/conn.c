@@ -1,0 +1,625 @@
+#include "engine/conn.h"
+#include "base/log.h"
+#include "engine/app.h"
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SPARE_STATES 64u
+#define IN_FIRST 4096u
+#define OUT_KEEP 16384u
+#define LINGER_MS 2000
+#define LINGER_BYTES (256u << 10)
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents);
+static void serve(struct conn *c);
+
+/* ---- memory ---- */
+
+static struct request_state *take_state(struct worker *w) {
+    struct request_state *rq = w->spare;
+    if (rq) {
+        w->spare = rq->next;
+        w->nspare--;
+    } else if (!(rq = calloc(1, sizeof *rq)) || !(rq->in = malloc(IN_FIRST))) {
+        free(rq);
+        return NULL;
+    } else
+        rq->in_cap = IN_FIRST;
+    rq->in_n = rq->pos = rq->out_sent = rq->out_hold = 0;
+    rq->scan = (struct h1_scan){0};
+    rq->close_after = rq->must_commit = rq->abandoned = rq->body_next = false;
+    rq->job = NULL;
+    rq->began_ms = 0;
+    return rq;
+}
+
+static void give_state(struct worker *w, struct request_state *rq) {
+    buf_clear(&rq->out);
+    buf_clear(&rq->body);
+    buf_clear(&rq->rest);
+    bool large = rq->in_cap > IN_FIRST || rq->out.cap > OUT_KEEP || rq->body.cap > OUT_KEEP || rq->rest.cap > OUT_KEEP;
+    if (large || w->nspare >= SPARE_STATES) {
+        buf_free(&rq->out);
+        buf_free(&rq->body);
+        buf_free(&rq->rest);
+        free(rq->in);
+        free(rq);
+        return;
+    }
+    rq->next = w->spare;
+    w->spare = rq;
+    w->nspare++;
+}
+
+static struct conn *take_conn(struct worker *w) {
+    struct conn *c = w->spare_conns;
+    if (c) {
+        w->spare_conns = c->next;
+        memset(c, 0, sizeof *c);
+        return c;
+    }
+    return calloc(1, sizeof *c);
+}
+
+/* ---- opening and closing ---- */
+
+static bool admit(struct acceptor *a, struct conn *c, int fd) {
+    struct worker *w = a->worker;
+    struct facts f = {.remote = c->remote, .listener = a->listener->plan, .local_port = a->listener->port, .lists = &a->gen->lists};
+    f.fd = fd;
+    ticket_take(&c->ticket, w->eng->counters, w->eng->live, a->listener->id, &c->remote, &f.counts);
+    struct verdict v;
+    struct err e;
+    if (!hooks_admit(a->gen->hooks[w->index], &f, &v, &e)) {
+        COUNT(w->count, policy_errors);
+        log_error("admission", "%s: the connection was refused", e.text);
+        snprintf(v.because, sizeof v.because, "%.500s", e.text);
+    }
+    if (v.refusal == REFUSE_NONE) return true;
+    refusals_add(w->eng->refusals, w->count, &f, &v, a->gen->id);
+    ticket_give(&c->ticket, w->eng->live);
+    return false;
+}
+
+struct conn *conn_open(struct acceptor *a, int fd, const struct sockaddr *sa) {
+    struct worker *w = a->worker;
+    struct conn *c = take_conn(w);
+    if (!c) {
+        close(fd);
+        return NULL;
+    }
+    ev_io_init(&c->io, on_io, fd, EV_READ);
+    c->io.data = c;
+    c->w = w;
+    c->listener = a->listener;
+    c->retired = a->retired;
+    c->since_ms = w->now_ms;
+    addr_from_sockaddr(sa, &c->remote);
+    COUNT(w->count, accepted);
+    c->ops = &stream_tcp;
+    c->state = CONN_HEAD;
+    bool fine = admit(a, c, fd);
+    if (fine && a->listener->plan->scheme == SCHEME_HTTPS) {
+        c->stream = tls_accept(a->gen->certs, a->listener->plan->certificate, fd);
+        c->ops = &stream_tls;
+        c->state = CONN_HANDSHAKE;
+        fine = c->stream != NULL;
+        if (!fine) ticket_give(&c->ticket, w->eng->live);
+    }
+    if (!fine) {
+        COUNT(w->count, closed);
+        close(fd);
+        c->next = w->spare_conns;
+        w->spare_conns = c;
+        return NULL;
+    }
+    c->gen = generation_ref(a->gen);
+    c->next = w->conns;
+    if (w->conns) w->conns->prev = c;
+    w->conns = c;
+    atomic_fetch_add_explicit(&w->live, 1, memory_order_relaxed);
+    return c;
+}
+
+void conn_close(struct conn *c, const char *why) {
+    struct worker *w = c->w;
+    if (c->state == CONN_DEAD) return;
+    log_debug("conn", "closed: %s", why);
+    struct request_state *rq = c->rq;
+    if (c->state == CONN_COMMIT) { /* leave the queue of answers that wait */
+        struct conn **at = &w->commit_first, *before = NULL;
+        while (*at != c) before = *at, at = &(*at)->rq->commit_next;
+        *at = rq->commit_next;
+        if (w->commit_last == c) w->commit_last = before;
+    }
+    if (rq && rq->job) rq->job->conn = NULL;
+    if (rq) give_state(w, rq);
+    c->rq = NULL;
+    c->state = CONN_DEAD;
+    ev_io_stop(w->loop, &c->io);
+    wheel_clear(&c->timer);
+    if (c->stream) {
+        c->ops->free(c->stream);
+        c->stream = NULL;
+    }
+    close(c->io.fd);
+    ticket_give(&c->ticket, w->eng->live);
+    COUNT(w->count, closed);
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        w->conns = c->next;
+    if (c->next) c->next->prev = c->prev;
+    atomic_fetch_sub_explicit(&w->live, 1, memory_order_relaxed);
+    generation_unref(c->gen);
+    c->gen = NULL;
+    c->prev = NULL;
+    c->next = w->dead;
+    w->dead = c;
+}
+
+void conn_reap(struct worker *w) {
+    while (w->dead) {
+        struct conn *c = w->dead;
+        w->dead = c->next;
+        c->next = w->spare_conns;
+        w->spare_conns = c;
+    }
+}
+
+/* ---- small answers about a connection ---- */
+
+const struct addr *conn_local(struct conn *c) {
+    if (!c->local.family) {
+        struct sockaddr_storage sa;
+        socklen_t n = sizeof sa;
+        if (getsockname(c->io.fd, (struct sockaddr *)&sa, &n) == 0) addr_from_sockaddr((struct sockaddr *)&sa, &c->local);
+    }
+    return &c->local;
+}
+
+bool conn_idle(const struct conn *c) {
+    return c->state == CONN_HEAD && !c->rq;
+}
+
+const char *conn_state_name(const struct conn *c) {
+    static const char *const names[] = {"handshake", "reading", "reading body", "application", "committing", "writing", "closing", "closed"};
+    return conn_idle(c) ? "idle" : names[c->state];
+}
+
+void conn_move(struct conn *c, struct generation *g) {
+    struct gen_listener *same = generation_same(g, c->listener);
+    if (!same) {
+        c->retired = true;
+        return;
+    }
+    c->listener = same;
+    generation_unref(c->gen);
+    c->gen = generation_ref(g);
+}
+
+/* ---- deadlines ---- */
+
+void conn_deadline(struct conn *c, int64_t ms) {
+    wheel_set(&c->w->wheel, &c->timer, c->w->now_ms + ms);
+}
+
+static const struct plan_settings *settings(const struct conn *c) {
+    return &c->gen->plan.set;
+}
+
+static void want(struct conn *c, int events) {
+    if (ev_is_active(&c->io) && (c->io.events & (EV_READ | EV_WRITE)) == events) return;
+    ev_io_stop(c->w->loop, &c->io);
+    if (!events) return;
+    ev_io_set(&c->io, c->io.fd, events);
+    ev_io_start(c->w->loop, &c->io);
+}
+
+static void abandon(struct conn *c, int status);
+
+void conn_timeout(struct wheel_node *n, void *ctx) {
+    struct worker *w = ctx;
+    struct conn *c = (struct conn *)((char *)n - offsetof(struct conn, timer));
+    if (c->state == CONN_COMMIT) { /* the spool owes an answer and always gives one */
+        conn_deadline(c, 1000);
+        return;
+    }
+    if (!conn_idle(c) && c->state != CONN_LINGER) COUNT(w->count, timeouts);
+    if (c->state == CONN_APP) {
+        c->rq->job->conn = NULL;
+        c->rq->job = NULL;
+        respond_error(c, 504, true);
+        conn_resume(c);
+        return;
+    }
+    bool asked = (c->state == CONN_HEAD && c->rq && c->rq->in_n > c->rq->pos) || c->state == CONN_BODY;
+    if (asked && c->rq->out.n == 0) {
+        abandon(c, 408);
+        return;
+    }
+    conn_close(c, "deadline");
+}
+
+/* ---- writing ---- */
+
+static void go_idle(struct conn *c) {
+    give_state(c->w, c->rq);
+    c->rq = NULL;
+    c->state = CONN_HEAD;
+    want(c, EV_READ);
+    conn_deadline(c, settings(c)->idle_ms);
+    if (c->gen != c->w->gen && !c->retired) conn_move(c, c->w->gen);
+    if (c->w->draining || c->retired) conn_deadline(c, 500);
+}
+
+static void linger(struct conn *c) {
+    if (c->ops->shutdown) c->ops->shutdown(c->stream, c->io.fd);
+    shutdown(c->io.fd, SHUT_WR);
+    c->state = CONN_LINGER;
+    c->rq->out_sent = 0; /* counts what is thrown away from here on */
+    want(c, EV_READ);
+    conn_deadline(c, LINGER_MS);
+}
+
+/* Send what stands in out. true = all of it left (or the connection is closed: look at the state). */
+static bool flush(struct conn *c) {
+    struct request_state *rq = c->rq;
+    while (rq->out_sent < rq->out.n) {
+        ssize_t n = c->ops->write(c->stream, c->io.fd, rq->out.p + rq->out_sent, rq->out.n - rq->out_sent);
+        if (n > 0) {
+            rq->out_sent += (uint32_t)n;
+            continue;
+        }
+        if (n == STREAM_WANT_READ || n == STREAM_WANT_WRITE) {
+            if (c->state != CONN_WRITE) conn_deadline(c, settings(c)->write_ms);
+            c->state = CONN_WRITE;
+            want(c, n == STREAM_WANT_READ ? EV_READ : EV_WRITE);
+            return false;
+        }
+        conn_close(c, "the client went away while it was answered");
+        return false;
+    }
+    buf_clear(&rq->out);
+    rq->out_sent = 0;
+    return true;
+}
+
+/* Everything is sent and the connection is to end. A client that may still be sending would lose the answer to a reset: linger for it. */
+static void finish(struct conn *c) {
+    struct request_state *rq = c->rq;
+    if (rq->abandoned || rq->in_n > rq->pos || rq->rest.n) {
+        linger(c);
+        return;
+    }
+    if (c->ops->shutdown) c->ops->shutdown(c->stream, c->io.fd);
+    conn_close(c, "answered and closed");
+}
+
+static void after_write(struct conn *c) {
+    struct request_state *rq = c->rq;
+    if (rq->close_after) {
+        finish(c);
+        return;
+    }
+    if (rq->body_next) {
+        rq->body_next = false;
+        c->state = CONN_BODY;
+        want(c, EV_READ);
+        return;
+    }
+    c->state = CONN_HEAD;
+    if (rq->pos < rq->in_n || rq->rest.n)
+        serve(c);
+    else
+        go_idle(c);
+}
+
+static void end_exchange(struct conn *c) {
+    struct request_state *rq = c->rq;
+    respond_log(c);
+    buf_clear(&rq->body);
+    rq->scan = (struct h1_scan){0};
+    rq->began_ms = 0;
+}
+
+void conn_resume(struct conn *c) {
+    if (c->rq->job) { /* an app thread's answer */
+        struct job *j = c->rq->job;
+        c->rq->job = NULL;
+        respond_job(c, j);
+        job_free(j);
+    }
+    end_exchange(c);
+    if (flush(c)) after_write(c);
+}
+
+void conn_committed(struct conn *c, bool ok) {
+    struct request_state *rq = c->rq;
+    c->state = CONN_HEAD;
+    if (!ok) {
+        COUNT(c->w->count, events_dropped);
+        if (rq->must_commit) {
+            rq->out.n = rq->out_hold;
+            respond_error(c, 503, false);
+        }
+    }
+    rq->must_commit = false;
+    end_exchange(c);
+    if (flush(c)) after_write(c);
+}
+
+/* ---- reading ---- */
+
+static bool next_from_rest(struct request_state *rq) {
+    if (!rq->rest.n) return true;
+    if (rq->rest.n > rq->in_cap) {
+        char *p = realloc(rq->in, rq->rest.n);
+        if (!p) return false;
+        rq->in = p;
+        rq->in_cap = (uint32_t)rq->rest.n;
+    }
+    memcpy(rq->in, rq->rest.p, rq->rest.n);
+    rq->in_n = (uint32_t)rq->rest.n;
+    rq->pos = 0;
+    buf_clear(&rq->rest);
+    return true;
+}
+
+/* One exchange is whole: answer it. true = go on with the next request in the buffer. */
+static bool exchange_ready(struct conn *c) {
+    struct request_state *rq = c->rq;
+    COUNT(c->w->count, requests);
+    c->requests++;
+    rq->close_after = !rq->x.req.keep_alive || c->w->draining || c->retired || c->requests >= (uint64_t)settings(c)->max_requests;
+    if (!respond(c)) return false; /* APP or COMMIT: somebody will call back */
+    end_exchange(c);
+    if (rq->close_after || rq->out.n > OUT_KEEP || !(rq->pos < rq->in_n || rq->rest.n)) {
+        if (flush(c)) after_write(c);
+        return false;
+    }
+    return true;
+}
+
+/* An error answer to something that never became a whole request; what else the client sends is thrown away. */
+static void abandon(struct conn *c, int status) {
+    c->rq->abandoned = true;
+    respond_error(c, status, true);
+    if (flush(c)) finish(c);
+}
+
+static void refuse(struct conn *c, const struct h1_bad *bad) {
+    COUNT(c->w->count, bad_requests);
+    char who[ADDR_TEXT];
+    addr_format_ip(&c->remote, who);
+    log_info("http", "%s: request refused with %d: %s", who, bad->status, bad->why);
+    abandon(c, bad->status);
+}
+
+/* Feed raw bytes at p[0..n) to the body. H1_BAD: the connection has gone another way. */
+static enum h1_result eat_body(struct conn *c, char *p, size_t n) {
+    struct request_state *rq = c->rq;
+    while (n > 0) {
+        size_t used = 0, out = 0;
+        struct h1_bad bad;
+        enum h1_result r = h1_body_eat(&rq->body_state, p, n, &c->gen->limits, &used, &out, &bad);
+        if (r != H1_BAD && out && !buf_add(&rq->body, p, out)) bad = (struct h1_bad){413, "the body is too large"}, r = H1_BAD;
+        if (r == H1_BAD) {
+            refuse(c, &bad);
+            return H1_BAD;
+        }
+        p += used;
+        n -= used;
+        if (r == H1_DONE) {
+            if (n && !buf_add(&rq->rest, p, n)) {
+                conn_close(c, "too much behind a body");
+                return H1_BAD;
+            }
+            return H1_DONE;
+        }
+        if (!used) break;
+    }
+    return H1_MORE;
+}
+
+static bool begin_body(struct conn *c) {
+    struct request_state *rq = c->rq;
+    rq->body.max = (size_t)settings(c)->max_body + 1;
+    h1_body_start(&rq->body_state, &rq->x.req);
+    if (h1_body_none(&rq->body_state)) return true;
+    c->state = CONN_BODY;
+    conn_deadline(c, settings(c)->body_ms);
+    if (rq->x.req.expect_continue && rq->pos == rq->in_n) h1_write_continue(&rq->out);
+    if (rq->out.n && rq->pos == rq->in_n) { /* answers to earlier requests, or the 100, that the client may be waiting for */
+        rq->body_next = true;
+        if (!flush(c)) return false;
+        rq->body_next = false;
+    }
+    enum h1_result r = H1_MORE;
+    if (rq->pos < rq->in_n) {
+        char *p = rq->in + rq->pos;
+        size_t n = rq->in_n - rq->pos;
+        rq->in_n = rq->pos; /* the rest of the input belongs to the body, or goes to `rest` */
+        r = eat_body(c, p, n);
+    }
+    if (r == H1_MORE) want(c, EV_READ);
+    if (r == H1_DONE) c->state = CONN_HEAD;
+    return r == H1_DONE;
+}
+
+static void finish_body(struct conn *c) {
+    struct request_state *rq = c->rq;
+    rq->x.req.body = (struct slice){rq->body.p, (uint32_t)rq->body.n};
+}
+
+/* Parse and answer what stands in the input, as far as it goes. */
+static void serve(struct conn *c) {
+    struct request_state *rq = c->rq;
+    for (;;) {
+        if (rq->pos == rq->in_n && !next_from_rest(rq)) {
+            conn_close(c, "out of memory");
+            return;
+        }
+        size_t used = 0;
+        struct h1_bad bad;
+        enum h1_result r = H1_MORE;
+        if (rq->pos < rq->in_n) r = h1_head(&rq->scan, rq->in + rq->pos, rq->in_n - rq->pos, &c->gen->limits, rq->field, &rq->x.req, &used, &bad);
+        if (r == H1_BAD) {
+            refuse(c, &bad);
+            return;
+        }
+        if (r == H1_MORE) break;
+        rq->pos += (uint32_t)used;
+        rq->x.at_ms = c->w->real_ms;
+        if (!rq->began_ms) rq->began_ms = c->w->now_ms;
+        if (!begin_body(c)) return;
+        finish_body(c);
+        if (!exchange_ready(c)) return;
+    }
+    if (rq->out.n && !flush(c)) return;
+    if (rq->pos == rq->in_n) {
+        go_idle(c);
+        return;
+    }
+    if (!rq->began_ms) { /* the head's deadline counts from its first byte and is not moved by later ones */
+        rq->began_ms = c->w->now_ms;
+        conn_deadline(c, settings(c)->header_ms);
+    }
+    want(c, EV_READ);
+}
+
+static bool make_room(struct conn *c) {
+    struct request_state *rq = c->rq;
+    if (rq->pos) {
+        memmove(rq->in, rq->in + rq->pos, rq->in_n - rq->pos);
+        rq->in_n -= rq->pos;
+        rq->pos = 0;
+    }
+    if (rq->in_n < rq->in_cap) return true;
+    uint32_t most = c->gen->limits.max_head + IN_FIRST;
+    uint32_t cap = rq->in_cap * 2 < most ? rq->in_cap * 2 : most;
+    char *p = cap > rq->in_cap ? realloc(rq->in, cap) : NULL;
+    if (!p) return false;
+    rq->in = p;
+    rq->in_cap = cap;
+    return true;
+}
+
+/* A read that gave no bytes: wait, or close. */
+static void no_bytes(struct conn *c, ssize_t n) {
+    if (n == STREAM_WANT_READ || n == STREAM_WANT_WRITE) {
+        if (c->state == CONN_HEAD && c->rq && c->rq->in_n == 0) {
+            give_state(c->w, c->rq);
+            c->rq = NULL;
+        }
+        want(c, n == STREAM_WANT_WRITE ? EV_WRITE : EV_READ);
+        return;
+    }
+    conn_close(c, n == 0 ? "the client closed" : "read failed");
+}
+
+static void read_head(struct conn *c) {
+    if (!c->rq && !(c->rq = take_state(c->w))) {
+        conn_close(c, "out of memory");
+        return;
+    }
+    struct request_state *rq = c->rq;
+    if (rq->in_n == rq->in_cap && !make_room(c)) {
+        conn_close(c, "head larger than its bound");
+        return;
+    }
+    ssize_t n = c->ops->read(c->stream, c->io.fd, rq->in + rq->in_n, rq->in_cap - rq->in_n);
+    if (n <= 0) {
+        no_bytes(c, n);
+        return;
+    }
+    rq->in_n += (uint32_t)n;
+    serve(c);
+    /* TLS may hold decrypted bytes that the descriptor will never announce. */
+    while (c->state == CONN_HEAD && c->rq && c->ops->pending && c->ops->pending(c->stream) > 0) {
+        if (c->rq->in_n == c->rq->in_cap && !make_room(c)) break;
+        n = c->ops->read(c->stream, c->io.fd, c->rq->in + c->rq->in_n, c->rq->in_cap - c->rq->in_n);
+        if (n <= 0) break;
+        c->rq->in_n += (uint32_t)n;
+        serve(c);
+    }
+}
+
+static void read_body(struct conn *c) {
+    char *p = c->w->scratch;
+    do {
+        ssize_t n = c->ops->read(c->stream, c->io.fd, p, WORKER_SCRATCH);
+        if (n <= 0) {
+            no_bytes(c, n);
+            return;
+        }
+        enum h1_result r = eat_body(c, p, (size_t)n);
+        if (r == H1_BAD) return;
+        if (r == H1_DONE) {
+            c->state = CONN_HEAD;
+            finish_body(c);
+            if (exchange_ready(c)) serve(c);
+            return;
+        }
+    } while (c->ops->pending && c->ops->pending(c->stream) > 0);
+}
+
+static void read_linger(struct conn *c) {
+    ssize_t n = recv(c->io.fd, c->w->scratch, WORKER_SCRATCH, 0);
+    if (n < 0 && errno == EAGAIN) return;
+    if (n > 0 && (c->rq->out_sent += (uint32_t)n) < LINGER_BYTES) return;
+    conn_close(c, "said goodbye");
+}
+
+static void shake_hands(struct conn *c) {
+    int r = c->ops->handshake(c->stream, c->io.fd);
+    if (r == STREAM_WANT_READ || r == STREAM_WANT_WRITE) {
+        want(c, r == STREAM_WANT_WRITE ? EV_WRITE : EV_READ);
+        return;
+    }
+    if (r != 1) {
+        COUNT(c->w->count, tls_failures);
+        char who[ADDR_TEXT];
+        addr_format_ip(&c->remote, who);
+        log_info("tls", "%s on %s: handshake failed: %s", who, c->listener->plan->name, tls_why(c->stream));
+        conn_close(c, "handshake failed");
+        return;
+    }
+    COUNT(c->w->count, tls_handshakes);
+    c->state = CONN_HEAD;
+    conn_deadline(c, settings(c)->header_ms);
+    read_head(c);
+}
+
+static void advance(struct conn *c) {
+    switch (c->state) {
+    case CONN_HANDSHAKE: shake_hands(c); break;
+    case CONN_HEAD: read_head(c); break;
+    case CONN_BODY: read_body(c); break;
+    case CONN_WRITE:
+        if (flush(c)) after_write(c);
+        break;
+    case CONN_LINGER: read_linger(c); break;
+    case CONN_APP:
+    case CONN_COMMIT: want(c, 0); break; /* the client sends ahead: that waits in the kernel until its answer has left */
+    default: break;
+    }
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents) {
+    (void)loop, (void)revents;
+    struct conn *c = io->data;
+    struct worker *w = c->w;
+    advance(c);
+    conn_reap(w);
+}
+
+void conn_start(struct conn *c) {
+    conn_deadline(c, c->state == CONN_HANDSHAKE ? settings(c)->handshake_ms : settings(c)->header_ms);
+    advance(c);
+}

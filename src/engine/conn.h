@@ -1,0 +1,79 @@
+/* A connection and, while one is under way, its request. An idle kept connection is `struct conn` alone (and its SSL): input, output and
+ * parser state live in a request_state that goes back to the worker's pool between requests.
+ *
+ *   HANDSHAKE → HEAD ⇄ BODY → (APP | COMMIT) → WRITE → HEAD …            any → LINGER → closed
+ *
+ * There is one conn_close; it logs once, gives the ticket back once, and only marks: the memory goes at the end of the loop's turn. */
+#ifndef PORTREEVE_ENGINE_CONN_H
+#define PORTREEVE_ENGINE_CONN_H
+#include "engine/worker.h"
+#include "net/stream.h"
+#include "net/tls.h"
+#include "proto/h1.h"
+
+enum conn_state { CONN_HANDSHAKE, CONN_HEAD, CONN_BODY, CONN_APP, CONN_COMMIT, CONN_WRITE, CONN_LINGER, CONN_DEAD };
+
+struct request_state {
+    struct request_state *next; /* in the pool */
+    char *in;                   /* raw input; head slices point into it */
+    uint32_t in_n, in_cap, pos; /* filled, size, start of what is not parsed yet */
+    struct h1_scan scan;
+    struct h1_body body_state;
+    struct exchange x;
+    struct peer peer;
+    struct buf body, rest; /* decoded body; raw bytes of the next requests that came with the body's end */
+    struct buf out;
+    uint32_t out_sent, out_hold; /* sent; where the answer that waits for a commit begins */
+    bool close_after, must_commit;
+    bool abandoned; /* the input is no longer understood: linger, do not read on */
+    bool body_next; /* after this write the body is read */
+    int status;
+    uint32_t service;
+    uint64_t ticket; /* of the spool, while in CONN_COMMIT */
+    struct conn *commit_next;
+    struct job *job; /* while in CONN_APP */
+    int64_t began_ms;
+    struct field field[REQUEST_FIELDS];
+};
+
+struct conn {
+    ev_io io;
+    struct conn *prev, *next;
+    struct worker *w;
+    struct generation *gen;
+    struct gen_listener *listener;
+    const struct stream_ops *ops;
+    void *stream;
+    struct wheel_node timer;
+    struct request_state *rq; /* NULL while idle */
+    struct ticket ticket;
+    struct addr remote, local; /* local.family 0 until somebody asks */
+    int64_t since_ms;
+    uint32_t requests;
+    uint8_t state;
+    bool retired; /* its listener is no longer in the plan: answer with close */
+};
+
+/* accept.c: a new connection that has been let in. Takes the fd; NULL = refused or no memory (closed). */
+struct conn *conn_open(struct acceptor *a, int fd, const struct sockaddr *sa);
+void conn_start(struct conn *c); /* try to read at once; else wait */
+void conn_close(struct conn *c, const char *why);
+void conn_reap(struct worker *w); /* end of turn: free what was closed */
+void conn_timeout(struct wheel_node *n, void *ctx);
+void conn_resume(struct conn *c);                   /* the answer stands in rq->out: send it */
+void conn_committed(struct conn *c, bool ok);
+void conn_move(struct conn *c, struct generation *g); /* idle: change to generation g */
+void conn_deadline(struct conn *c, int64_t ms); /* from this turn of the loop */
+bool conn_idle(const struct conn *c);
+const struct addr *conn_local(struct conn *c);
+const char *conn_state_name(const struct conn *c);
+
+/* respond.c: a whole request stands in rq; decide, and either fill rq->out (true) or wait for an app thread or the spool (false). */
+bool respond(struct conn *c);
+/* The answer of an app thread into rq->out. The job stays the caller's. */
+void respond_job(struct conn *c, struct job *j);
+/* A plain error page into rq->out; closes afterwards when `close`. */
+void respond_error(struct conn *c, int status, bool close);
+void respond_log(struct conn *c); /* count and access line, once per exchange */
+void respond_count(struct worker *w, int status);
+#endif

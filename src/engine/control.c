@@ -1,0 +1,402 @@
+#include "engine/control.h"
+#include "base/clock.h"
+#include "base/fdlink.h"
+#include "base/log.h"
+#include "engine/access.h"
+#include "engine/app.h"
+#include "engine/console.h"
+#include "engine/harden.h"
+#include "engine/luadir.h"
+#include "engine/welcome.h"
+#include "engine/worker.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define WIRE_FD 3
+#define SEND_MS 10000
+
+struct control {
+    struct engine eng;
+    struct ev_loop *loop;
+    ev_io wire;
+    ev_timer second;
+    char user[64];
+    bool ready; /* SETUP has come and the engine is hardened */
+    struct console *console;
+    struct generation *pending;
+    struct app_states *pending_states;
+    int64_t drain_until;
+    bool stopping;
+    struct fdlink_msg msg;
+};
+
+/* ---- what other threads ask of the engine ---- */
+
+struct generation *engine_current(struct engine *e) {
+    pthread_mutex_lock(&e->lock);
+    struct generation *g = generation_ref(e->current);
+    pthread_mutex_unlock(&e->lock);
+    return g;
+}
+
+bool engine_reload(struct engine *e, char **text) {
+    pthread_mutex_lock(&e->lock);
+    uint64_t id = ++e->reload_asked;
+    pthread_mutex_unlock(&e->lock);
+    char line[32];
+    int n = snprintf(line, sizeof line, "id %llu\n", (unsigned long long)id);
+    struct err err;
+    if (!fdlink_send(e->wire, WIRE_RELOAD, line, (size_t)n, NULL, 0, SEND_MS, &err)) {
+        *text = strdup(err.text);
+        return false;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += 120;
+    pthread_mutex_lock(&e->lock);
+    int r = 0;
+    while (e->reload_answered < id && r == 0) r = pthread_cond_timedwait(&e->turned, &e->lock, &until);
+    bool fine = r == 0 && e->reload_ok;
+    *text = strdup(r ? "the supervisor has not answered within 120 s" : e->reload_text ? e->reload_text : "");
+    pthread_mutex_unlock(&e->lock);
+    return fine;
+}
+
+int engine_listener_id(struct engine *e, const char *name) {
+    for (int i = 0; i < (int)LIVE_LISTENERS; i++) {
+        if (strcmp(e->listener_name[i], name) == 0) return i;
+        if (!e->listener_name[i][0]) {
+            snprintf(e->listener_name[i], PLAN_NAME, "%s", name);
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* ---- to the supervisor ---- */
+
+static void say(struct control *k, uint32_t type, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void say(struct control *k, uint32_t type, const char *fmt, ...) {
+    char text[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    struct err e;
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    if (!fdlink_send(k->eng.wire, type, text, len, NULL, 0, SEND_MS, &e)) log_error("engine", "the supervisor cannot be told: %s", e.text);
+}
+
+static void throw_pending(struct control *k) {
+    app_states_free(k->pending_states);
+    generation_unref(k->pending);
+    k->pending = NULL;
+    k->pending_states = NULL;
+    generation_bury(&k->eng);
+}
+
+static void fail(struct control *k, uint64_t id, const struct err *e) {
+    throw_pending(k);
+    say(k, WIRE_FAILED, "generation %llu\n\n%s", (unsigned long long)id, e->text);
+}
+
+/* ---- building a generation ---- */
+
+static void spool_done(void *ctx, unsigned producer, uint64_t upto, bool ok) {
+    struct engine *eng = ctx;
+    worker_committed(eng->worker[producer], upto, ok);
+}
+
+static bool start_spool(struct engine *eng, struct generation *g, struct err *e) {
+    uint32_t services = 0;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) services |= g->plan.socket[i].services;
+    if (eng->spool || !(services & SVC_TRACKER)) return true;
+    snprintf(eng->tracker_id, sizeof eng->tracker_id, "%s", hooks_tracker_id(g->hooks[0]));
+    char dir[512];
+    snprintf(dir, sizeof dir, "%s/spool", eng->state_dir);
+    struct spool_config cfg = {.dir = dir, .tracker_id = eng->tracker_id, .max_bytes = g->plan.set.spool_max, .producers = eng->nworkers, .done = spool_done, .ctx = eng};
+    eng->spool = spool_start(&cfg, e);
+    return eng->spool != NULL;
+}
+
+/* Threads are started with the first generation, which tells how many. */
+static bool start_threads(struct control *k, struct generation *g, struct err *e) {
+    struct engine *eng = &k->eng;
+    if (!eng->access) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/log/access.log", eng->state_dir);
+        if (!(eng->access = access_start(path, e))) return false;
+    }
+    while (eng->nworkers < g->nworkers) {
+        if (!(eng->worker[eng->nworkers] = worker_start(eng, eng->nworkers, e))) return false;
+        eng->nworkers++;
+    }
+    if (!start_spool(eng, g, e)) return false;
+    if (!eng->app && !(eng->app = app_create(eng, (unsigned)g->plan.set.app_threads, e))) return false;
+    return true;
+}
+
+static void prepare(struct control *k, uint64_t id) {
+    struct err e;
+    struct generation *g = k->pending;
+    if (!g || g->id != id) return;
+    struct engine *eng = &k->eng;
+    if (eng->nworkers && g->nworkers != eng->nworkers) {
+        err_set(&e, "portreeve.ini: Workers: the number of workers is %u and changes only when the engine is replaced (SIGUSR2) or restarted", eng->nworkers);
+        fail(k, id, &e);
+        return;
+    }
+    bool fine = generation_prepare(g, eng, &e) && start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
+    if (fine)
+        say(k, WIRE_PREPARED, "generation %llu\n", (unsigned long long)id);
+    else
+        fail(k, id, &e);
+}
+
+static void begin(struct control *k, struct fdlink_msg *m) {
+    uint64_t id = 0, workers = 0;
+    struct err e;
+    throw_pending(k);
+    wire_number(m->data, "generation", &id);
+    if (m->nfds == 2 && wire_number(m->data, "workers", &workers) && workers >= 1 && workers <= PLAN_MAX_WORKERS)
+        k->pending = generation_create(&k->eng, id, m->fds[0], m->fds[1], (unsigned)workers, &e);
+    else
+        err_set(&e, "the supervisor offered a generation without plan, bundle or workers");
+    for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
+    if (!k->pending) fail(k, id, &e);
+}
+
+static void take_sockets(struct control *k, struct fdlink_msg *m) {
+    struct err e;
+    struct wire_socket w[FDLINK_FDS];
+    bool fits = k->pending && m->n == m->nfds * sizeof *w;
+    if (!fits) {
+        for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
+        return;
+    }
+    memcpy(w, m->data, m->n);
+    uint64_t id = k->pending->id;
+    if (!generation_sockets(k->pending, w, m->fds, m->nfds, &e)) fail(k, id, &e);
+}
+
+/* Post the same letter to every worker and wait until each has done it. */
+static void all_workers(struct engine *eng, enum mail_kind kind, struct generation *g) {
+    pthread_mutex_lock(&eng->lock);
+    for (unsigned i = 0; i < eng->nworkers; i++) eng->worker[i]->acks = 0;
+    pthread_mutex_unlock(&eng->lock);
+    unsigned sent = 0;
+    for (unsigned i = 0; i < eng->nworkers; i++) sent += worker_post(eng->worker[i], kind, g ? generation_ref(g) : NULL, 0);
+    pthread_mutex_lock(&eng->lock);
+    for (;;) {
+        unsigned acks = 0;
+        for (unsigned i = 0; i < eng->nworkers; i++) acks += eng->worker[i]->acks;
+        if (acks >= sent) break;
+        pthread_cond_wait(&eng->turned, &eng->lock);
+    }
+    pthread_mutex_unlock(&eng->lock);
+}
+
+static void commit(struct control *k, uint64_t id) {
+    struct engine *eng = &k->eng;
+    struct generation *g = k->pending;
+    if (!g || g->id != id) return;
+    k->pending = NULL;
+    log_setup(STDERR_FILENO, g->plan.set.log_json != 0, LOG_LVL_INFO);
+    all_workers(eng, MAIL_SWAP, g);
+    pthread_mutex_lock(&eng->lock);
+    struct generation *old = eng->current;
+    eng->current = g;
+    pthread_mutex_unlock(&eng->lock);
+    generation_unref(old);
+    app_swap(eng->app, k->pending_states);
+    k->pending_states = NULL;
+    access_reopen(eng->access);
+    say(k, WIRE_COMMITTED, "generation %llu\n", (unsigned long long)id);
+    if (!atomic_exchange(&eng->live_generation, true) && atomic_load(&eng->counters->super.engine_starts) <= 1) welcome(eng, g);
+}
+
+/* ---- messages ---- */
+
+static void setup(struct control *k, struct fdlink_msg *m) {
+    struct engine *eng = &k->eng;
+    struct err e;
+    uint64_t instance = 0;
+    bool fine = m->nfds == 1 && wire_number(m->data, "instance", &instance) && instance < 2 && wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
+    if (!fine) err_set(&e, "the supervisor's set-up message is not understood");
+    fine = fine && (eng->counters = counters_map(m->fds[0], &e));
+    for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
+    char keys[512], socket[512];
+    snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
+    snprintf(socket, sizeof socket, "%s/run/console.sock", eng->state_dir);
+    fine = fine && harden_engine(k->user[0] ? k->user : NULL, eng->state_dir, eng->luadir, &e);
+    fine = fine && (eng->ring = token_ring_load(keys, true, &e)) && (eng->refusals = refusals_create());
+    fine = fine && (k->console = console_start(eng, socket, &e));
+    if (!fine) {
+        log_error("engine", "%s", e.text);
+        _exit(1);
+    }
+    eng->instance = (unsigned)instance;
+    eng->live = &eng->counters->live[instance];
+    k->ready = true;
+}
+
+static void begin_drain(struct control *k, const struct fdlink_msg *m) {
+    struct engine *eng = &k->eng;
+    uint64_t ms = 30000, close_now = 0;
+    wire_number(m->data, "ms", &ms);
+    wire_number(m->data, "close", &close_now);
+    if (k->stopping) return;
+    k->stopping = true;
+    k->drain_until = clock_mono_ms() + (int64_t)ms;
+    atomic_store(&eng->draining, true);
+    log_info("engine", "draining for at most %llu ms", (unsigned long long)ms);
+    for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_DRAIN, NULL, (int64_t)close_now);
+}
+
+static void note_reload(struct control *k, const struct fdlink_msg *m) {
+    struct engine *eng = &k->eng;
+    char *text = strndup(m->data, m->n);
+    pthread_mutex_lock(&eng->lock);
+    char *old = eng->last_reload;
+    if (text) eng->last_reload = text;
+    pthread_mutex_unlock(&eng->lock);
+    if (text) free(old);
+    if (eng->current) all_workers(eng, MAIL_RETIRE, NULL); /* the supervisor has closed what it no longer wants: now ours may go */
+    generation_bury(eng);
+}
+
+static void answer_reload(struct control *k, const struct fdlink_msg *m) {
+    struct engine *eng = &k->eng;
+    uint64_t id = 0, ok = 0;
+    wire_number(m->data, "id", &id);
+    wire_number(m->data, "ok", &ok);
+    char *text = strdup(wire_body(m->data));
+    pthread_mutex_lock(&eng->lock);
+    if (id > eng->reload_answered) eng->reload_answered = id;
+    eng->reload_ok = ok;
+    free(eng->reload_text);
+    eng->reload_text = text;
+    pthread_cond_broadcast(&eng->turned);
+    pthread_mutex_unlock(&eng->lock);
+}
+
+static void take_message(struct control *k, struct fdlink_msg *m) {
+    uint64_t id = 0;
+    wire_number(m->data, "generation", &id);
+    switch ((enum wire_type)m->type) {
+    case WIRE_SETUP: setup(k, m); return;
+    case WIRE_GEN_BEGIN: begin(k, m); return;
+    case WIRE_GEN_SOCKETS: take_sockets(k, m); return;
+    case WIRE_GEN_END: prepare(k, id); return;
+    case WIRE_COMMIT: commit(k, id); return;
+    case WIRE_ABORT: throw_pending(k); return;
+    case WIRE_DRAIN: begin_drain(k, m); return;
+    case WIRE_LAST_RELOAD: note_reload(k, m); return;
+    case WIRE_RELOAD_RESULT: answer_reload(k, m); return;
+    default: break;
+    }
+    for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
+    log_error("engine", "a message of type %u from the supervisor is not understood", m->type);
+}
+
+static void on_wire(struct ev_loop *loop, ev_io *io, int revents) {
+    (void)revents;
+    struct control *k = io->data;
+    struct err e;
+    int r = fdlink_recv(io->fd, &k->msg, &e);
+    if (r == 1)
+        take_message(k, &k->msg);
+    else if (r == 0 || errno != EAGAIN) {
+        log_warn("engine", "the supervisor has gone: this engine ends");
+        ev_break(loop, EVBREAK_ALL);
+    }
+}
+
+static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
+    (void)revents;
+    struct control *k = t->data;
+    struct engine *eng = &k->eng;
+    generation_bury(eng);
+    if (!k->stopping) return;
+    unsigned live = 0;
+    for (unsigned i = 0; i < eng->nworkers; i++) live += atomic_load(&eng->worker[i]->live);
+    if (live == 0) {
+        ev_break(loop, EVBREAK_ALL);
+        return;
+    }
+    if (clock_mono_ms() < k->drain_until) return;
+    log_warn("engine", "drain time is over: %u connections are cut", live);
+    for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_CLOSE_ALL, NULL, 0);
+    k->drain_until += 1000000;
+}
+
+/* ---- life ---- */
+
+static void end_engine(struct control *k) {
+    struct engine *eng = &k->eng;
+    atomic_store(&eng->draining, true);
+    console_stop(k->console);
+    throw_pending(k);
+    for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_STOP, NULL, 0);
+    for (unsigned i = 0; i < eng->nworkers; i++) worker_quit(eng->worker[i]);
+    app_stop(eng->app);
+    spool_stop(eng->spool);
+    for (unsigned i = 0; i < eng->nworkers; i++) worker_destroy(eng->worker[i]);
+    access_stop(eng->access);
+    generation_unref(eng->current);
+    generation_bury(eng);
+    refusals_destroy(eng->refusals);
+    token_ring_free(eng->ring);
+    free(eng->last_reload);
+    free(eng->reload_text);
+    say(k, WIRE_DRAINED, "pid %d\n", (int)getpid());
+}
+
+static void ignore_terminal(void) {
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* the terminal sends these to the whole process group: the supervisor decides */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
+}
+
+static void init_engine(struct engine *eng) {
+    eng->wire = WIRE_FD;
+    eng->started_ms = clock_real_ms();
+    pthread_mutex_init(&eng->lock, NULL);
+    pthread_condattr_t mono;
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&eng->turned, &mono);
+}
+
+int engine_main(int argc, char **argv) {
+    static struct control k;
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], "--user") == 0) snprintf(k.user, sizeof k.user, "%s", argv[i + 1]);
+    ignore_terminal();
+    log_setup(STDERR_FILENO, false, LOG_LVL_INFO);
+    init_engine(&k.eng);
+    struct err e;
+    if (!luadir_find(k.eng.luadir, sizeof k.eng.luadir, &e)) {
+        log_error("engine", "%s", e.text);
+        return 1;
+    }
+    k.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    ev_io_init(&k.wire, on_wire, WIRE_FD, EV_READ);
+    ev_timer_init(&k.second, on_second, 0.1, 0.1);
+    k.wire.data = k.second.data = &k;
+    ev_io_start(k.loop, &k.wire);
+    ev_timer_start(k.loop, &k.second);
+    say(&k, WIRE_HELLO, "pid %d\nversion %s\n", (int)getpid(), PORTREEVE_VERSION);
+    ev_run(k.loop, 0);
+    end_engine(&k);
+    ev_loop_destroy(k.loop);
+    return 0;
+}

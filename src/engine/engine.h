@@ -1,0 +1,57 @@
+/* The engine process: what every thread of it shares. Made once by engine_main, immutable afterwards but for what is marked.
+ * Threads: control (main thread; wire, generations), workers, spool, app threads, console, access-log writer. */
+#ifndef PORTREEVE_ENGINE_ENGINE_H
+#define PORTREEVE_ENGINE_ENGINE_H
+#include "base/err.h"
+#include "gate/counters.h"
+#include "gate/refusals.h"
+#include "plan/plan.h"
+#include "svc/spool.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#ifndef PORTREEVE_VERSION
+#define PORTREEVE_VERSION "0.1.0"
+#endif
+
+struct worker;
+struct generation;
+struct app;
+struct access_log;
+
+struct engine {
+    char state_dir[256], luadir[256], tracker_id[64];
+    int wire;
+    unsigned instance;
+    struct counters *counters;
+    struct counters_live *live;
+    struct refusals *refusals;
+    struct token_ring *ring;
+    struct spool *spool;         /* NULL where no tracker is installed */
+    struct access_log *access;
+    struct app *app;
+    unsigned nworkers;
+    struct worker *worker[PLAN_MAX_WORKERS];
+    int64_t started_ms;
+    _Atomic bool draining;
+    _Atomic bool live_generation; /* at least one generation has been committed */
+
+    /* Under lock: read by console, app threads and /metrics, written by control. */
+    pthread_mutex_t lock;
+    pthread_cond_t turned;      /* last_reload or reload answers changed */
+    struct generation *current; /* referenced */
+    struct generation *dead;    /* to be freed by the control thread */
+    char *last_reload;          /* JSON object text, NULL = none yet */
+    uint64_t reload_asked, reload_answered;
+    bool reload_ok;
+    char *reload_text;
+    char listener_name[LIVE_LISTENERS][PLAN_NAME]; /* id → name; ids are stable for the life of the engine */
+};
+
+/* The living generation with a reference taken (generation_unref), or NULL before the first commit. Any thread. */
+struct generation *engine_current(struct engine *e);
+/* Ask the supervisor for a reload and wait for its answer (at most 120 s). Not from the control thread or a worker. *text is malloc'ed. */
+bool engine_reload(struct engine *e, char **text);
+/* Id of a listener name for live counts. -1 when LIVE_LISTENERS names have been used. Control thread. */
+int engine_listener_id(struct engine *e, const char *name);
+#endif

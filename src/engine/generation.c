@@ -1,0 +1,194 @@
+#include "engine/generation.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "plan/alist.h"
+#include "plan/plan_check.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static uint64_t inode_of(int fd) {
+    struct stat st;
+    return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static bool read_plan(struct generation *g, int fd, struct err *e) {
+    struct stat st;
+    if (fstat(fd, &st) != 0 || st.st_size <= 0) return err_set(e, "the plan cannot be read");
+    char *text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (text == MAP_FAILED) return err_set(e, "the plan cannot be mapped");
+    bool fine = plan_decode(text, (size_t)st.st_size, &g->plan, e) && plan_check(&g->plan, e);
+    munmap(text, (size_t)st.st_size);
+    return fine;
+}
+
+struct generation *generation_create(struct engine *eng, uint64_t id, int plan_fd, int bundle_fd, unsigned nworkers, struct err *e) {
+    struct generation *g = calloc(1, sizeof *g);
+    if (!g) return (void)err_set(e, "out of memory"), NULL;
+    g->refs = 1;
+    g->eng = eng;
+    g->id = id;
+    g->made_ms = clock_real_ms();
+    g->nworkers = nworkers;
+    bool fine = read_plan(g, plan_fd, e) && (g->bundle = bundle_map(bundle_fd, e));
+    if (fine) {
+        g->listener = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *g->listener);
+        g->hooks = calloc(nworkers, sizeof(struct hooks *));
+        fine = (g->listener && g->hooks) || err_set(e, "out of memory");
+    }
+    if (!fine) {
+        generation_unref(g);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) g->listener[i].plan = &g->plan.socket[i];
+    const struct plan_settings *s = &g->plan.set;
+    g->limits = (struct h1_limits){.max_line = (uint32_t)s->max_line, .max_head = (uint32_t)s->max_head, .max_fields = (uint32_t)s->max_fields, .max_body = s->max_body};
+    if (g->limits.max_fields > REQUEST_FIELDS) g->limits.max_fields = REQUEST_FIELDS;
+    return g;
+}
+
+bool generation_sockets(struct generation *g, const struct wire_socket *w, const int *fds, unsigned n, struct err *e) {
+    struct gen_socket *more = realloc(g->socket, (g->nsockets + n) * sizeof *more);
+    bool fine = more != NULL;
+    if (more) g->socket = more;
+    for (unsigned i = 0; i < n; i++)
+        if (fine && (w[i].index >= g->plan.nsockets || w[i].worker >= g->nworkers)) fine = false;
+    if (!fine) {
+        for (unsigned i = 0; i < n; i++) close(fds[i]);
+        return err_set(e, "the supervisor sent sockets that the plan does not hold");
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct gen_listener *l = &g->listener[w[i].index];
+        uint64_t ino = inode_of(fds[i]);
+        l->port = w[i].port;
+        if (!l->inode) l->inode = ino;
+        g->socket[g->nsockets++] = (struct gen_socket){.listener = w[i].index, .worker = w[i].worker, .inode = ino, .fd = fds[i]};
+    }
+    return true;
+}
+
+static bool fetch_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+    const struct bundle *b = ctx;
+    char path[BUNDLE_PATH];
+    snprintf(path, sizeof path, "lists/%.200s.list", name);
+    const struct bundle_file *f = bundle_find(b, path);
+    if (!f) return false;
+    *text = bundle_text(b, f);
+    *n = f->size;
+    *display = f->display;
+    return true;
+}
+
+static bool empty_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+    (void)ctx;
+    *text = "";
+    *n = 0;
+    *display = name;
+    return true;
+}
+
+static bool add_list(struct generation *g, const char *name, alist_fetch *fetch, struct err *e) {
+    if (lists_find(&g->lists, name)) return true;
+    if (g->lists.n == LISTS_MAX) return err_set(e, "more than %u address lists", LISTS_MAX);
+    struct pset *set = alist_load(name, fetch, g->bundle, e);
+    if (!set) return false;
+    struct named_list *more = realloc(g->lists.list, (g->lists.n + 1) * sizeof *more);
+    if (!more) {
+        pset_destroy(set);
+        return err_set(e, "out of memory");
+    }
+    g->lists.list = more;
+    struct named_list *l = &more[g->lists.n++];
+    snprintf(l->name, sizeof l->name, "%s", name);
+    l->set = set;
+    return true;
+}
+
+/* Every list of the bundle, and the four that policies may always ask for even where no file of theirs exists: those are empty. */
+static bool load_lists(struct generation *g, struct err *e) {
+    for (unsigned i = 0; i < bundle_count(g->bundle); i++) {
+        const char *p = bundle_at(g->bundle, i)->path;
+        size_t n = strlen(p);
+        if (strncmp(p, "lists/", 6) != 0 || n < 12 || n - 11 >= sizeof(((struct named_list *)0)->name) || strcmp(p + n - 5, ".list") != 0) continue;
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)(n - 11), p + 6);
+        if (!add_list(g, name, fetch_list, e)) return false;
+    }
+    static const char *const always[] = {"denied", "clients", "admin", "components"};
+    for (unsigned i = 0; i < sizeof always / sizeof *always; i++)
+        if (!add_list(g, always[i], empty_list, e)) return false;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        const struct plan_socket *s = &g->plan.socket[i];
+        if (s->restriction != RESTRICT_NONE && !lists_find(&g->lists, s->list))
+            return err_at(e, s->because.file, s->because.line, "%s: there is no address list '%s'", s->because.entry, s->list);
+    }
+    return true;
+}
+
+static void warn(void *ctx, const char *text) {
+    (void)ctx;
+    log_warn("certificate", "%s", text);
+}
+
+bool generation_prepare(struct generation *g, struct engine *eng, struct err *e) {
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        int id = engine_listener_id(eng, g->plan.socket[i].name);
+        if (id < 0) return err_set(e, "more than %u listener names since the engine started: restart it", LIVE_LISTENERS);
+        g->listener[i].id = (uint16_t)id;
+    }
+    if (!load_lists(g, e)) return false;
+    g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);
+    if (!g->certs) return false;
+    struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = eng->ring, .luadir = eng->luadir};
+    for (unsigned i = 0; i < g->nworkers; i++)
+        if (!(g->hooks[i] = hooks_create(&cfg, e))) return false;
+    return true;
+}
+
+struct generation *generation_ref(struct generation *g) {
+    if (g) atomic_fetch_add(&g->refs, 1);
+    return g;
+}
+
+void generation_unref(struct generation *g) {
+    if (!g || atomic_fetch_sub(&g->refs, 1) != 1) return;
+    pthread_mutex_lock(&g->eng->lock);
+    g->next_dead = g->eng->dead;
+    g->eng->dead = g;
+    pthread_mutex_unlock(&g->eng->lock);
+}
+
+static void destroy(struct generation *g) {
+    for (unsigned i = 0; i < g->nsockets; i++)
+        if (g->socket[i].fd >= 0) close(g->socket[i].fd);
+    for (unsigned i = 0; g->hooks && i < g->nworkers; i++) hooks_destroy(g->hooks[i]);
+    free(g->hooks);
+    free(g->socket);
+    free(g->listener);
+    lists_finish(&g->lists);
+    tls_certs_free(g->certs);
+    plan_finish(&g->plan);
+    bundle_unmap(g->bundle);
+    free(g);
+}
+
+void generation_bury(struct engine *eng) {
+    pthread_mutex_lock(&eng->lock);
+    struct generation *g = eng->dead;
+    eng->dead = NULL;
+    pthread_mutex_unlock(&eng->lock);
+    while (g) {
+        struct generation *next = g->next_dead;
+        destroy(g);
+        g = next;
+    }
+}
+
+struct gen_listener *generation_same(struct generation *g, const struct gen_listener *old) {
+    for (uint32_t i = 0; i < g->plan.nsockets; i++)
+        if (g->listener[i].inode == old->inode) return &g->listener[i];
+    return NULL;
+}

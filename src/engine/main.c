@@ -1,0 +1,22 @@
+/* portreeve-engine: the program that holds Lua, OpenSSL and SQLite. `--engine` and `--plan` are roles given by the supervisor; everything else is a
+ * command that people type through `portreeve`. */
+#include "engine/cmd.h"
+#include "engine/control.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} roles[] = {
+    {"--engine", engine_main}, {"--plan", planner_main},       {"check", cmd_check},     {"plan", cmd_plan},
+    {"ini", cmd_ini},          {"list", cmd_list},             {"mint", cmd_mint},       {"events", cmd_events},
+    {"console", cmd_console},  {"eval", cmd_eval},             {"test", cmd_test},       {"login-link", cmd_login_link},
+};
+
+int main(int argc, char **argv) {
+    for (unsigned i = 0; argc > 1 && i < sizeof roles / sizeof *roles; i++)
+        if (strcmp(argv[1], roles[i].name) == 0) return roles[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "portreeve: there is no command '%s'. `portreeve help` lists them.\n", argc > 1 ? argv[1] : "");
+    return 2;
+}

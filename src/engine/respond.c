@@ -1,0 +1,204 @@
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/access.h"
+#include "engine/app.h"
+#include "engine/conn.h"
+#include "engine/ops.h"
+#include <stdio.h>
+#include <string.h>
+
+#define ACCESS_BATCH 32768u
+
+static void write_plain(struct conn *c, int status, const char *type, const char *body, size_t n, bool close) {
+    struct request_state *rq = c->rq;
+    char fields[256];
+    int k = snprintf(fields, sizeof fields, "Content-Type: %s\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s", type,
+                     status == 405 ? "Allow: GET, HEAD\r\n" : status == 503 ? "Retry-After: 5\r\n" : "");
+    const struct request *req = rq->abandoned ? NULL : &rq->x.req;
+    h1_write_head(&rq->out, status, fields, (size_t)k, (int64_t)n, req, close, c->w->date);
+    if (!req || req->method != M_HEAD) buf_add(&rq->out, body, n);
+    rq->status = status;
+    rq->close_after |= close;
+}
+
+void respond_error(struct conn *c, int status, bool close) {
+    char page[512];
+    int n = snprintf(page, sizeof page,
+                     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
+                     "<title>%d %s</title><h1>%d %s</h1></html>\n",
+                     status, h1_reason(status), status, h1_reason(status));
+    write_plain(c, status, "text/html; charset=utf-8", page, (size_t)n, close || c->rq->close_after);
+    if (c->rq->abandoned) respond_count(c->w, status);
+}
+
+void respond_count(struct worker *w, int status) {
+    switch (status / 100) {
+    case 2: COUNT(w->count, status_2xx); break;
+    case 3: COUNT(w->count, status_3xx); break;
+    case 4: COUNT(w->count, status_4xx); break;
+    case 5: COUNT(w->count, status_5xx); break;
+    default: break;
+    }
+}
+
+static void access_line(struct conn *c) {
+    struct worker *w = c->w;
+    const struct request_state *rq = c->rq;
+    const struct request *req = &rq->x.req;
+    const struct field *agent = request_field(req, "user-agent");
+    char who[ADDR_TEXT], when[40];
+    addr_format_ip(&c->remote, who);
+    time_t sec = (time_t)(rq->x.at_ms / 1000);
+    struct tm tm;
+    gmtime_r(&sec, &tm);
+    size_t k = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(when + k, sizeof when - k, ".%03dZ", (int)(rq->x.at_ms % 1000));
+    struct buf *b = &w->access;
+    buf_fmt(b, "{\"time\":\"%s\",\"address\":\"%s\",\"listener\":\"%s\",\"service\":\"%s\",\"method\":", when, who, c->listener->plan->name,
+            rq->service ? plan_service_name(rq->service) : "");
+    buf_json(b, req->method_text.p, req->method_text.n);
+    buf_str(b, ",\"path\":");
+    buf_json(b, req->path.p, req->path.n < 512 ? req->path.n : 512);
+    buf_fmt(b, ",\"status\":%d,\"ms\":%lld,\"tls\":\"%s\",\"agent\":", rq->status, (long long)(w->now_ms - rq->began_ms), rq->peer.tls);
+    buf_json(b, agent ? agent->value.p : "", agent ? (agent->value.n < 256 ? agent->value.n : 256) : 0);
+    buf_str(b, "}\n");
+    if (b->n > ACCESS_BATCH) access_put(w->eng->access, b);
+}
+
+void respond_log(struct conn *c) {
+    respond_count(c->w, c->rq->status);
+    if (c->gen->plan.set.access_log && c->w->eng->access && !c->rq->abandoned) access_line(c);
+}
+
+static void describe_peer(struct conn *c) {
+    struct request_state *rq = c->rq;
+    const struct plan_socket *s = c->listener->plan;
+    rq->peer = (struct peer){.remote = c->remote, .fd = c->io.fd, .listener = s->name, .services = s->services, .sni = "", .tls = ""};
+    rq->peer.secure = s->scheme == SCHEME_HTTPS ? 1 : s->external_tls ? 2 : 0;
+    if (c->stream) rq->peer.tls = tls_version(c->stream), rq->peer.sni = tls_sni(c->stream);
+    rq->x.peer = &rq->peer;
+}
+
+static bool policy_failed(struct conn *c, const char *what, const struct err *e) {
+    COUNT(c->w->count, policy_errors);
+    log_error("policy", "%s: %s", what, e->text);
+    respond_error(c, 500, false);
+    return true;
+}
+
+static void write_outcome(struct conn *c, const struct outcome *o) {
+    struct request_state *rq = c->rq;
+    rq->status = o->status;
+    if (o->fixed) {
+        h1_fixed_write(&rq->out, o->fixed, &rq->x.req, rq->close_after, c->w->date);
+        return;
+    }
+    h1_write_head(&rq->out, o->status, o->fields->p, o->fields->n, (int64_t)o->body->n, &rq->x.req, rq->close_after, c->w->date);
+    if (rq->x.req.method != M_HEAD) buf_add(&rq->out, o->body->p, o->body->n);
+}
+
+/* Hand the event to the spool. false: the answer waits for the commit. */
+static bool record(struct conn *c, struct outcome *o) {
+    struct request_state *rq = c->rq;
+    struct worker *w = c->w;
+    const struct plan_settings *set = &c->gen->plan.set;
+    if (o->event.token.level > set->tracking) o->event.token.level = (uint8_t)set->tracking;
+    uint64_t ticket = w->eng->spool ? spool_put(w->eng->spool, w->index, &o->event) : 0;
+    COUNT(w->count, events);
+    if (!ticket) {
+        COUNT(w->count, events_dropped);
+        if (!o->wait) return true;
+        rq->out.n = rq->out_hold; /* what must not be lost is refused instead: the mailbox provider tries again */
+        respond_error(c, 503, false);
+        return true;
+    }
+    if (!o->wait && !set->durable) return true;
+    rq->ticket = ticket;
+    rq->must_commit = o->wait;
+    rq->commit_next = NULL;
+    if (w->commit_last)
+        w->commit_last->rq->commit_next = c;
+    else
+        w->commit_first = c;
+    w->commit_last = c;
+    c->state = CONN_COMMIT;
+    return false;
+}
+
+static bool respond_tracker(struct conn *c) {
+    struct request_state *rq = c->rq;
+    struct buf fields = {.max = 65536}, body = {.max = 1 << 20};
+    struct outcome o = {.fields = &fields, .body = &body};
+    struct err e;
+    rq->out_hold = (uint32_t)rq->out.n;
+    bool done = true;
+    if (!hooks_handle(c->gen->hooks[c->w->index], SVC_TRACKER, &rq->x, &o, &e))
+        policy_failed(c, "tracker", &e);
+    else {
+        write_outcome(c, &o);
+        if (o.has_event) done = record(c, &o);
+    }
+    if (fields.p) buf_free(&fields);
+    if (body.p) buf_free(&body);
+    return done;
+}
+
+static bool respond_ops(struct conn *c) {
+    struct buf body = {.max = 1 << 20};
+    enum method m = c->rq->x.req.method;
+    int status = m == M_GET || m == M_HEAD ? ops_answer(c->w->eng, &c->rq->x.req, &body) : 405;
+    if (status == 404 || status == 405)
+        respond_error(c, status, false);
+    else
+        write_plain(c, status, "text/plain; version=0.0.4; charset=utf-8", body.p, body.n, c->rq->close_after);
+    buf_free(&body);
+    return true;
+}
+
+static bool respond_app(struct conn *c) {
+    struct job *j = job_make(c->rq, c->w, c, c->listener->port);
+    if (j && app_submit(c->w->eng->app, j)) {
+        c->rq->job = j;
+        c->state = CONN_APP;
+        conn_deadline(c, c->gen->plan.set.handler_ms);
+        return false;
+    }
+    job_free(j);
+    COUNT(c->w->count, app_rejected);
+    log_warn("app", "%s: the queue is full: 503", plan_service_name(c->rq->service));
+    respond_error(c, 503, false);
+    return true;
+}
+
+void respond_job(struct conn *c, struct job *j) {
+    struct outcome o = {.status = j->status, .fields = &j->fields, .body = &j->reply};
+    if (j->status)
+        write_outcome(c, &o);
+    else
+        respond_error(c, 500, false);
+}
+
+bool respond(struct conn *c) {
+    struct request_state *rq = c->rq;
+    describe_peer(c);
+    rq->service = 0;
+    rq->status = 500;
+    enum method m = rq->x.req.method;
+    if (m == M_OTHER || m == M_CONNECT || m == M_TRACE) {
+        respond_error(c, m == M_TRACE ? 405 : 501, false);
+        return true;
+    }
+    struct route r = {0};
+    struct err e;
+    if (!hooks_route(c->gen->hooks[c->w->index], &rq->x, &r, &e)) return policy_failed(c, "route", &e);
+    if (!(r.service & c->listener->plan->services)) {
+        respond_error(c, r.service ? 404 : r.status, false);
+        return true;
+    }
+    rq->service = r.service;
+    switch (r.service) {
+    case SVC_TRACKER: return respond_tracker(c);
+    case SVC_OPS: return respond_ops(c);
+    default: return respond_app(c);
+    }
+}

@@ -1,0 +1,177 @@
+#include "engine/status.h"
+#include "base/clock.h"
+#include "engine/accept.h"
+#include "engine/generation.h"
+#include "engine/worker.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void text(struct buf *b, const char *key, const char *value) {
+    buf_fmt(b, "\"%s\":", key);
+    buf_json(b, value, strlen(value));
+}
+
+static bool counters_json(struct engine *eng, struct buf *b) {
+    buf_str(b, "{");
+    for (unsigned i = 0; counter_defs[i].field; i++)
+        buf_fmt(b, "%s\"%s\":%" PRIu64, i ? "," : "", counter_defs[i].field, counters_sum(eng->counters, counter_defs[i].offset));
+    const struct counters_super *s = &eng->counters->super;
+    return buf_fmt(b, ",\"engine_starts\":%" PRIu64 ",\"engine_crashes\":%" PRIu64 ",\"reloads_ok\":%" PRIu64 ",\"reloads_failed\":%" PRIu64 "}", s->engine_starts,
+                   s->engine_crashes, s->reloads_ok, s->reloads_failed);
+}
+
+static void listener_json(struct engine *eng, const struct generation *g, uint32_t i, struct buf *b) {
+    const struct gen_listener *l = &g->listener[i];
+    const struct plan_socket *s = l->plan;
+    char ip[ADDR_TEXT], at[ADDR_TEXT], services[128];
+    struct addr a = s->at;
+    a.port = l->port;
+    addr_format_ip(&a, ip);
+    addr_format(&a, at);
+    plan_services_text(s->services, services, sizeof services);
+    buf_str(b, i ? ",{" : "{");
+    text(b, "name", s->name);
+    buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, l->port, s->scheme == SCHEME_HTTPS ? "https" : "http",
+            s->external_tls ? "true" : "false", services);
+    text(b, "certificate", s->certificate);
+    buf_fmt(b, ",\"state\":\"accepting connections on %s\",\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", at,
+            atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
+            s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");
+    text(b, "list", s->list);
+    buf_str(b, ",\"because\":{");
+    text(b, "file", s->because.file);
+    buf_fmt(b, ",\"line\":%u,", s->because.line);
+    text(b, "entry", s->because.entry);
+    buf_str(b, ",");
+    text(b, "row", s->because.row);
+    buf_str(b, ",");
+    text(b, "policy", s->because.policy);
+    buf_str(b, "}}");
+}
+
+static void certificates_json(const struct generation *g, struct buf *b) {
+    struct tls_cert_info info;
+    for (unsigned i = 0; tls_certs_info(g->certs, i, &info); i++) {
+        buf_str(b, i ? ",{" : "{");
+        text(b, "name", info.name);
+        buf_str(b, ",");
+        text(b, "subject", info.subject);
+        buf_str(b, ",");
+        text(b, "names", info.names);
+        buf_fmt(b, ",\"not_before\":%" PRId64 ",\"not_after\":%" PRId64 "}", info.not_before, info.not_after);
+    }
+}
+
+static void spool_json(struct engine *eng, struct buf *b) {
+    struct spool_stats s;
+    spool_stats(eng->spool, &s);
+    buf_fmt(b,
+            ",\"spool\":{\"queued\":%" PRIu64 ",\"committed\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"commits\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"epoch\":%" PRIu64
+            ",\"last_seq\":%" PRIu64 ",\"bytes\":%" PRId64 ",\"backlog\":%" PRId64 ",\"last_commit_us\":%" PRId64 ",\"failing\":%s}",
+            s.queued, s.committed, s.dropped, s.commits, s.failures, s.epoch, s.last_seq, s.bytes, s.backlog, s.last_commit_us, s.failing ? "true" : "false");
+}
+
+static bool status(void *ctx, struct buf *b) {
+    struct engine *eng = ctx;
+    struct generation *g = engine_current(eng);
+    if (!g) return buf_str(b, "{}");
+    buf_fmt(b, "{\"version\":\"%s\",\"pid\":%d,\"workers\":%u,\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"generation_ms\":%" PRId64 ",\"now_ms\":%" PRId64 ",", PORTREEVE_VERSION,
+            (int)getpid(), eng->nworkers, g->id, eng->started_ms, g->made_ms, clock_real_ms());
+    text(b, "components", g->plan.components);
+    buf_str(b, ",");
+    text(b, "tracker_id", eng->tracker_id);
+    buf_str(b, ",\"listeners\":[");
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) listener_json(eng, g, i, b);
+    buf_str(b, "],\"certificates\":[");
+    certificates_json(g, b);
+    buf_str(b, "],\"counters\":");
+    counters_json(eng, b);
+    if (eng->spool) spool_json(eng, b);
+    pthread_mutex_lock(&eng->lock);
+    if (eng->last_reload) {
+        buf_str(b, ",\"last_reload\":");
+        buf_str(b, eng->last_reload);
+    }
+    pthread_mutex_unlock(&eng->lock);
+    generation_unref(g);
+    return buf_str(b, "}");
+}
+
+static bool plan(void *ctx, struct buf *b) {
+    struct generation *g = engine_current(ctx);
+    if (!g) return buf_str(b, "[]");
+    uint16_t *ports = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *ports);
+    bool fine = ports != NULL;
+    for (uint32_t i = 0; fine && i < g->plan.nsockets; i++) ports[i] = g->listener[i].port;
+    fine = fine && plan_json(&g->plan, ports, b);
+    free(ports);
+    generation_unref(g);
+    return fine;
+}
+
+static bool stats(void *ctx, struct buf *b) {
+    struct engine *eng = ctx;
+    buf_fmt(b, "{\"uptime_ms\":%" PRId64 ",\"counters\":", clock_real_ms() - eng->started_ms);
+    counters_json(eng, b);
+    if (eng->spool) spool_json(eng, b);
+    return buf_str(b, "}");
+}
+
+static bool refusals(void *ctx, unsigned limit, struct buf *b) {
+    struct engine *eng = ctx;
+    struct refusal_record *r = calloc(limit, sizeof *r);
+    if (!r) return false;
+    unsigned n = refusals_last(eng->refusals, r, limit);
+    buf_str(b, "[");
+    for (unsigned i = 0; i < n; i++) {
+        char ip[ADDR_TEXT];
+        addr_format_ip(&r[i].remote, ip);
+        buf_fmt(b, "%s{\"ms\":%" PRId64 ",\"address\":\"%s\",\"reason\":\"%s\",\"generation\":%" PRIu64 ",", i ? "," : "", r[i].ms, ip, refusal_name(r[i].reason), r[i].generation);
+        text(b, "listener", r[i].listener);
+        buf_str(b, ",");
+        text(b, "because", r[i].because);
+        buf_str(b, "}");
+    }
+    free(r);
+    return buf_str(b, "]");
+}
+
+/* Each worker adds its own at a turn of its loop; one that does not answer within a second is left out. */
+static bool connections(void *ctx, unsigned limit, struct buf *b) {
+    struct engine *eng = ctx;
+    struct snapshot *s = calloc(1, sizeof *s);
+    if (!s) return false;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_t mono;
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->done, &mono);
+    s->limit = limit;
+    s->waiting = eng->nworkers;
+    s->refs = (int)eng->nworkers + 1;
+    for (unsigned i = 0; i < eng->nworkers; i++)
+        if (!worker_post(eng->worker[i], MAIL_SNAPSHOT, s, 0)) atomic_fetch_sub(&s->refs, 1), s->waiting--;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    pthread_mutex_lock(&s->lock);
+    while (s->waiting && pthread_cond_timedwait(&s->done, &s->lock, &until) == 0) continue;
+    bool fine = buf_str(b, "[") && (!s->out.n || buf_add(b, s->out.p, s->out.n)) && buf_str(b, "]");
+    pthread_mutex_unlock(&s->lock);
+    snapshot_unref(s);
+    return fine;
+}
+
+static bool reload(void *ctx, struct buf *out) {
+    char *why = NULL;
+    bool fine = engine_reload(ctx, &why);
+    buf_str(out, why ? why : "");
+    free(why);
+    return fine;
+}
+
+void status_api(struct engine *eng, struct engine_api *out) {
+    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .refusals = refusals, .plan = plan, .stats = stats, .reload = reload};
+}

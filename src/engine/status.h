@@ -1,0 +1,8 @@
+/* What the running engine tells of itself, as JSON: for hub, ui and console (struct engine_api). Any thread but a worker. */
+#ifndef PORTREEVE_ENGINE_STATUS_H
+#define PORTREEVE_ENGINE_STATUS_H
+#include "engine/engine.h"
+#include "script/lib_engine.h"
+
+void status_api(struct engine *eng, struct engine_api *out);
+#endif

@@ -1,0 +1,52 @@
+#include "engine/welcome.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* "http://localhost:8080" of the first listener that carries the service; loopback can reach each of them. */
+static bool base_url(const struct generation *g, uint32_t service, char *out, size_t cap) {
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        const struct plan_socket *s = &g->plan.socket[i];
+        if (!(s->services & service)) continue;
+        char host[ADDR_TEXT];
+        struct addr a = s->at;
+        if (addr_is_any(&a))
+            snprintf(host, sizeof host, "localhost");
+        else
+            addr_format_ip(&a, host);
+        snprintf(out, cap, strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u", s->scheme == SCHEME_HTTPS ? "https" : "http", host, g->listener[i].port);
+        return true;
+    }
+    return false;
+}
+
+static bool sample_link(const struct engine *eng, char out[TOKEN_MAX]) {
+    struct token_ctx *c = token_ctx_create(eng->ring);
+    struct token t = {.kind = TOKEN_OPEN, .level = LEVEL_PERSONAL, .campaign = 1, .recipient = 1};
+    t.minute = (uint32_t)((time(NULL) - 1577836800) / 60); /* minutes since 2020-01-01 */
+    struct err e;
+    bool fine = c && token_seal(c, &t, NULL, 0, out, &e) > 0;
+    token_ctx_free(c);
+    return fine;
+}
+
+static bool setup_token(const struct engine *eng, char *out, size_t cap) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/keys/setup.token", eng->state_dir);
+    FILE *f = fopen(path, "re");
+    if (!f) return false;
+    bool fine = fgets(out, (int)cap, f) != NULL;
+    fclose(f);
+    if (fine) out[strcspn(out, "\n")] = '\0';
+    return fine && out[0];
+}
+
+void welcome(struct engine *eng, const struct generation *g) {
+    char url[256], word[TOKEN_MAX > 128 ? TOKEN_MAX : 128];
+    if (eng->spool && base_url(g, SVC_TRACKER, url, sizeof url) && sample_link(eng, word))
+        printf("\nTry it:  curl -si %s/trk/o/%s.gif | head\n         portreeve events\n", url, word);
+    if (base_url(g, SVC_HUB, url, sizeof url) && setup_token(eng, word, sizeof word))
+        printf("Set up:  %s/hub/setup?token=%s   (once, within 24 hours)\n", url, word);
+    printf("Inside:  portreeve console\n\n");
+    fflush(stdout);
+}

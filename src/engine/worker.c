@@ -1,0 +1,262 @@
+#include "engine/worker.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/access.h"
+#include "engine/accept.h"
+#include "engine/app.h"
+#include "engine/conn.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void note_time(struct worker *w) {
+    w->now_ms = clock_mono_ms();
+    int64_t real = clock_real_ms();
+    if (real / 1000 != w->real_ms / 1000) h1_date(real / 1000, w->date);
+    w->real_ms = real;
+}
+
+static void on_check(struct ev_loop *loop, ev_check *c, int revents) {
+    (void)loop, (void)revents;
+    note_time(c->data);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *t, int revents) {
+    (void)loop, (void)revents;
+    struct worker *w = t->data;
+    wheel_run(&w->wheel, w->now_ms, conn_timeout, w);
+    conn_reap(w);
+    if (w->access.n) access_put(w->eng->access, &w->access);
+}
+
+bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms) {
+    struct mail *m = kind == MAIL_JOB ? ((struct job *)p)->letter : calloc(1, sizeof *m);
+    if (!m) return false;
+    if (kind == MAIL_JOB) ((struct job *)p)->letter = NULL;
+    m->kind = kind;
+    switch (kind) {
+    case MAIL_SWAP: m->gen = p; break;
+    case MAIL_JOB: m->job = p; break;
+    case MAIL_SNAPSHOT: m->snapshot = p; break;
+    default: m->ms = ms; break;
+    }
+    pthread_mutex_lock(&w->lock);
+    *w->mail_tail = m;
+    w->mail_tail = &m->next;
+    pthread_mutex_unlock(&w->lock);
+    ev_async_send(w->loop, &w->wake);
+    return true;
+}
+
+void worker_committed(struct worker *w, uint64_t upto, bool ok) {
+    pthread_mutex_lock(&w->lock);
+    struct commit_note *last = w->nnotes ? &w->note[w->nnotes - 1] : NULL;
+    if (last && (last->ok == ok || w->nnotes == sizeof w->note / sizeof *w->note)) {
+        last->upto = upto;
+        last->ok &= ok; /* more turns of luck than fit: say the worse of the two */
+    } else
+        w->note[w->nnotes++] = (struct commit_note){upto, ok};
+    pthread_mutex_unlock(&w->lock);
+    ev_async_send(w->loop, &w->wake);
+}
+
+static void answer_committed(struct worker *w, struct commit_note note) {
+    while (w->commit_first && w->commit_first->rq->ticket <= note.upto) {
+        struct conn *c = w->commit_first;
+        w->commit_first = c->rq->commit_next;
+        if (!w->commit_first) w->commit_last = NULL;
+        conn_committed(c, note.ok);
+    }
+}
+
+static void acknowledge(struct worker *w) {
+    pthread_mutex_lock(&w->eng->lock);
+    w->acks++;
+    pthread_cond_broadcast(&w->eng->turned);
+    pthread_mutex_unlock(&w->eng->lock);
+}
+
+void worker_adopt(struct worker *w, struct generation *g) {
+    struct generation *old = w->gen;
+    w->gen = g;
+    accept_adopt(w, g);
+    for (struct conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
+        if (c->gen != g && conn_idle(c)) conn_move(c, g);
+    }
+    generation_unref(old);
+}
+
+static void begin_drain(struct worker *w, bool close_listeners) {
+    w->draining = true;
+    accept_stop(w, close_listeners);
+    for (struct conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
+        if (conn_idle(c) && w->now_ms - c->since_ms > 1000) wheel_set(&w->wheel, &c->timer, w->now_ms + 500);
+    }
+}
+
+static void take_snapshot(struct worker *w, struct snapshot *s) {
+    pthread_mutex_lock(&s->lock);
+    for (struct conn *c = w->conns; c && s->n < s->limit; c = c->next, s->n++) {
+        char remote[ADDR_TEXT], local[ADDR_TEXT];
+        addr_format(&c->remote, remote);
+        addr_format(conn_local(c), local);
+        buf_fmt(&s->out, "%s{\"worker\":%u,\"remote\":\"%s\",\"local\":\"%s\",\"listener\":", s->n ? "," : "", w->index, remote, local);
+        buf_json(&s->out, c->listener->plan->name, strlen(c->listener->plan->name));
+        buf_fmt(&s->out, ",\"state\":\"%s\",\"tls\":\"%s\",\"requests\":%u,\"generation\":%llu,\"age_ms\":%lld}", conn_state_name(c),
+                c->stream && c->state != CONN_HANDSHAKE ? tls_version(c->stream) : "", c->requests, (unsigned long long)c->gen->id,
+                (long long)(w->now_ms - c->since_ms));
+    }
+    s->waiting--;
+    pthread_cond_broadcast(&s->done);
+    pthread_mutex_unlock(&s->lock);
+    snapshot_unref(s);
+}
+
+static void read_letter(struct worker *w, struct mail *m) {
+    switch (m->kind) {
+    case MAIL_SWAP:
+        worker_adopt(w, m->gen);
+        acknowledge(w);
+        break;
+    case MAIL_RETIRE:
+        accept_retire(w);
+        acknowledge(w);
+        break;
+    case MAIL_DRAIN: begin_drain(w, m->ms != 0); break;
+    case MAIL_CLOSE_ALL:
+        for (struct conn *c = w->conns, *next; c; c = next) {
+            next = c->next;
+            conn_close(c, "drain time is over");
+        }
+        break;
+    case MAIL_STOP: ev_break(w->loop, EVBREAK_ALL); break;
+    case MAIL_JOB:
+        if (m->job->conn)
+            conn_resume(m->job->conn);
+        else
+            job_free(m->job);
+        break;
+    case MAIL_SNAPSHOT: take_snapshot(w, m->snapshot); break;
+    }
+}
+
+static void on_wake(struct ev_loop *loop, ev_async *a, int revents) {
+    (void)loop, (void)revents;
+    struct worker *w = a->data;
+    struct commit_note note[sizeof w->note / sizeof *w->note];
+    pthread_mutex_lock(&w->lock);
+    unsigned n = w->nnotes;
+    memcpy(note, w->note, n * sizeof *note);
+    w->nnotes = 0;
+    struct mail *m = w->mail;
+    w->mail = NULL;
+    w->mail_tail = &w->mail;
+    pthread_mutex_unlock(&w->lock);
+    for (unsigned i = 0; i < n; i++) answer_committed(w, note[i]);
+    while (m) {
+        struct mail *next = m->next;
+        read_letter(w, m);
+        free(m);
+        m = next;
+    }
+    conn_reap(w);
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    char name[16];
+    snprintf(name, sizeof name, "worker %u", w->index);
+    pthread_setname_np(pthread_self(), name);
+    note_time(w);
+    ev_run(w->loop, 0);
+    accept_stop(w, true);
+    for (struct conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
+        conn_close(c, "the engine ends");
+    }
+    conn_reap(w);
+    if (w->access.n) access_put(w->eng->access, &w->access);
+    generation_unref(w->gen);
+    w->gen = NULL;
+    return NULL;
+}
+
+static bool prepare_loop(struct worker *w) {
+    w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!w->loop) return false;
+    ev_async_init(&w->wake, on_wake);
+    ev_timer_init(&w->tick, on_tick, WHEEL_TICK_MS / 1000.0, WHEEL_TICK_MS / 1000.0);
+    ev_check_init(&w->check, on_check);
+    ev_set_priority(&w->check, EV_MAXPRI); /* the time is right before any callback reads it */
+    w->wake.data = w->tick.data = w->check.data = w;
+    ev_async_start(w->loop, &w->wake);
+    ev_timer_start(w->loop, &w->tick);
+    ev_check_start(w->loop, &w->check);
+    return true;
+}
+
+struct worker *worker_start(struct engine *eng, unsigned index, struct err *e) {
+    struct worker *w = calloc(1, sizeof *w);
+    if (!w) return (void)err_set(e, "out of memory"), NULL;
+    w->index = index;
+    w->eng = eng;
+    w->count = &eng->counters->worker[index];
+    w->mail_tail = &w->mail;
+    w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    w->scratch = malloc(WORKER_SCRATCH);
+    w->access.max = 1 << 20;
+    pthread_mutex_init(&w->lock, NULL);
+    note_time(w);
+    wheel_init(&w->wheel, w->now_ms);
+    if (!w->scratch || !prepare_loop(w) || pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+        free(w->scratch);
+        free(w);
+        return (void)err_set(e, "worker %u cannot be started", index), NULL;
+    }
+    return w;
+}
+
+static void free_spares(struct worker *w) {
+    while (w->spare) {
+        struct request_state *rq = w->spare;
+        w->spare = rq->next;
+        free(rq->in);
+        buf_free(&rq->out);
+        buf_free(&rq->body);
+        buf_free(&rq->rest);
+        free(rq);
+    }
+    while (w->spare_conns) {
+        struct conn *c = w->spare_conns;
+        w->spare_conns = c->next;
+        free(c);
+    }
+}
+
+void worker_quit(struct worker *w) {
+    pthread_join(w->thread, NULL);
+}
+
+void worker_destroy(struct worker *w) {
+    if (!w) return;
+    while (w->mail) { /* what came after the last turn */
+        struct mail *m = w->mail;
+        w->mail = m->next;
+        if (m->kind == MAIL_SWAP) generation_unref(m->gen);
+        if (m->kind == MAIL_JOB) job_free(m->job);
+        if (m->kind == MAIL_SNAPSHOT) snapshot_unref(m->snapshot);
+        free(m);
+    }
+    ev_loop_destroy(w->loop);
+    free_spares(w);
+    buf_free(&w->access);
+    if (w->reserve_fd >= 0) close(w->reserve_fd);
+    free(w->scratch);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}

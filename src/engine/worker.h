@@ -1,0 +1,89 @@
+/* A worker: one thread, one loop, one Lua state per generation, its own socket of every listener. Nothing in it blocks. Other threads reach it
+ * by mail only. */
+#ifndef PORTREEVE_ENGINE_WORKER_H
+#define PORTREEVE_ENGINE_WORKER_H
+#include "base/buf.h"
+#include "base/wheel.h"
+#include "engine/engine.h"
+#include "engine/generation.h"
+#include <ev.h>
+
+struct conn;
+struct request_state;
+struct job;
+
+struct acceptor { /* one listening socket of this worker */
+    ev_io io;
+    struct acceptor *next;
+    struct worker *worker;
+    struct generation *gen; /* referenced through worker_use */
+    struct gen_listener *listener;
+    uint64_t inode;
+    bool retired;
+};
+
+enum mail_kind { MAIL_SWAP, MAIL_RETIRE, MAIL_DRAIN, MAIL_CLOSE_ALL, MAIL_STOP, MAIL_JOB, MAIL_SNAPSHOT };
+struct mail {
+    struct mail *next;
+    enum mail_kind kind;
+    union {
+        struct generation *gen;
+        struct job *job;
+        struct snapshot *snapshot;
+        int64_t ms;
+    };
+};
+struct snapshot { /* connections as JSON objects, asked for by the console */
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    unsigned waiting, limit, n;
+    struct buf out;
+    _Atomic int refs;
+};
+
+struct worker {
+    unsigned index;
+    struct engine *eng;
+    pthread_t thread;
+    struct ev_loop *loop;
+    ev_async wake;
+    ev_timer tick, pause;
+    ev_check check;
+    struct wheel wheel;
+    int64_t now_ms, real_ms; /* of this turn of the loop: monotonic, unix */
+    char date[30];
+    struct counters_block *count;
+
+    struct generation *gen;
+    struct acceptor *acceptors;
+    struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
+    _Atomic unsigned live; /* connections; read by control while draining */
+    int reserve_fd; /* given up to refuse politely when descriptors run out */
+    bool draining;
+
+    struct conn *commit_first, *commit_last; /* answers waiting for the spool, in ticket order */
+    struct request_state *spare;             /* free request states */
+    unsigned nspare;
+    struct conn *spare_conns;
+    char *scratch; /* WORKER_SCRATCH bytes for bodies and discarding */
+    struct buf access;
+
+    pthread_mutex_t lock; /* below: any thread */
+    struct mail *mail, **mail_tail;
+    struct commit_note { uint64_t upto; bool ok; } note[64];
+    unsigned nnotes;
+    unsigned acks; /* swaps and retirements done; control waits on eng->turned */
+};
+#define WORKER_SCRATCH 65536u
+
+struct worker *worker_start(struct engine *eng, unsigned index, struct err *e);
+void worker_quit(struct worker *w);    /* after MAIL_STOP: join the thread; mail may still be posted */
+void worker_destroy(struct worker *w); /* nobody posts any more; NULL is legal */
+/* Post a letter (malloc'ed, ownership passes). Any thread. */
+bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms);
+/* Spool callback: everything up to `upto` of this worker is durable, or refused. Any thread. */
+void worker_committed(struct worker *w, uint64_t upto, bool ok);
+
+/* For conn.c and accept.c, on the worker's own thread. */
+void worker_adopt(struct worker *w, struct generation *g); /* MAIL_SWAP */
+#endif

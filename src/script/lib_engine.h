@@ -1,0 +1,20 @@
+/* portreeve.engine: the running engine, for trusted code (hub, ui, console). The engine gives a table of functions that answer in JSON text; the Lua
+ * module decodes it, so that floor 7 knows nothing of floor 8. */
+#ifndef PORTREEVE_SCRIPT_LIB_ENGINE_H
+#define PORTREEVE_SCRIPT_LIB_ENGINE_H
+#include "base/buf.h"
+#include "script/lib.h"
+
+struct engine_api {
+    void *ctx;
+    const char *state_dir;
+    bool (*status)(void *ctx, struct buf *out);                      /* JSON object */
+    bool (*connections)(void *ctx, unsigned limit, struct buf *out); /* JSON array */
+    bool (*refusals)(void *ctx, unsigned limit, struct buf *out);    /* JSON array */
+    bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
+    bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
+    bool (*reload)(void *ctx, struct buf *text);                     /* blocks; true = in force */
+};
+/* The api must outlive the vm. */
+void lib_engine_set(lua_State *L, const struct engine_api *api);
+#endif
