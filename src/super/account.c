@@ -50,8 +50,8 @@ static void set_caps(uint64_t keep) {
     (void)syscall(SYS_capset, &h, have);
 }
 
-void caps_bound(bool with_user) {
-    uint64_t keep = KEEP | (with_user ? KEEP_USER : KEEP_ROOT);
+void caps_bound(bool with_user, bool as_root) {
+    uint64_t keep = KEEP | (with_user ? KEEP_USER : 0) | (as_root ? KEEP_ROOT : 0);
     for (int cap = 0; cap < 64; cap++) {
         if (!(keep & BIT(cap)) && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1) (void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
     }

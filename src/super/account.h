@@ -15,8 +15,9 @@ bool account_find(const char *name, struct account *out, struct err *e);
 /* In a forked child: become that user for good. false with errno. */
 bool account_become(const struct account *a);
 
-/* Root only, at start: nothing started from here on can get more than what the children of a supervisor need. */
-void caps_bound(bool with_user);
+/* Root only: nothing started from here on can get more than what the children of a supervisor need: to become another user
+ * (with_user), to read files as root does (as_root). Both until it is known whether a user is configured. */
+void caps_bound(bool with_user, bool as_root);
 /* Supervisor, once the first sockets are bound: CAP_NET_BIND_SERVICE stays; with_user also what it takes to start and end the engine. */
 void caps_drop_self(bool with_user);
 /* In a forked child: nothing ambient is handed on. */

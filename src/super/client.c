@@ -1,0 +1,97 @@
+#include "super/client.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "super/ctlpath.h"
+#include "super/pidfile.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STATUS_MS 10000
+#define RELOAD_MS 300000 /* planner 60 s, prepare 30 s, commit 10 s, and as much again for one that runs already */
+#define GONE_MS 5000
+
+static int not_running(const struct options *o) {
+    if (errno == EACCES || errno == EPERM) {
+        fprintf(stderr, "portreeve: %s/run: %s; ask as root or as the user portreeve runs as\n", o->state, strerror(errno));
+    } else {
+        fprintf(stderr, "portreeve: none runs with the state folder %s (give --state DIR if it has another)\n", o->state);
+    }
+    return EXIT_REFUSED;
+}
+
+/* Send the request and read all that comes until end of file. wait_ms < 0: as long as it takes. */
+static bool ask(const struct options *o, const char *request, int wait_ms, struct buf *out, int *code) {
+    int fd = ctlpath_connect(o->state);
+    if (fd < 0) {
+        *code = not_running(o);
+        return false;
+    }
+    int64_t deadline = wait_ms < 0 ? INT64_MAX : clock_mono_ms() + wait_ms;
+    bool good = send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request), ended = false;
+    while (good && !ended) {
+        char part[16384];
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int64_t left = deadline - clock_mono_ms();
+        if (left <= 0) break;
+        int r = poll(&p, 1, left > 60000 ? 60000 : (int)left);
+        if (r == 0 || (r < 0 && errno == EINTR)) continue;
+        ssize_t n = recv(fd, part, sizeof part, 0);
+        if (n < 0 && errno == EINTR) continue;
+        good = n >= 0 && buf_add(out, part, (size_t)n);
+        ended = n == 0;
+    }
+    close(fd);
+    if (good && ended) return true;
+    fprintf(stderr, "portreeve: the supervisor with the state folder %s %s\n", o->state, good ? "does not answer" : "broke off");
+    *code = EXIT_REFUSED;
+    return false;
+}
+
+/* First line `ok` or `refused`, then text. */
+static int show(const struct buf *b) {
+    const char *end = b->n ? memchr(b->p, '\n', b->n) : NULL;
+    bool ok = end && end - b->p == 2 && memcmp(b->p, "ok", 2) == 0;
+    if (!end) {
+        fprintf(stderr, "portreeve: the supervisor ended before it answered\n");
+        return EXIT_REFUSED;
+    }
+    fwrite(end + 1, 1, b->n - (size_t)(end + 1 - b->p), ok ? stdout : stderr);
+    if (fflush(stdout) != 0) return EXIT_REFUSED;
+    return ok ? EXIT_DONE : EXIT_REFUSED;
+}
+
+static int ask_and_show(const struct options *o, const char *request, int wait_ms) {
+    struct buf out = {0};
+    int code = EXIT_REFUSED;
+    if (ask(o, request, wait_ms, &out, &code)) code = show(&out);
+    buf_free(&out);
+    return code;
+}
+
+int client_reload(const struct options *o) {
+    return ask_and_show(o, "reload\n", RELOAD_MS);
+}
+
+int client_status(const struct options *o) {
+    return ask_and_show(o, o->json ? "status json\n" : "status\n", STATUS_MS);
+}
+
+int client_stop(const struct options *o) {
+    int code = ask_and_show(o, "stop\n", -1);
+    if (code != EXIT_DONE) return code;
+    const struct timespec pause = {.tv_nsec = 10 * 1000000};
+    for (int64_t deadline = clock_mono_ms() + GONE_MS; pidfile_holder(o->state) > 0;) {
+        if (clock_mono_ms() > deadline) {
+            fprintf(stderr, "portreeve: the supervisor (pid %ld) said goodbye but is still there\n", (long)pidfile_holder(o->state));
+            return EXIT_REFUSED;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return EXIT_DONE;
+}

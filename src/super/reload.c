@@ -1,0 +1,268 @@
+/* One change of generation at a time: the planner reads everything, the sockets are bound beside the living ones, the engine prepares,
+ * and only then it is committed. A failure at any step throws away what was new and nothing else. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "super/dirs.h"
+#include "super/super.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OFFER_MS 60000
+#define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
+
+static void answer(struct super *s, const struct waiter *w, bool ok, const char *text) {
+    if (w->engine) engine_answer(s, w, ok, text);
+    else control_answer(s, w->id, ok, text);
+}
+
+void reload_ask(struct super *s, const struct waiter *w, const char *who) {
+    struct reload *r = &s->reload;
+    if (s->stopping || (w && r->nlater == WAITERS)) {
+        if (w) answer(s, w, false, s->stopping ? "portreeve is stopping\n" : "too many reloads are asked for at once\n");
+        return;
+    }
+    if (w) r->later[r->nlater++] = *w;
+    r->again = true;
+    log_info("reload", "asked for by %s", who);
+}
+
+/* Each line of the result is a line of the log, so that file:line messages stay readable and greppable there. */
+static void log_lines(enum log_level lvl, const char *text) {
+    char line[1500];
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), text);
+        if (n) log_say(lvl, "reload", "%s", line);
+        text += n + (text[n] == '\n');
+    }
+}
+
+/* The end of every reload, good or bad. Takes the text. */
+static void finish(struct super *s, bool ok, struct buf *text) {
+    struct reload *r = &s->reload;
+    if (!buf_add(text, "", 1)) buf_clear(text);
+    else text->n--;
+    buf_free(&r->last.text);
+    r->last.any = true;
+    r->last.ok = ok;
+    r->last.at_ms = clock_real_ms();
+    r->last.generation = s->gen ? s->gen->number : 0;
+    r->last.text = *text;
+    const char *words = text->n ? text->p : "out of memory\n";
+    log_lines(ok ? LOG_LVL_NOTICE : LOG_LVL_ERROR, words);
+    for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], ok, words);
+    r->nnow = 0;
+    r->phase = RELOAD_IDLE;
+    r->initial = false;
+    buf_free(&r->text);
+    if (s->gen) notify_say(&s->notify, "READY=1\nSTATUS=generation %" PRIu64 "%s", s->gen->number, ok ? "" : "; the last reload was refused");
+    if (s->live >= 0) engine_tell_last(s, &s->engine[s->live]);
+}
+
+static void drop_next(struct super *s) {
+    for (unsigned i = 0; i < 2; i++) {
+        if (s->reload.next && s->engine[i].offer == s->reload.next) s->engine[i].offer = NULL;
+    }
+    generation_destroy(s->reload.next);
+    s->reload.next = NULL;
+}
+
+void reload_failed(struct super *s, const char *why) {
+    struct reload *r = &s->reload;
+    struct buf text = {0};
+    size_t n = strlen(why);
+    bool good = buf_fmt(&text, "%s%s", why, n && why[n - 1] == '\n' ? "" : "\n") && buf_add(&text, r->text.p, r->text.n);
+    drop_next(s);
+    if (r->initial) {
+        fprintf(stderr, "portreeve: not started:\n%.*s", (int)text.n, good ? text.p : "");
+        buf_free(&text);
+        s->done = true;
+        s->exit_code = EXIT_REFUSED;
+        r->phase = RELOAD_IDLE;
+        return;
+    }
+    atomic_fetch_add(&s->counters->super.reloads_failed, 1);
+    good = good && buf_fmt(&text, "nothing has changed: generation %" PRIu64 " serves on\n", s->gen->number);
+    if (!good) buf_clear(&text);
+    finish(s, false, &text);
+}
+
+static void start_planner(struct super *s) {
+    struct reload *r = &s->reload;
+    struct err e;
+    r->phase = RELOAD_PLANNING;
+    r->ran_as = s->user;
+    if (!planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e)) reload_failed(s, e.text);
+}
+
+void reload_start_first(struct super *s) {
+    s->reload.initial = true;
+    start_planner(s);
+}
+
+static void begin(struct super *s) {
+    struct reload *r = &s->reload;
+    memcpy(r->now, r->later, r->nlater * sizeof *r->now);
+    r->nnow = r->nlater;
+    r->nlater = 0;
+    r->again = false;
+    notify_reloading(&s->notify);
+    start_planner(s);
+}
+
+/* portreeve.ini names a user and we are root without --user: from here on planner and engine are that user. */
+static bool adopt_user(struct super *s, const char *name, struct err *e) {
+    if (!account_find(name, &s->user, e)) return false;
+    if (!dirs_prepare(s->opt.state, &s->user, e)) return false;
+    caps_bound(true, false);
+    return true;
+}
+
+static bool user_differs(const struct super *s, const char *said) {
+    return said[0] && geteuid() == 0 && strcmp(said, s->user.name) != 0;
+}
+
+static bool bind_patiently(struct super *s, struct generation *g, struct err *e) {
+    const struct timespec pause = {.tv_nsec = 50 * 1000000};
+    for (int tries = s->reload.initial && s->unclean ? LEAVE_TRIES : 1;; tries--) {
+        bool taken;
+        if (generation_bind(g, s->gen, &s->adopted, &taken, e)) return true;
+        if (!taken || tries <= 1) return false;
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* The planner is content: decode, check and bind here. false with e. */
+static bool take_plan(struct super *s, struct planner_result *p, struct err *e) {
+    struct reload *r = &s->reload;
+    struct generation *g = generation_create(p->bundle_fd, p->plan_fd, e);
+    if (!g) return false;
+    p->bundle_fd = p->plan_fd = -1;
+    if (!bind_patiently(s, g, e)) {
+        generation_destroy(g);
+        return false;
+    }
+    g->number = ++s->attempts;
+    r->next = g;
+    r->phase = RELOAD_OFFERING;
+    r->deadline = clock_mono_ms() + OFFER_MS;
+    if (r->initial) adopted_finish(&s->adopted);
+    if (!s->dropped && geteuid() == 0) {
+        caps_bound(s->user.name[0] != 0, !s->user.name[0]);
+        caps_drop_self(s->user.name[0] != 0);
+        s->dropped = true;
+    }
+    return true;
+}
+
+void reload_planner_ended(struct super *s, int status) {
+    struct reload *r = &s->reload;
+    struct planner_result p;
+    struct err e;
+    planner_end(&r->planner, status, &p);
+    if (r->phase != RELOAD_PLANNING || s->stopping) {
+        planner_result_finish(&p);
+        return;
+    }
+    bool differs = user_differs(s, p.user);
+    if (differs && r->initial && !s->user.name[0]) { /* it ran as root: what counts is what that user can read */
+        if (adopt_user(s, p.user, &e)) start_planner(s);
+        else reload_failed(s, e.text);
+        planner_result_finish(&p);
+        return;
+    }
+    bool good = p.ok && buf_add(&r->text, p.text.p, p.text.n);
+    if (good && differs) {
+        good = buf_fmt(&r->text, "warning: portreeve.ini: User: %s: planner and engine run as %s until portreeve is started anew\n", p.user,
+                       s->user.name[0] ? s->user.name : "root");
+    }
+    if (!p.ok) reload_failed(s, p.text.n ? p.text.p : "out of memory");
+    else if (!good) reload_failed(s, "out of memory");
+    else if (!take_plan(s, &p, &e)) reload_failed(s, e.text);
+    planner_result_finish(&p);
+}
+
+static void offer(struct super *s) {
+    struct reload *r = &s->reload;
+    struct err e;
+    if (s->live >= 0) {
+        if (s->engine[s->live].phase != ENGINE_LIVE) return;
+        r->phase = RELOAD_OFFERED;
+        engine_offer(s, &s->engine[s->live], r->next);
+        return;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (s->engine[i].phase != ENGINE_NONE && s->engine[i].phase != ENGINE_DRAINING) return; /* it comes up with the old generation first */
+    }
+    unsigned slot = s->engine[0].phase == ENGINE_NONE ? 0 : 1;
+    if (s->engine[slot].phase != ENGINE_NONE) return;
+    s->restart_at = NEVER;
+    r->phase = RELOAD_OFFERED;
+    if (engine_start(s, slot, r->next, &e)) return;
+    if (s->gen) s->restart_at = clock_mono_ms();
+    reload_failed(s, e.text);
+}
+
+void reload_continue(struct super *s) {
+    struct reload *r = &s->reload;
+    if (s->stopping || s->done) return;
+    if (r->phase == RELOAD_OFFERING) offer(s);
+    if (r->phase == RELOAD_IDLE && s->gen && s->replacing < 0) {
+        if (s->replace_wanted) engines_replace(s);
+        else if (r->again) begin(s);
+    }
+}
+
+static void print_plan(const struct super *s) {
+    uint16_t *ports = generation_ports(s->gen);
+    struct buf text = {0};
+    if (ports && plan_print(&s->gen->plan, ports, &text)) {
+        fwrite(text.p, 1, text.n, stdout);
+        fflush(stdout);
+    }
+    free(ports);
+    buf_free(&text);
+}
+
+void reload_done(struct super *s) {
+    struct reload *r = &s->reload;
+    struct generation *old = s->gen, *now = r->next;
+    struct buf text = {0};
+    bool good = buf_fmt(&text, "generation %" PRIu64 " is live: ", now->number) && generation_changes(now, old, &text) &&
+                buf_add(&text, r->text.p, r->text.n);
+    if (!good) buf_clear(&text);
+    generation_commit(now);
+    s->gen = now;
+    r->next = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        if (s->engine[i].offer == old) s->engine[i].offer = NULL;
+    }
+    generation_destroy(old);
+    atomic_store(&s->counters->super.generation, (int64_t)now->number);
+    log_setup(STDERR_FILENO, now->plan.set.log_json != 0, LOG_LVL_INFO);
+    if (r->initial) print_plan(s);
+    else atomic_fetch_add(&s->counters->super.reloads_ok, 1);
+    finish(s, true, &text);
+}
+
+void reload_tick(struct super *s, int64_t now) {
+    struct reload *r = &s->reload;
+    planner_tick(&r->planner, now);
+    if (r->phase == RELOAD_OFFERING && now >= r->deadline) reload_failed(s, "there was no engine to take the new generation within 60 s");
+}
+
+void reload_cancel(struct super *s) {
+    struct reload *r = &s->reload;
+    planner_kill(&r->planner);
+    for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], false, "portreeve is stopping\n");
+    for (unsigned i = 0; i < r->nlater; i++) answer(s, &r->later[i], false, "portreeve is stopping\n");
+    r->nnow = r->nlater = 0;
+    r->again = false;
+    r->phase = RELOAD_IDLE;
+    drop_next(s);
+}

@@ -1,0 +1,85 @@
+/* What is said about the running whole, for people and for scripts. */
+#include "super/super.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *engine_state(const struct super *s) {
+    static const char *const names[] = {"none", "starting", "preparing", "committing", "live", "draining", "dying"};
+    if (s->live >= 0) return names[s->engine[s->live].phase];
+    for (unsigned i = 0; i < 2; i++) {
+        if (s->engine[i].phase != ENGINE_NONE) return names[s->engine[i].phase];
+    }
+    return s->restart_at != NEVER ? "restarting" : "none";
+}
+
+static pid_t engine_pid(const struct super *s) {
+    if (s->live >= 0) return s->engine[s->live].pid;
+    return s->engine[0].phase != ENGINE_NONE ? s->engine[0].pid : s->engine[1].pid;
+}
+
+static const char *engine_version(const struct super *s) {
+    return s->live >= 0 ? s->engine[s->live].version : "";
+}
+
+static bool json_text(struct buf *out, const char *text) {
+    return buf_json(out, text, strlen(text));
+}
+
+bool status_last_reload(const struct super *s, size_t most_text, struct buf *out) {
+    size_t n = s->reload.last.text.n;
+    return buf_fmt(out, "{\"at_ms\":%" PRId64 ",\"ok\":%s,\"generation\":%" PRIu64 ",\"text\":", s->reload.last.at_ms,
+                   s->reload.last.ok || !s->reload.last.any ? "true" : "false", s->reload.last.generation) &&
+           buf_json(out, n ? s->reload.last.text.p : "", n < most_text ? n : most_text) && buf_str(out, "}");
+}
+
+static bool json_listeners(const struct super *s, struct buf *out) {
+    uint16_t *ports = s->gen ? generation_ports(s->gen) : NULL;
+    bool good = ports ? plan_json(&s->gen->plan, ports, out) : !s->gen && buf_str(out, "[]");
+    free(ports);
+    return good;
+}
+
+bool status_json(const struct super *s, struct buf *out) {
+    return buf_fmt(out, "{\"pid\":%ld,\"version\":\"%s\",\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"workers\":%u,", (long)getpid(),
+                   PORTREEVE_VERSION, s->gen ? s->gen->number : 0, s->since_ms, s->gen ? s->gen->workers : 0) &&
+           buf_fmt(out, "\"engine\":{\"pid\":%ld,\"state\":\"%s\",\"restarts\":%" PRIu64 ",\"version\":", (long)engine_pid(s), engine_state(s),
+                   s->restarts) &&
+           json_text(out, engine_version(s)) && buf_fmt(out, "},\"stopping\":%s,\"last_reload\":", s->stopping ? "true" : "false") &&
+           status_last_reload(s, SIZE_MAX, out) && buf_str(out, ",\"listeners\":") && json_listeners(s, out) && buf_str(out, ",\"conf\":") &&
+           json_text(out, s->opt.conf) && buf_str(out, ",\"state\":") && json_text(out, s->opt.state) && buf_str(out, "}\n");
+}
+
+static void stamp(int64_t ms, char out[32]) {
+    time_t t = (time_t)(ms / 1000);
+    struct tm tm;
+    localtime_r(&t, &tm);
+    strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm);
+}
+
+static bool last_reload_text(const struct super *s, struct buf *out) {
+    char when[32];
+    if (!s->reload.last.any) return true;
+    stamp(s->reload.last.at_ms, when);
+    return buf_fmt(out, "last change: %s, %s\n", when, s->reload.last.ok ? "done" : "REFUSED") &&
+           buf_add(out, s->reload.last.text.p, s->reload.last.text.n) && buf_str(out, "\n");
+}
+
+bool status_text(const struct super *s, struct buf *out) {
+    char since[32];
+    stamp(s->since_ms, since);
+    bool good = buf_fmt(out, "portreeve %s, pid %ld, since %s%s\n", PORTREEVE_VERSION, (long)getpid(), since, s->stopping ? ", stopping" : "") &&
+                buf_fmt(out, "conf %s, state %s\n", s->opt.conf, s->opt.state) &&
+                buf_fmt(out, "engine: pid %ld, %s, version %s, %" PRIu64 " restart%s\n", (long)engine_pid(s), engine_state(s),
+                        engine_version(s)[0] ? engine_version(s) : "unknown", s->restarts, s->restarts == 1 ? "" : "s") &&
+                last_reload_text(s, out);
+    if (!good || !s->gen) return good;
+    uint16_t *ports = generation_ports(s->gen);
+    good = ports && buf_fmt(out, "generation %" PRIu64 ", %u worker%s:\n", s->gen->number, s->gen->workers, s->gen->workers == 1 ? "" : "s") &&
+           plan_print(&s->gen->plan, ports, out);
+    free(ports);
+    return good;
+}

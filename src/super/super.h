@@ -1,0 +1,155 @@
+/* The supervisor: what its parts share. One thread, one poll loop (super.c); every part has its own file:
+ *   reload.c      one change of generation at a time: planner, sockets, offer, commit
+ *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
+ *   control.c     the control socket
+ *   status.c      what is said about all this
+ * Times are CLOCK_MONOTONIC ms unless they end in at_ms/since_ms (real time, for people). */
+#ifndef PORTREEVE_SUPER_SUPER_H
+#define PORTREEVE_SUPER_SUPER_H
+#include "base/fdlink.h"
+#include "gate/counters.h"
+#include "super/holder.h"
+#include "super/notify.h"
+#include "super/options.h"
+#include "super/planner.h"
+#include <poll.h>
+
+#ifndef PORTREEVE_VERSION
+#define PORTREEVE_VERSION "0.1.0"
+#endif
+
+#define CONTROL_CLIENTS 64
+#define WAITERS (CONTROL_CLIENTS + 64)
+#define NEVER INT64_MAX
+
+enum engine_phase {
+    ENGINE_NONE,       /* no process */
+    ENGINE_STARTING,   /* started, HELLO awaited */
+    ENGINE_PREPARING,  /* offered a generation, PREPARED or FAILED awaited */
+    ENGINE_COMMITTING, /* COMMIT sent, COMMITTED awaited */
+    ENGINE_LIVE,
+    ENGINE_DRAINING,   /* told to finish */
+    ENGINE_DYING       /* killed, not reaped yet */
+};
+
+struct engine {
+    enum engine_phase phase;
+    unsigned instance;
+    pid_t pid;
+    int link;                 /* -1 = closed */
+    bool serving;             /* has committed a generation */
+    bool reaped;              /* the pid is no longer ours to signal */
+    struct generation *offer; /* what it was offered last: s->gen, s->reload.next or, when that has gone, NULL; never owned */
+    int64_t deadline;         /* of the phase; NEVER = none */
+    int64_t live_since;
+    char version[32];
+};
+
+struct waiter { /* somebody who is told how a reload went */
+    bool engine; /* the engine's console (pid, id), else a control client (id) */
+    pid_t pid;
+    uint64_t id;
+};
+
+enum reload_phase { RELOAD_IDLE, RELOAD_PLANNING, RELOAD_OFFERING, RELOAD_OFFERED };
+
+struct reload {
+    enum reload_phase phase;
+    bool initial, again;         /* again: asked for while one ran; one more serves all who asked */
+    struct planner planner;
+    struct account ran_as;       /* the planner of this reload */
+    struct generation *next;     /* being offered */
+    struct buf text;             /* warnings so far */
+    int64_t deadline;            /* of RELOAD_OFFERING */
+    struct waiter now[WAITERS], later[WAITERS];
+    unsigned nnow, nlater;
+    struct { /* the last one that ended */
+        bool any, ok;
+        int64_t at_ms;
+        uint64_t generation;
+        struct buf text;
+    } last;
+};
+
+struct control_client {
+    int fd; /* -1 = free */
+    uint64_t id;
+    enum { CLIENT_READING, CLIENT_WAITING, CLIENT_WRITING, CLIENT_HELD } phase; /* held: kept open until we are gone (stop) */
+    char in[256];
+    size_t nin, sent;
+    struct buf out;
+    int64_t deadline;
+};
+
+struct super {
+    struct options opt;
+    char engine_path[4096];
+    struct account user;  /* name "" = nobody was named */
+    bool dropped;         /* capabilities are gone */
+    bool unclean;         /* the run before ended without tidying: its engine may need a moment to leave */
+    int pid_fd, signal_fd, control_fd, counters_fd;
+    struct counters *counters;
+    struct adopted adopted;
+    struct notify notify;
+    int64_t since_ms;
+    uint64_t attempts; /* generations numbered so far */
+
+    struct generation *gen; /* the living one; NULL before the first commit */
+    struct reload reload;
+    struct engine engine[2];
+    int live;              /* index of the serving engine, -1 = none */
+    int replacing;         /* index of the engine that is to take over (SIGUSR2), -1 = none */
+    bool replace_wanted;
+    int64_t restart_at;    /* NEVER = no restart is due */
+    int64_t backoff_ms;
+    uint64_t restarts;
+
+    struct control_client client[CONTROL_CLIENTS];
+    uint64_t client_ids;
+
+    bool stopping, done;
+    int exit_code;
+    struct fdlink_msg msg; /* one message is read at a time */
+};
+
+/* super.c */
+int super_run(const struct options *o, const char *engine_path); /* returns the exit status */
+void super_stop(struct super *s, const char *who);               /* first call: drain; second: at once */
+
+/* reload.c */
+void reload_ask(struct super *s, const struct waiter *w, const char *who); /* w may be NULL */
+void reload_start_first(struct super *s);
+void reload_planner_ended(struct super *s, int status);
+void reload_continue(struct super *s); /* every turn of the loop: offer what is ready, begin what waits */
+void reload_done(struct super *s);     /* the offered generation is live */
+void reload_failed(struct super *s, const char *why);
+void reload_tick(struct super *s, int64_t now);
+void reload_cancel(struct super *s); /* we are stopping */
+
+/* engines.c */
+bool engine_start(struct super *s, unsigned slot, struct generation *offer, struct err *e);
+bool engine_offer(struct super *s, struct engine *en, struct generation *g); /* false: it is being ended */
+void engines_kill(struct super *s);
+void engine_readable(struct super *s, struct engine *en);
+void engine_gone(struct super *s, struct engine *en, int status);
+void engines_tick(struct super *s, int64_t now);
+void engines_replace(struct super *s); /* SIGUSR2 */
+void engines_drain(struct super *s);   /* we are stopping */
+bool engines_none(const struct super *s);
+void engine_tell_last(struct super *s, struct engine *en);
+void engine_answer(struct super *s, const struct waiter *w, bool ok, const char *text);
+
+/* control.c */
+bool control_open(struct super *s, struct err *e);
+void control_close(struct super *s);
+unsigned control_polls(struct super *s, struct pollfd *p, unsigned room);
+void control_ready(struct super *s, const struct pollfd *p);
+void control_tick(struct super *s, int64_t now);
+int64_t control_deadline(const struct super *s);
+void control_answer(struct super *s, uint64_t id, bool ok, const char *text);
+
+/* status.c */
+bool status_text(const struct super *s, struct buf *out);
+bool status_json(const struct super *s, struct buf *out);
+bool status_last_reload(const struct super *s, size_t most_text, struct buf *out); /* the WIRE_LAST_RELOAD object */
+#endif
