@@ -19,6 +19,7 @@
 
 #define WIRE_FD 3
 #define SEND_MS 10000
+#define WORKERS_ROOM 16u /* workers a reload may grow to without a restart */
 
 struct control {
     struct engine eng;
@@ -119,12 +120,12 @@ static bool start_spool(struct engine *eng, struct generation *g, struct err *e)
     snprintf(eng->tracker_id, sizeof eng->tracker_id, "%s", hooks_tracker_id(g->hooks[0]));
     char dir[512];
     snprintf(dir, sizeof dir, "%s/spool", eng->state_dir);
-    struct spool_config cfg = {.dir = dir, .tracker_id = eng->tracker_id, .max_bytes = g->plan.set.spool_max, .producers = eng->nworkers, .done = spool_done, .ctx = eng};
+    struct spool_config cfg = {.dir = dir, .tracker_id = eng->tracker_id, .max_bytes = g->plan.set.spool_max, .producers = eng->workers_most, .done = spool_done, .ctx = eng};
     eng->spool = spool_start(&cfg, e);
     return eng->spool != NULL;
 }
 
-/* Threads are started with the first generation, which tells how many. */
+/* Threads are started with the generation that first wants them, and stay. */
 static bool start_threads(struct control *k, struct generation *g, struct err *e) {
     struct engine *eng = &k->eng;
     if (!eng->access) {
@@ -146,8 +147,9 @@ static void prepare(struct control *k, uint64_t id) {
     struct generation *g = k->pending;
     if (!g || g->id != id) return;
     struct engine *eng = &k->eng;
-    if (eng->nworkers && g->nworkers != eng->nworkers) {
-        err_set(&e, "portreeve.ini: Workers: the number of workers is %u and changes only when the engine is replaced (SIGUSR2) or restarted", eng->nworkers);
+    if (!eng->workers_most) eng->workers_most = g->nworkers > WORKERS_ROOM ? g->nworkers : WORKERS_ROOM;
+    if (g->nworkers > eng->workers_most) {
+        err_set(&e, "portreeve.ini: Workers: this engine has room for %u workers, not for %u: restart it to have more", eng->workers_most, g->nworkers);
         fail(k, id, &e);
         return;
     }

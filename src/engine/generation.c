@@ -36,8 +36,7 @@ struct generation *generation_create(struct engine *eng, uint64_t id, int plan_f
     bool fine = read_plan(g, plan_fd, e) && (g->bundle = bundle_map(bundle_fd, e));
     if (fine) {
         g->listener = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *g->listener);
-        g->hooks = calloc(nworkers, sizeof(struct hooks *));
-        fine = (g->listener && g->hooks) || err_set(e, "out of memory");
+        fine = g->listener || err_set(e, "out of memory");
     }
     if (!fine) {
         generation_unref(g);
@@ -143,7 +142,11 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
     g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);
     if (!g->certs) return false;
     struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = eng->ring, .luadir = eng->luadir};
-    for (unsigned i = 0; i < g->nworkers; i++)
+    /* A generation with fewer workers than the engine runs: the others keep their connections, so they need its policies too. */
+    g->nhooks = g->nworkers > eng->nworkers ? g->nworkers : eng->nworkers;
+    g->hooks = calloc(g->nhooks, sizeof(struct hooks *));
+    if (!g->hooks) return err_set(e, "out of memory");
+    for (unsigned i = 0; i < g->nhooks; i++)
         if (!(g->hooks[i] = hooks_create(&cfg, e))) return false;
     return true;
 }
@@ -164,7 +167,7 @@ void generation_unref(struct generation *g) {
 static void destroy(struct generation *g) {
     for (unsigned i = 0; i < g->nsockets; i++)
         if (g->socket[i].fd >= 0) close(g->socket[i].fd);
-    for (unsigned i = 0; g->hooks && i < g->nworkers; i++) hooks_destroy(g->hooks[i]);
+    for (unsigned i = 0; g->hooks && i < g->nhooks; i++) hooks_destroy(g->hooks[i]);
     free(g->hooks);
     free(g->socket);
     free(g->listener);

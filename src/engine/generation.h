@@ -33,7 +33,7 @@ struct generation {
     struct gen_listener *listener; /* plan.nsockets of them */
     struct gen_socket *socket;
     unsigned nsockets;
-    unsigned nworkers;
+    unsigned nworkers, nhooks;
     struct hooks **hooks; /* by worker */
 };
 
