@@ -67,7 +67,7 @@ static bool prepare_room(int state, const char *path, const char *room, const st
 }
 
 bool dirs_prepare(const char *state, const struct account *owner, struct err *e) {
-    static const char *const rooms[] = {"run", "keys", "spool", "db"};
+    static const char *const rooms[] = {"run", "keys", "spool", "db", "log"};
     struct account self = {.uid = geteuid(), .gid = getegid()};
     if (!owner->name[0]) owner = &self;
     if (!make_path(state, e)) return false;

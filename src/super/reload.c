@@ -187,31 +187,44 @@ void reload_planner_ended(struct super *s, int status) {
     planner_result_finish(&p);
 }
 
-static void offer(struct super *s) {
-    struct reload *r = &s->reload;
+static bool start_for_next(struct super *s, unsigned slot) {
     struct err e;
-    if (s->live >= 0) {
-        if (s->engine[s->live].phase != ENGINE_LIVE) return;
+    s->reload.phase = RELOAD_OFFERED;
+    if (engine_start(s, slot, s->reload.next, &e)) return true;
+    reload_failed(s, e.text);
+    return false;
+}
+
+/* A serving engine gets the offer. It cannot change its number of workers, though: then a second engine is started with the new
+ * generation, and takes over when it has committed it. */
+static void offer_beside(struct super *s) {
+    struct reload *r = &s->reload;
+    unsigned other = !s->live;
+    if (s->engine[s->live].phase != ENGINE_LIVE) return;
+    if (r->next->workers == s->gen->workers) {
         r->phase = RELOAD_OFFERED;
         engine_offer(s, &s->engine[s->live], r->next);
-        return;
+    } else if (s->engine[other].phase == ENGINE_NONE && start_for_next(s, other)) {
+        s->replacing = (int)other;
     }
+}
+
+/* No engine serves: one is started with the new generation instead of the old. */
+static void offer_alone(struct super *s) {
     for (unsigned i = 0; i < 2; i++) {
-        if (s->engine[i].phase != ENGINE_NONE && s->engine[i].phase != ENGINE_DRAINING) return; /* it comes up with the old generation first */
+        if (s->engine[i].phase != ENGINE_NONE && s->engine[i].phase != ENGINE_DRAINING) return; /* it comes up with the old one first */
     }
     unsigned slot = s->engine[0].phase == ENGINE_NONE ? 0 : 1;
     if (s->engine[slot].phase != ENGINE_NONE) return;
     s->restart_at = NEVER;
-    r->phase = RELOAD_OFFERED;
-    if (engine_start(s, slot, r->next, &e)) return;
-    if (s->gen) s->restart_at = clock_mono_ms();
-    reload_failed(s, e.text);
+    if (!start_for_next(s, slot) && s->gen) s->restart_at = clock_mono_ms();
 }
 
 void reload_continue(struct super *s) {
     struct reload *r = &s->reload;
     if (s->stopping || s->done) return;
-    if (r->phase == RELOAD_OFFERING) offer(s);
+    if (r->phase == RELOAD_OFFERING && s->live >= 0) offer_beside(s);
+    else if (r->phase == RELOAD_OFFERING) offer_alone(s);
     if (r->phase == RELOAD_IDLE && s->gen && s->replacing < 0) {
         if (s->replace_wanted) engines_replace(s);
         else if (r->again) begin(s);

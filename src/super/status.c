@@ -43,13 +43,24 @@ static bool json_listeners(const struct super *s, struct buf *out) {
     return good;
 }
 
+static bool json_counters(const struct super *s, struct buf *out) {
+    struct counters_super *c = &s->counters->super;
+    bool good = buf_fmt(out, "{\"engine_starts\":%" PRIu64 ",\"engine_crashes\":%" PRIu64 ",\"reloads_ok\":%" PRIu64 ",\"reloads_failed\":%" PRIu64,
+                        atomic_load(&c->engine_starts), atomic_load(&c->engine_crashes), atomic_load(&c->reloads_ok), atomic_load(&c->reloads_failed));
+    for (const struct counter_def *d = counter_defs; good && d->field; d++) {
+        good = buf_fmt(out, ",\"%s\":%" PRIu64, d->field, counters_sum(s->counters, d->offset));
+    }
+    return good && buf_str(out, "}");
+}
+
 bool status_json(const struct super *s, struct buf *out) {
     return buf_fmt(out, "{\"pid\":%ld,\"version\":\"%s\",\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"workers\":%u,", (long)getpid(),
                    PORTREEVE_VERSION, s->gen ? s->gen->number : 0, s->since_ms, s->gen ? s->gen->workers : 0) &&
            buf_fmt(out, "\"engine\":{\"pid\":%ld,\"state\":\"%s\",\"restarts\":%" PRIu64 ",\"version\":", (long)engine_pid(s), engine_state(s),
                    s->restarts) &&
            json_text(out, engine_version(s)) && buf_fmt(out, "},\"stopping\":%s,\"last_reload\":", s->stopping ? "true" : "false") &&
-           status_last_reload(s, SIZE_MAX, out) && buf_str(out, ",\"listeners\":") && json_listeners(s, out) && buf_str(out, ",\"conf\":") &&
+           status_last_reload(s, SIZE_MAX, out) && buf_str(out, ",\"listeners\":") && json_listeners(s, out) && buf_str(out, ",\"counters\":") &&
+           json_counters(s, out) && buf_str(out, ",\"conf\":") &&
            json_text(out, s->opt.conf) && buf_str(out, ",\"state\":") && json_text(out, s->opt.state) && buf_str(out, "}\n");
 }
 
@@ -68,18 +79,38 @@ static bool last_reload_text(const struct super *s, struct buf *out) {
            buf_add(out, s->reload.last.text.p, s->reload.last.text.n) && buf_str(out, "\n");
 }
 
+static bool listener_line(const struct super *s, uint32_t i, uint16_t port, struct buf *out) {
+    const struct plan_socket *p = &s->gen->plan.socket[i];
+    const struct plan_because *b = &p->because;
+    char at[ADDR_TEXT], services[128], line[16] = "";
+    struct addr bound = p->at;
+    bound.port = port;
+    addr_format(&bound, at);
+    plan_services_text(p->services, services, sizeof services);
+    if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
+    return buf_fmt(out, "  %s: %s %s (%s: %s), because %s%s%s%s%s%s\n", p->name,
+                   s->live >= 0 ? "accepting connections on" : "queueing connections until an engine runs on", at,
+                   p->scheme == SCHEME_HTTPS ? "https" : "http", services, b->file[0] ? b->file : "built-in default", line,
+                   b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row);
+}
+
+static bool listeners_text(const struct super *s, struct buf *out) {
+    uint16_t *ports = s->gen ? generation_ports(s->gen) : NULL;
+    bool good = ports || !s->gen;
+    for (uint32_t i = 0; good && ports && i < s->gen->plan.nsockets; i++) good = listener_line(s, i, ports[i], out);
+    free(ports);
+    return good;
+}
+
 bool status_text(const struct super *s, struct buf *out) {
     char since[32];
     stamp(s->since_ms, since);
-    bool good = buf_fmt(out, "portreeve %s, pid %ld, since %s%s\n", PORTREEVE_VERSION, (long)getpid(), since, s->stopping ? ", stopping" : "") &&
-                buf_fmt(out, "conf %s, state %s\n", s->opt.conf, s->opt.state) &&
-                buf_fmt(out, "engine: pid %ld, %s, version %s, %" PRIu64 " restart%s\n", (long)engine_pid(s), engine_state(s),
-                        engine_version(s)[0] ? engine_version(s) : "unknown", s->restarts, s->restarts == 1 ? "" : "s") &&
-                last_reload_text(s, out);
-    if (!good || !s->gen) return good;
-    uint16_t *ports = generation_ports(s->gen);
-    good = ports && buf_fmt(out, "generation %" PRIu64 ", %u worker%s:\n", s->gen->number, s->gen->workers, s->gen->workers == 1 ? "" : "s") &&
-           plan_print(&s->gen->plan, ports, out);
-    free(ports);
-    return good;
+    return buf_fmt(out, "portreeve %s, pid %ld, since %s%s\n", PORTREEVE_VERSION, (long)getpid(), since, s->stopping ? ", stopping" : "") &&
+           buf_fmt(out, "conf %s, state %s\n", s->opt.conf, s->opt.state) &&
+           buf_fmt(out, "engine: pid %ld, %s, version %s, %" PRIu64 " restart%s\n", (long)engine_pid(s), engine_state(s),
+                   engine_version(s)[0] ? engine_version(s) : "unknown", s->restarts, s->restarts == 1 ? "" : "s") &&
+           last_reload_text(s, out) &&
+           buf_fmt(out, "generation %" PRIu64 ", %u worker%s\n", s->gen ? s->gen->number : 0, s->gen ? s->gen->workers : 0,
+                   s->gen && s->gen->workers == 1 ? "" : "s") &&
+           listeners_text(s, out);
 }
