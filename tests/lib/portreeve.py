@@ -221,7 +221,7 @@ class Server:
                 _alive.discard(self)
                 raise Refused(self.proc.returncode, self.log())
             st = self.status(quiet=True)
-            return st is not None and st.get('generation', 0) >= 1 and st.get('listeners')
+            return st is not None and st.get('generation', 0) >= 1 and st['engine']['state'] == 'live'
         try:
             wait_until('the server to be ready', probe, seconds)
         except AssertionError as e:
