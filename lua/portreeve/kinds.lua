@@ -130,7 +130,6 @@ local function list_item(item, spec, from_set)
   end
   local address, port = addr.hostport(s, from_set or false)
   if not address then return nil, port end
-  if port == 0 and not s:find(":0$") then port = nil end
   return { address = address, port = port }
 end
 

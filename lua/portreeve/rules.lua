@@ -10,6 +10,7 @@ local kinds = require "portreeve.kinds"
 local near = require "portreeve.near"
 local schema = require "portreeve.schema"
 local ipairs, next, pairs, require, type = ipairs, next, pairs, require, type
+local concat = table.concat
 local _ENV = nil
 
 local SHOWN = 120 -- bytes of a value that a message repeats
@@ -68,8 +69,9 @@ local function default_of(entry, spec)
   return { value = spec.default, file = "", line = 0, entry = entry }
 end
 
--- Which known names `key` may have meant.
-local function hint(key, known)
+-- Which known names `key` may have meant. Beyond the messages that are kept nobody looks.
+local function hint(key, known, report)
+  if #report.warnings >= MOST then return "" end
   local names = {}
   for name in pairs(known) do
     names[#names + 1] = name
@@ -89,7 +91,7 @@ local function read_plain(file, spec, report, other)
     if spec[key] then
       out[key] = take(e, spec[key], report)
     elseif not (other and other(key, e)) then
-      report.warn(e, hint(key, spec))
+      report.warn(e, hint(key, spec, report))
     end
   end
   for entry, s in pairs(spec) do
@@ -108,7 +110,7 @@ local function read_sections(file, spec, report)
     if not name or not name:find("^[%w_-]+$") or #name > 60 then
       report.error(e, "entries of this file are written NAME.Entry, the name of letters, digits, _ and -")
     elseif not spec[entry] then
-      report.warn(e, hint(entry, spec))
+      report.warn(e, hint(entry, spec, report))
     else
       local section = by_name[name]
       if not section then
@@ -130,6 +132,7 @@ end
 
 -- Secure-ADDRESS=CERTIFICATE. The address may be bare IPv4, or IPv6 in brackets, or IPv6 with \: for its colons.
 local function secure_entry(list, report)
+  local place = {} -- address -> index in list
   return function(key, e)
     local text = key:match("^Secure%-(.*)$")
     if not text then
@@ -160,14 +163,10 @@ local function secure_entry(list, report)
     local entry = take(e, { kind = "certificate" }, report)
     if not entry then return true end
     entry.address = address
-    for i, old in ipairs(list) do
-      if old.address == address then
-        report.warn(e, ("%s of line %d names the same address: the later one is in force"):format(old.entry, old.line))
-        list[i] = entry
-        return true
-      end
-    end
-    list[#list + 1] = entry
+    local old = list[place[address]]
+    if old then report.warn(e, ("%s of line %d names the same address: the later one is in force"):format(old.entry, old.line)) end
+    place[address] = old and place[address] or #list + 1
+    list[place[address]] = entry
     return true
   end
 end
@@ -323,11 +322,21 @@ function rules.read(texts)
   return r, report
 end
 
--- The engine's settings as the plan wants them: field -> integer.
-function rules.settings(r)
-  local out = {}
+-- What the gate needs beside the policies: plain values that C reads.
+--   settings: field of the plan -> integer; components: "tracker,ui,hub"; user: text or nil;
+--   certificates: { { name=, certificate=, key=, password=, password_file=, names=, file=, line=, entry= }, … }
+function rules.for_gate(r)
+  local out = { settings = {}, certificates = {}, components = concat(r.portreeve.Components.value, ","), user = r.portreeve.User and r.portreeve.User.value }
   for entry, spec in pairs(schema["portreeve.ini"]) do
-    if spec.field then out[spec.field] = r.portreeve[entry].value end
+    if spec.field then out.settings[spec.field] = r.portreeve[entry].value end
+  end
+  local function value(e) return e and e.value end
+  for i, c in ipairs(r.certificates) do
+    local at = c.Certificate
+    out.certificates[i] = {
+      name = c.name, certificate = at.value, key = value(c.Key), password = value(c.Password), password_file = value(c.PasswordFile),
+      names = c.Names and concat(c.Names.value, ",") or nil, file = at.file, line = at.line, entry = at.entry,
+    }
   end
   return out
 end

@@ -35,7 +35,8 @@ local schema = {
     TrackerRMIPort = { kind = "port", default = 1099 },
     HubHost = { kind = "host", default = "localhost" },
     TrackerHost = { kind = "host", default = "localhost" },
-    TransferInterval = { kind = "integer", least = 0, most = 86400, unit = "seconds", default = 0 },
+    TrackerCommunicationsPort = { kind = "port" },
+    TransferInterval = { kind = "integer", least = 0, most = 86400000, unit = "ms", default = 0 },
     UrlForRecipients = { kind = "url" },
   },
   ["tracker.ini"] = {

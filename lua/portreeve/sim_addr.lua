@@ -1,5 +1,5 @@
 -- portreeve.addr in plain Lua, for specs and simulation only: the server uses src/base/addr.c. tests/lua/addr_spec.lua and tests/unit/base.c
--- hold both to the same texts. parse(text) -> canonical text | nil, why;  hostport(text, allow0) -> canonical text, port (0 = none) | nil, why.
+-- hold both to the same texts. parse(text) -> canonical text | nil, why;  hostport(text, allow0) -> canonical text, port (nil = none) | nil, why.
 local tonumber, tostring = tonumber, tostring
 local concat = table.concat
 local _ENV = nil
@@ -90,7 +90,6 @@ function addr.parse(s)
 end
 
 local function port_of(text, allow0)
-  if text == "" then return 0 end
   local digits = text:match("^:(.*)$")
   if not digits then return nil, ("%q follows the address: only \":port\" may"):format(text) end
   if digits == "" then return nil, "the port behind \":\" is missing" end
@@ -115,6 +114,7 @@ function addr.hostport(s, allow0)
   end
   local address, why = addr.parse(host)
   if not address then return nil, why end
+  if rest == "" then return address end
   local port, bad = port_of(rest, allow0)
   if not port then return nil, bad end
   return address, port

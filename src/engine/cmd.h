@@ -5,4 +5,9 @@
 
 int cmd_ini(int argc, char **argv);  /* cmd_ini.c: show an INI file as it is read */
 int cmd_list(int argc, char **argv); /* cmd_list.c: which line of an address list decides about an address */
+
+int cmd_check(int argc, char **argv); /* cmd_check.c: the reload gate without reloading */
+int cmd_plan(int argc, char **argv);  /* cmd_plan.c: the sockets a configuration makes, and why */
+int cmd_test(int argc, char **argv);  /* cmd_test.c: the policies' own tests, as TAP */
+int planner_main(int argc, char **argv); /* planner.c: `--plan`, started by the supervisor */
 #endif

@@ -1,0 +1,43 @@
+#include "engine/cmd.h"
+#include "engine/planner.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static const char HELP[] =
+    "usage: portreeve check [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…\n"
+    "\n"
+    "Runs everything that stands before a start or a reload, and changes nothing: reads all files, compiles the policies and runs their tests,\n"
+    "makes the plan, loads certificates and address lists, and tries to bind each address.\n"
+    "\n"
+    "  --conf DIR      configuration folder: flat, or the tree conf/ hub/ lui/ trk/ commands/ (default ./conf, else /etc/portreeve)\n"
+    "  --policies DIR  policies (default: DIR/policies, else beside DIR, else the installed ones)\n"
+    "  --state DIR     state folder of a running portreeve: the ports it holds itself do not count as taken\n"
+    "  --set F:E=V     entry E of file F has the value V, whatever the file says; may be repeated; a Port of 0 takes a free port\n"
+    "  --help          this text\n"
+    "\n"
+    "Every fault is named with file, line, entry and value. Lines beginning with `warning: ` do not refuse.\n"
+    "Exit status: 0 good, 1 refused, 2 wrong usage.\n";
+
+int cmd_check(int argc, char **argv) {
+    struct planner *p = calloc(1, sizeof *p);
+    if (!p) return 1;
+    int usage = planner_options(p, argc, argv, NULL);
+    if (usage) {
+        free(p);
+        return usage < 0 ? fputs(HELP, stdout) < 0 : usage;
+    }
+    p->preflight = true;
+    int fd = memfd_create("portreeve-check", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    bool good = planner_run(p, fd);
+    planner_say(p);
+    if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
+    if (good) printf("good: %u sockets, %u policy files, %u warnings\n", p->plan.nsockets, p->npolicies, p->warnings);
+    else fprintf(stderr, "refused: %u errors\n", p->errors);
+    planner_finish(p);
+    free(p);
+    if (fd >= 0) close(fd);
+    return good && !fflush(stdout) ? 0 : 1;
+}

@@ -1,0 +1,236 @@
+#include "engine/planner.h"
+#include "engine/cmd.h"
+#include "engine/luadir.h"
+#include "net/tls.h"
+#include "plan/alist.h"
+#include "plan/plan_check.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MOST_ERRORS 50
+#define MOST_WARNINGS 100
+#define BUNDLE_FD 3
+#define PLAN_FD 4
+
+/* ---- the report ---- */
+
+static void add_line(struct planner *p, const char *head, const char *fmt, va_list ap) {
+    struct err e;
+    vsnprintf(e.text, sizeof e.text, fmt, ap);
+    if (!buf_fmt(&p->report, "%s%s\n", head, e.text)) p->hidden++;
+}
+
+void planner_error(struct planner *p, const char *fmt, ...) {
+    va_list ap;
+    if (p->errors++ >= MOST_ERRORS) {
+        p->hidden++;
+        return;
+    }
+    va_start(ap, fmt);
+    add_line(p, "", fmt, ap);
+    va_end(ap);
+}
+
+void planner_warn(struct planner *p, const char *fmt, ...) {
+    va_list ap;
+    if (p->warnings++ >= MOST_WARNINGS) {
+        p->hidden++;
+        return;
+    }
+    va_start(ap, fmt);
+    add_line(p, "warning: ", fmt, ap);
+    va_end(ap);
+}
+
+void planner_say(struct planner *p) {
+    if (p->report.n) fwrite(p->report.p, 1, p->report.n, stderr);
+    if (p->hidden) fprintf(stderr, "… and %u more messages\n", p->hidden);
+    fflush(stderr);
+}
+
+/* ---- the last stages ---- */
+
+static bool fetch_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+    char path[BUNDLE_PATH];
+    snprintf(path, sizeof path, "lists/%.200s.list", name);
+    const struct bundle_file *f = bundle_writer_find(((struct planner *)ctx)->files, path, text);
+    if (!f) return false;
+    *n = f->size;
+    *display = f->display;
+    return true;
+}
+
+static void check_lists(struct planner *p) {
+    char name[PLAN_NAME], path[BUNDLE_PATH];
+    for (unsigned i = 0; i < p->nlists; i++) {
+        const char *base = p->list[i]->path + strlen("lists/");
+        struct err e;
+        snprintf(name, sizeof name, "%.*s", (int)(strlen(base) - strlen(".list")), base);
+        struct pset *set = alist_load(name, fetch_list, p, &e);
+        if (!set) planner_error(p, "%s", e.text);
+        pset_destroy(set);
+    }
+    for (uint32_t i = 0; i < p->plan.nsockets; i++) {
+        const struct plan_socket *s = &p->plan.socket[i];
+        if (s->restriction == RESTRICT_NONE) continue;
+        snprintf(path, sizeof path, "lists/%s.list", s->list);
+        if (!bundle_writer_find(p->files, path, NULL))
+            planner_error(p, "%s:%u: %s: listener %s asks for the address list %s, but there is no file lists/%s.list", s->because.file, s->because.line,
+                          s->because.entry, s->name, s->list, s->list);
+    }
+}
+
+static void warn_cert(void *ctx, const char *text) {
+    planner_warn(ctx, "%s", text);
+}
+
+/* Load them as the engine will. One that is still to be made cannot be tried. */
+static void check_certs(struct planner *p, const struct bundle *b) {
+    struct plan tried = p->plan;
+    struct err e;
+    tried.cert = calloc(p->plan.ncerts ? p->plan.ncerts : 1, sizeof *tried.cert);
+    tried.ncerts = 0;
+    if (!tried.cert) {
+        planner_error(p, "out of memory");
+        return;
+    }
+    for (uint32_t i = 0; i < p->plan.ncerts; i++)
+        if (strcmp(p->plan.cert[i].name, p->unmade) != 0) tried.cert[tried.ncerts++] = p->plan.cert[i];
+    struct tls_certs *certs = tls_certs_load(&tried, b, warn_cert, p, &e);
+    if (!certs) planner_error(p, "%s", e.text);
+    tls_certs_free(certs);
+    explicit_bzero(tried.cert, tried.ncerts * sizeof *tried.cert);
+    free(tried.cert);
+}
+
+static bool check_all(struct planner *p, int bundle_fd) {
+    struct err e;
+    if (!plan_check(&p->plan, &e)) planner_error(p, "%s", e.text);
+    check_lists(p);
+    if (p->errors) return false;
+    struct bundle *b = bundle_write(p->files, bundle_fd, &e) ? bundle_map(bundle_fd, &e) : NULL;
+    if (b) check_certs(p, b);
+    else planner_error(p, "%s", e.text);
+    bundle_unmap(b);
+    if (p->errors == 0 && p->preflight) planner_preflight(p);
+    return p->errors == 0;
+}
+
+static bool begin(struct planner *p) {
+    struct err e;
+    p->report.max = 1u << 20;
+    if (!luadir_find(p->luadir, sizeof p->luadir, &e)) {
+        planner_error(p, "%s", e.text);
+        return false;
+    }
+    planner_read(p);
+    return p->files && p->nlists > 0; /* else not even the folder is there: what follows would only repeat it */
+}
+
+bool planner_test(struct planner *p) {
+    if (!begin(p)) return false;
+    planner_policies(p);
+    return p->errors == 0;
+}
+
+bool planner_run(struct planner *p, int bundle_fd) {
+    if (!begin(p)) return false;
+    planner_lua(p);
+    if (p->errors) return false;
+    planner_certs(p);
+    return p->errors == 0 && check_all(p, bundle_fd);
+}
+
+void planner_finish(struct planner *p) {
+    bundle_writer_destroy(p->files);
+    plan_finish(&p->plan);
+    buf_free(&p->report);
+    p->files = NULL;
+}
+
+/* ---- options ---- */
+
+static bool place_of(struct planner *p, const char *name, size_t n, const char ***out) {
+    struct {
+        const char *name;
+        const char **place;
+    } known[] = {{"--conf", &p->conf}, {"--policies", &p->policies}, {"--state", &p->state}, {"--set", &p->set[p->nsets]}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strlen(known[i].name) == n && memcmp(known[i].name, name, n) == 0) {
+            *out = known[i].place;
+            return true;
+        }
+    return false;
+}
+
+static int complain(const char *command, const char *option, const char *what) {
+    fprintf(stderr, "portreeve %s: %s %s; see `portreeve %s --help`\n", command, option, what, command);
+    return 2;
+}
+
+int planner_options(struct planner *p, int argc, char **argv, bool *json) {
+    *p = (struct planner){0};
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i], **place;
+        if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) return -1;
+        if (json && strcmp(a, "--json") == 0) {
+            *json = true;
+            continue;
+        }
+        if (p->nsets == PLANNER_SETS - 1) return complain(argv[0], "--set", "is given too often");
+        size_t n = strcspn(a, "=");
+        if (!place_of(p, a, n, &place)) return complain(argv[0], a, "is not known");
+        const char *value = a[n] ? a + n + 1 : i + 1 < argc ? argv[++i] : "";
+        if (!*value) return complain(argv[0], a, "needs a value");
+        *place = value;
+        if (place == &p->set[p->nsets]) p->nsets++;
+    }
+    if (!p->conf) p->conf = access("./conf", F_OK) == 0 ? "./conf" : "/etc/portreeve";
+    return 0;
+}
+
+/* ---- portreeve-engine --plan ---- */
+
+static bool write_plan(const struct plan *plan, int fd, struct err *e) {
+    struct buf text = {.max = 256u << 20};
+    bool good = plan_encode(plan, &text);
+    for (size_t at = 0; good && at < text.n;) {
+        ssize_t n = write(fd, text.p + at, text.n - at);
+        if (n < 0 && errno == EINTR) continue;
+        good = n > 0;
+        if (good) at += (size_t)n;
+    }
+    good = good && fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0;
+    if (text.p) explicit_bzero(text.p, text.cap);
+    buf_free(&text);
+    return good || err_set(e, "the plan cannot be written: %s", strerror(errno));
+}
+
+int planner_main(int argc, char **argv) {
+    struct planner *p = calloc(1, sizeof *p);
+    struct err e;
+    if (!p) return 1;
+    int usage = planner_options(p, argc, argv, NULL);
+    if (usage) {
+        free(p);
+        fputs("usage: portreeve-engine --plan --conf DIR [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…   (started by portreeve)\n", stderr);
+        return 2;
+    }
+    p->may_write = true;
+    bool good = planner_run(p, BUNDLE_FD);
+    if (good && !write_plan(&p->plan, PLAN_FD, &e)) {
+        planner_error(p, "%s", e.text);
+        good = false;
+    }
+    if (p->user[0]) fprintf(stderr, "user %s\n", p->user); /* the supervisor reads this line, people do not see it */
+    planner_say(p);
+    planner_finish(p);
+    free(p);
+    return good ? 0 : 1;
+}

@@ -1,0 +1,125 @@
+/* The machine: its addresses as facts for bind.lua, and the preflight that asks the kernel about each address of the plan. */
+#include "engine/planner.h"
+#include "net/sock.h"
+#include <errno.h>
+#include <ifaddrs.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define MOST_ADDRESSES 65536u
+#define HELD_MAX (8u << 20)
+
+/* ---- facts ---- */
+
+/* Flags of IPv6 addresses, which getifaddrs does not tell: lines "address32hex index prefix scope flags name". */
+static bool is_tentative(FILE *f, const struct addr *a, unsigned index) {
+    char hex[33], line[160];
+    for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", a->ip[i]);
+    rewind(f);
+    while (fgets(line, sizeof line, f)) {
+        unsigned at, prefix, scope, flags;
+        if (strncmp(line, hex, 32) == 0 && sscanf(line + 32, " %x %x %x %x", &at, &prefix, &scope, &flags) == 4 && at == index)
+            return (flags & 0x40) != 0 || (flags & 0x08) != 0; /* IFA_F_TENTATIVE, IFA_F_DADFAILED */
+    }
+    return false;
+}
+
+/* Can an IPv6 socket be bound at all? False with ipv6.disable=1, and with net.ipv6.conf.all.disable_ipv6=1, where no address is left. */
+static bool ipv6_works(void) {
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    int on = 1;
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+    bool good = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0 && bind(fd, (struct sockaddr *)&any, sizeof any) == 0;
+    close(fd);
+    return good;
+}
+
+bool host_read(struct host *h, struct err *e) {
+    struct ifaddrs *list = NULL;
+    if (getifaddrs(&list) != 0) return err_set(e, "the addresses of this machine cannot be read: %s", strerror(errno));
+    FILE *flags = fopen("/proc/net/if_inet6", "re");
+    unsigned n = 0;
+    for (struct ifaddrs *i = list; i; i = i->ifa_next) n++;
+    h->address = calloc(n ? n : 1, sizeof *h->address);
+    for (struct ifaddrs *i = list; h->address && i && h->n < MOST_ADDRESSES; i = i->ifa_next) {
+        if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6)) continue;
+        struct host_address *a = &h->address[h->n++];
+        addr_from_sockaddr(i->ifa_addr, &a->at);
+        a->scope = if_nametoindex(i->ifa_name);
+        snprintf(a->interface, sizeof a->interface, "%s", i->ifa_name);
+        a->tentative = a->at.family == 6 && flags && is_tentative(flags, &a->at, a->scope);
+    }
+    if (flags) fclose(flags);
+    freeifaddrs(list);
+    h->ipv6 = ipv6_works();
+    return h->address ? true : err_set(e, "out of memory");
+}
+
+void host_finish(struct host *h) {
+    free(h->address);
+    memset(h, 0, sizeof *h);
+}
+
+/* ---- preflight ---- */
+
+/* What our own running supervisor holds, as it says itself: lines "ADDRESS:PORT name …". Empty where none runs. */
+static void ask_supervisor(const char *state, struct buf *out) {
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    struct timeval wait = {.tv_sec = 5};
+    if (!state || (size_t)snprintf(sa.sun_path, sizeof sa.sun_path, "%s/run/control.sock", state) >= sizeof sa.sun_path) return;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    out->max = HELD_MAX;
+    if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && send(fd, "sockets\n", 8, MSG_NOSIGNAL) == 8) {
+        ssize_t got = 1;
+        while (got > 0 && buf_reserve(out, 4096)) {
+            got = recv(fd, out->p + out->n, 4096, 0);
+            if (got > 0) out->n += (size_t)got;
+        }
+    }
+    close(fd);
+    if (!buf_add(out, "", 1)) buf_clear(out);
+}
+
+/* Would the supervisor's own sockets be in the way of `at`? It takes them over or closes them itself, so they are no fault. */
+static bool held_by_us(const struct buf *held, const struct addr *at) {
+    const char *line = held->n ? held->p : NULL;
+    while (line && *line) {
+        struct addr a;
+        if (addr_parse_hostport(line, strcspn(line, " \n"), true, &a, NULL) && a.family == at->family && a.port == at->port &&
+            (addr_is_any(&a) || addr_is_any(at) || addr_same_ip(&a, at)))
+            return true;
+        line = strchr(line, '\n');
+        if (line) line++;
+    }
+    return false;
+}
+
+void planner_preflight(struct planner *p) {
+    struct buf held = {0};
+    ask_supervisor(p->state, &held);
+    for (uint32_t i = 0; i < p->plan.nsockets; i++) {
+        const struct plan_socket *s = &p->plan.socket[i];
+        struct err e;
+        uint16_t port;
+        if (held_by_us(&held, &s->at)) continue;
+        int fd = sock_bind(&s->at, true, &port, &e);
+        if (fd >= 0) {
+            close(fd);
+            continue;
+        }
+        if (s->because.file[0] && s->because.line) planner_error(p, "%s:%" PRIu32 ": %s: %s", s->because.file, s->because.line, s->because.entry, e.text);
+        else planner_error(p, "%s%s%s: listener %s: %s", s->because.file[0] ? s->because.file : "built-in default", s->because.entry[0] ? ": " : "", s->because.entry, s->name, e.text);
+    }
+    buf_free(&held);
+}

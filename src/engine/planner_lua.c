@@ -1,0 +1,307 @@
+/* The Lua half of the gate: rules, policies compiled, their tests run, bind asked for the plan. Each policy file gets a state of its own,
+ * so that none can lean on what another left behind. */
+#include "engine/planner.h"
+#include "script/lib.h"
+#include "script/marshal_plan.h"
+#include "script/vm.h"
+#include <lua5.4/lauxlib.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RULES_STEPS 1000000000ll /* our own code over files of bounded size: a backstop only */
+#define RULES_MEMORY (1ull << 30)
+#define POLICY_STEPS 100000000ll /* a policy file, all tests of a file, or bind: far below the processor time the planner may use */
+#define MOST_CERTS 4096
+
+static const char *fetch(void *ctx, const char *name, size_t *n, const char **display) {
+    const struct planner *p = ctx;
+    char path[BUNDLE_PATH];
+    const char *text;
+    snprintf(path, sizeof path, "policies/%.200s.lua", name);
+    const struct bundle_file *f = bundle_writer_find(p->files, path, &text);
+    if (!f) return NULL;
+    *n = f->size;
+    *display = f->display;
+    return text;
+}
+
+static struct vm *open_vm(struct planner *p, const struct vm_limits *lim, struct err *e) {
+    struct vm *v = vm_create(VM_SANDBOX, lim, p->luadir, e);
+    if (!v) return NULL;
+    vm_open_libs(v, VM_SANDBOX);
+    vm_policy_source(v, fetch, p);
+    return v;
+}
+
+static struct vm *policy_vm(struct planner *p, struct err *e) {
+    struct vm_limits lim = {.memory = (size_t)p->plan.set.policy_memory, .steps = POLICY_STEPS};
+    return open_vm(p, &lim, e);
+}
+
+/* { ["tomcat.ini"] = { text =, display = }, … } of every INI file and the overrides, as hooks_push_conf makes it from a bundle. */
+static void push_texts(lua_State *L, const struct planner *p) {
+    static const char *const names[] = {"tomcat.ini", "hub.ini",       "lui.ini",       "tracker.ini",      "ssl.ini",
+                                        "my.ini",     "listeners.ini", "portreeve.ini", "certificates.ini", "--set"};
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *text;
+        const struct bundle_file *f = bundle_writer_find(p->files, names[i], &text);
+        if (!f) continue;
+        lua_createtable(L, 0, 2);
+        lua_pushlstring(L, text, f->size);
+        lua_setfield(L, -2, "text");
+        lua_pushstring(L, f->display);
+        lua_setfield(L, -2, "display");
+        lua_setfield(L, -2, names[i]);
+    }
+}
+
+/* Call portreeve.rules.NAME with the value on top (replaced by nresults). */
+static bool call_rules(struct vm *v, const char *name, int nresults, struct err *e) {
+    lua_State *L = vm_lua(v);
+    if (!vm_require(v, "portreeve.rules", e)) return false;
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+    lua_insert(L, -2);
+    return vm_call(v, 1, nresults, e);
+}
+
+static void take_messages(struct planner *p, lua_State *L, const char *field, bool error) {
+    lua_getfield(L, -1, field);
+    for (lua_Unsigned i = 1; i <= lua_rawlen(L, -1); i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        const char *s = lua_tostring(L, -1);
+        if (s && error) planner_error(p, "%s", s);
+        else if (s) planner_warn(p, "%s", s);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* Push the rules; messages are taken only where `report` (they are the same every time). */
+static bool push_rules(struct planner *p, struct vm *v, bool report, struct err *e) {
+    lua_State *L = vm_lua(v);
+    push_texts(L, p);
+    if (!call_rules(v, "read", 2, e)) return false;
+    if (report) {
+        take_messages(p, L, "errors", true);
+        take_messages(p, L, "warnings", false);
+        lua_getfield(L, -1, "more");
+        p->hidden += (unsigned)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return true;
+}
+
+/* A text field of the table on top; nil leaves out empty. */
+static bool text_field(struct planner *p, lua_State *L, const char *name, const char *place, char *out, size_t cap) {
+    size_t n = 0;
+    lua_getfield(L, -1, name);
+    const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : "";
+    bool good = n < cap && strlen(s) == n;
+    if (good) memcpy(out, s, n + 1);
+    else planner_error(p, "%s: %s is longer than %zu bytes or holds a NUL", place, name, cap - 1);
+    lua_pop(L, 1);
+    return good;
+}
+
+static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
+    char place[PLAN_PATH + PLAN_NAME + 32], file[BUNDLE_PATH], password_file[PLANNER_PATH];
+    lua_getfield(L, -1, "line");
+    c->because.line = (uint32_t)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    if (!text_field(p, L, "file", "certificates.ini", file, sizeof file)) return;
+    snprintf(c->because.file, sizeof c->because.file, "%s", file);
+    snprintf(place, sizeof place, "%s:%" PRIu32, file, c->because.line);
+    bool good = text_field(p, L, "name", place, c->name, sizeof c->name) && text_field(p, L, "entry", place, c->because.entry, sizeof c->because.entry) &&
+                text_field(p, L, "certificate", place, c->chain, sizeof c->chain) && text_field(p, L, "key", place, c->key, sizeof c->key) &&
+                text_field(p, L, "names", place, c->names, sizeof c->names) && text_field(p, L, "password", place, c->password, sizeof c->password) &&
+                text_field(p, L, "password_file", place, password_file, sizeof password_file);
+    if (!good || !password_file[0]) return;
+    struct buf text = {0};
+    struct err e;
+    uint32_t mode = 0;
+    bool absent;
+    char path[PLANNER_PATH * 2];
+    snprintf(path, sizeof path, "%s%s%s", password_file[0] == '/' ? "" : p->certs_dir, password_file[0] == '/' ? "" : "/", password_file);
+    if (!planner_read_file(path, 4096, false, &text, &mode, &absent, &e)) planner_error(p, "%s: %s.PasswordFile: %s", place, c->name, e.text);
+    else if (mode & 077) planner_warn(p, "%s: %s.PasswordFile: others than its owner may read %s: chmod 600", place, c->name, path);
+    size_t n = text.p ? strcspn(text.p, "\r\n") : 0; /* a file of one line; buf texts end with a NUL below */
+    if (n > text.n) n = text.n;
+    if (n < sizeof c->password) memcpy(c->password, text.p ? text.p : "", n);
+    else planner_error(p, "%s: %s.PasswordFile: the password is longer than %zu bytes", place, c->name, sizeof c->password - 1);
+    if (text.p) explicit_bzero(text.p, text.cap);
+    buf_free(&text);
+}
+
+static void take_certs(struct planner *p, lua_State *L) {
+    lua_getfield(L, -1, "certificates");
+    lua_Unsigned n = lua_rawlen(L, -1);
+    if (n > MOST_CERTS) planner_error(p, "certificates.ini: more than %d certificates", MOST_CERTS);
+    else p->plan.cert = calloc(n ? n : 1, sizeof *p->plan.cert);
+    for (lua_Unsigned i = 1; p->plan.cert && i <= n; i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        take_cert(p, L, &p->plan.cert[p->plan.ncerts++]);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* What the plan needs beside the sockets: settings, components, certificates. The rules are on top and stay. */
+static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
+    lua_State *L = vm_lua(v);
+    lua_pushvalue(L, -1);
+    if (!call_rules(v, "for_gate", 1, e)) return false;
+    lua_getfield(L, -1, "settings");
+    for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) {
+        int whole = 0;
+        lua_getfield(L, -1, d->field);
+        *plan_setting(&p->plan.set, d->field) = lua_tointegerx(L, -1, &whole);
+        if (!whole) planner_error(p, "portreeve.ini: %s is missing from lua/portreeve/settings.lua: is the installation of one version?", d->entry);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    (void)text_field(p, L, "components", "portreeve.ini: Components", p->plan.components, sizeof p->plan.components);
+    (void)text_field(p, L, "user", "portreeve.ini: User", p->user, sizeof p->user);
+    take_certs(p, L);
+    lua_pop(L, 1);
+    return true;
+}
+
+static void read_rules(struct planner *p) {
+    struct err e;
+    struct vm_limits lim = {.memory = RULES_MEMORY, .steps = RULES_STEPS};
+    struct vm *v = open_vm(p, &lim, &e);
+    unsigned before = p->errors;
+    bool good = v && push_rules(p, v, true, &e) && (p->errors > before || take_rules(p, v, &e));
+    if (!good) planner_error(p, "%s", e.text);
+    vm_destroy(v);
+}
+
+static bool is_test(const char *path) {
+    size_t n = strlen(path), t = strlen("_test.lua");
+    return n > t && strcmp(path + n - t, "_test.lua") == 0;
+}
+
+/* Results of policytest.run: { { name =, ok =, message = }, … } on top, or nil and why. */
+static void take_results(struct planner *p, lua_State *L, const char *display) {
+    if (!lua_istable(L, -2)) {
+        planner_error(p, "%s: %s", display, lua_isstring(L, -1) ? lua_tostring(L, -1) : "no result");
+        return;
+    }
+    for (lua_Unsigned i = 1; i <= lua_rawlen(L, -2); i++) {
+        lua_rawgeti(L, -2, (lua_Integer)i);
+        lua_getfield(L, -1, "ok");
+        lua_getfield(L, -2, "name");
+        lua_getfield(L, -3, "message");
+        p->tests++;
+        if (p->tap) printf("%sok %u - %s: %s\n", lua_toboolean(L, -3) ? "" : "not ", p->tests, display, lua_tostring(L, -2));
+        if (!lua_toboolean(L, -3))
+            planner_error(p, "%s: the test \"%s\" failed (%s)", lua_isstring(L, -1) ? lua_tostring(L, -1) : display, lua_tostring(L, -2), display);
+        lua_pop(L, 4);
+    }
+}
+
+static bool run_tests(struct planner *p, struct vm *v, const char *display, struct err *e) {
+    lua_State *L = vm_lua(v); /* the table of tests is on top */
+    if (!vm_require(v, "portreeve.policytest", e)) return false;
+    lua_getfield(L, -1, "run");
+    lua_remove(L, -2);
+    lua_insert(L, -2);
+    if (!vm_call(v, 1, 2, e)) return false;
+    take_results(p, L, display);
+    return true;
+}
+
+static void try_policy(struct planner *p, const struct bundle_file *f, const char *text) {
+    struct err e;
+    struct vm *v = policy_vm(p, &e);
+    bool good = v && vm_policy(v, text, f->size, f->display, &e);
+    if (good && is_test(f->path)) {
+        good = run_tests(p, v, f->display, &e);
+    } else if (good) {
+        static const char *const functions[] = {"policies/bind.lua", "policies/admission.lua", "policies/route.lua"};
+        for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+            if (strcmp(f->path, functions[i]) == 0 && !lua_isfunction(vm_lua(v), -1))
+                good = err_set(&e, "%s: the file must return a function, it returns a %s", f->display, luaL_typename(vm_lua(v), -1));
+    }
+    if (!good) planner_error(p, "%s", e.text);
+    vm_destroy(v);
+}
+
+/* Policies first, then tests: a policy that does not compile would only make its tests fail too. */
+static void try_policies(struct planner *p) {
+    unsigned before = p->errors;
+    for (int tests = 0; tests < 2 && p->errors == before; tests++)
+        for (unsigned i = 0; i < p->npolicies; i++) {
+            const char *text = NULL;
+            if (is_test(p->policy[i]->path) != (tests == 1)) continue;
+            bundle_writer_find(p->files, p->policy[i]->path, &text);
+            try_policy(p, p->policy[i], text);
+        }
+}
+
+static void push_host(lua_State *L, const struct host *h) {
+    lua_createtable(L, 0, 2);
+    lua_pushboolean(L, h->ipv6);
+    lua_setfield(L, -2, "ipv6");
+    lua_createtable(L, (int)h->n, 0);
+    for (unsigned i = 0; i < h->n; i++) {
+        const struct host_address *a = &h->address[i];
+        struct addr bare = a->at;
+        char ip[ADDR_TEXT];
+        bare.scope = 0;
+        addr_format_ip(&bare, ip);
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, ip);
+        lua_setfield(L, -2, "ip");
+        lua_pushstring(L, a->interface);
+        lua_setfield(L, -2, "interface");
+        lua_pushinteger(L, a->scope);
+        lua_setfield(L, -2, "scope");
+        lua_pushboolean(L, a->tentative);
+        lua_setfield(L, -2, "tentative");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "addresses");
+}
+
+static void say(void *ctx, bool error, const char *text) {
+    if (error) planner_error(ctx, "%s", text);
+    else planner_warn(ctx, "%s", text);
+}
+
+static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struct err *e) {
+    const char *text;
+    const struct bundle_file *f = bundle_writer_find(p->files, "policies/bind.lua", &text);
+    if (!f) return err_set(e, "policies/bind.lua is missing");
+    if (!vm_policy(v, text, f->size, f->display, e) || !push_rules(p, v, false, e)) return false;
+    push_host(vm_lua(v), h);
+    if (!vm_call(v, 2, 1, e)) return false;
+    struct err why;
+    return marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why) || err_set(e, "%s: %.900s", f->display, why.text);
+}
+
+static void ask_bind(struct planner *p) {
+    struct err e;
+    struct host h = {0};
+    struct vm *v = NULL;
+    bool good = host_read(&h, &e) && (v = policy_vm(p, &e)) && bind_in(p, v, &h, &e);
+    if (!good) planner_error(p, "%s", e.text);
+    vm_destroy(v);
+    host_finish(&h);
+}
+
+void planner_policies(struct planner *p) {
+    for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) *plan_setting(&p->plan.set, d->field) = d->dflt;
+    read_rules(p);
+    try_policies(p);
+}
+
+void planner_lua(struct planner *p) {
+    planner_policies(p);
+    if (p->errors == 0) ask_bind(p);
+}

@@ -1,0 +1,277 @@
+/* Reads every file once. What is in the bundle afterwards is what the generation lives on, whatever happens on disk. */
+#include "engine/planner.h"
+#include "plan/ini.h"
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define POLICY_MAX (1u << 20)
+#define LIST_MAX (256u << 20)
+
+static const struct {
+    const char *name, *folder; /* folder of the installed tree */
+} known[] = {
+    {"tomcat.ini", "conf"},        {"hub.ini", "hub"},           {"lui.ini", "lui"},         {"tracker.ini", "trk"},       {"ssl.ini", "commands"},
+    {"my.ini", "lui/database"},    {"listeners.ini", "conf"},    {"portreeve.ini", "conf"},  {"certificates.ini", "conf"}, {"services", "conf"},
+};
+
+/* Lists that policies ask for by name: where the operator has no file, these stand in. */
+static const struct {
+    const char *name, *text;
+} shipped_lists[] = {
+    {"denied", ""}, {"clients", ""}, {"admin", "127.0.0.0/8\n::1\n"}, {"components", "127.0.0.0/8\n::1\n"},
+};
+
+static void sha256(const void *p, size_t n, uint8_t out[32]) {
+    unsigned len = 32;
+    if (EVP_Digest(p, n, out, &len, EVP_sha256(), NULL) != 1) memset(out, 0, 32);
+}
+
+static bool read_all(int fd, const char *path, size_t most, struct buf *out, struct err *e) {
+    out->max = most + 1;
+    for (;;) {
+        if (out->n > most) return err_set(e, "%s: more than %zu bytes", path, most);
+        size_t room = most + 1 - out->n;
+        if (!buf_reserve(out, room < 65536 ? room : 65536)) return err_set(e, "%s: out of memory", path);
+        ssize_t n = read(fd, out->p + out->n, room < 65536 ? room : 65536);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return err_set(e, "%s: cannot be read: %s", path, strerror(errno));
+        if (n == 0) return true;
+        out->n += (size_t)n;
+    }
+}
+
+bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf *out, uint32_t *mode, bool *absent, struct err *e) {
+    struct stat st;
+    *absent = false;
+    /* O_NONBLOCK: a FIFO in the folder must not hold the gate up. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (nofollow ? O_NOFOLLOW : 0));
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR) && lstat(path, &st) != 0) {
+        *absent = true;
+        return err_set(e, "%s: there is no such file", path);
+    }
+    if (fd < 0) return err_set(e, "%s: cannot be read: %s", path, errno == ELOOP ? "it is a symbolic link, which is not followed here" : strerror(errno));
+    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (!good) err_set(e, "%s: is not a regular file", path);
+    *mode = st.st_mode & 07777;
+    good = good && read_all(fd, path, most, out, e);
+    close(fd);
+    return good;
+}
+
+/* conf + "/" + rel without a leading "./"; false where it is too long. */
+static bool join(char out[PLANNER_PATH], const char *dir, const char *rel) {
+    while (dir[0] == '.' && dir[1] == '/' && dir[2]) dir += 2;
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    int len = snprintf(out, PLANNER_PATH, "%.*s%s%s", (int)n, dir, n == 1 && dir[0] == '/' ? "" : "/", rel);
+    return len > 0 && len < PLANNER_PATH;
+}
+
+/* What people see: the path, or its end where it is longer than a bundle keeps. */
+static const char *display_of(const char *path) {
+    size_t n = strlen(path);
+    return n < BUNDLE_PATH ? path : path + n - BUNDLE_PATH + 1;
+}
+
+/* Into the bundle. false = not there (no error). */
+static bool take(struct planner *p, const char *logical, const char *path, size_t most, bool policy) {
+    struct buf text = {0};
+    struct err e;
+    uint32_t mode = 0;
+    bool absent, there = planner_read_file(path, most, policy, &text, &mode, &absent, &e);
+    if (!there && !absent) planner_error(p, "%s", e.text);
+    if (there && policy && (mode & S_IWOTH)) planner_error(p, "%s: everybody may write to this policy: chmod o-w %s", path, path);
+    if (there && !bundle_add(p->files, logical, display_of(path), text.p, text.n, mode, &e)) planner_error(p, "%s", e.text);
+    buf_free(&text);
+    return !absent;
+}
+
+static void read_known(struct planner *p) {
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char rel[64], flat[PLANNER_PATH], tree[PLANNER_PATH];
+        snprintf(rel, sizeof rel, "%s/%s", known[i].folder, known[i].name);
+        if (!join(flat, p->conf, known[i].name) || !join(tree, p->conf, rel)) {
+            planner_error(p, "%s: the path is too long", p->conf);
+            return;
+        }
+        bool both = access(flat, F_OK) == 0 && access(tree, F_OK) == 0;
+        if (both)
+            planner_error(p, "%s and %s: two files of one meaning: remove one", flat, tree);
+        else if (!take(p, known[i].name, flat, INI_MAX_BYTES, false))
+            (void)take(p, known[i].name, tree, INI_MAX_BYTES, false);
+    }
+}
+
+static bool ends_with(const char *s, const char *tail) {
+    size_t n = strlen(s), t = strlen(tail);
+    return n > t && strcmp(s + n - t, tail) == 0;
+}
+
+static bool name_good(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)s[i]) && s[i] != '_' && s[i] != '-') return false;
+    return n > 0 && n < PLAN_NAME;
+}
+
+static bool name_known(const char *name) {
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].name, name) == 0) return true;
+    return false;
+}
+
+/* Remember the file just added under its kind. */
+static void note(struct planner *p, const char *logical, const char *path, bool policy) {
+    const struct bundle_file *f = bundle_writer_find(p->files, logical, NULL);
+    unsigned *n = policy ? &p->npolicies : &p->nlists;
+    if (f && *n == PLANNER_FILES) planner_error(p, "%s: more than %d %s", path, PLANNER_FILES, policy ? "policies" : "address lists");
+    else if (f) (policy ? p->policy : p->list)[(*n)++] = f;
+}
+
+/* Every file of `dir` that ends with `tail`, in order of names, as folder/NAME<tail>. */
+static void read_folder(struct planner *p, const char *dir, const char *folder, const char *tail, size_t most) {
+    struct dirent **entry = NULL;
+    int n = scandir(dir, &entry, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        const char *name = entry[i]->d_name;
+        char path[PLANNER_PATH], logical[BUNDLE_PATH];
+        bool fits = name[0] != '.' && ends_with(name, tail) && join(path, dir, name);
+        bool policy = strcmp(folder, "policies") == 0;
+        if (fits && !name_good(name, strlen(name) - strlen(tail))) {
+            planner_error(p, "%s: a file name here has letters, digits, _ and - before %s, at most %d", path, tail, PLAN_NAME - 1);
+        } else if (fits) {
+            snprintf(logical, sizeof logical, "%s/%.200s", folder, name);
+            unsigned before = p->errors;
+            if (take(p, logical, path, most, policy) && p->errors == before) note(p, logical, path, policy);
+        }
+        free(entry[i]);
+    }
+    free(entry);
+}
+
+static void warn_unknown(struct planner *p, const char *dir) {
+    struct dirent **entry = NULL;
+    int n = scandir(dir, &entry, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        const char *name = entry[i]->d_name;
+        if (name[0] != '.' && ends_with(name, ".ini") && !name_known(name))
+            planner_warn(p, "%s/%s: no file of this name is read (capital and small letters matter)", dir, name);
+        free(entry[i]);
+    }
+    free(entry);
+}
+
+static void read_lists(struct planner *p) {
+    static const char *const places[] = {"lists", "", "conf/lists", "conf"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char dir[PLANNER_PATH];
+        if (join(dir, p->conf, places[i])) read_folder(p, dir, "lists", ".list", LIST_MAX);
+    }
+    for (size_t i = 0; i < sizeof shipped_lists / sizeof *shipped_lists; i++) {
+        char logical[BUNDLE_PATH], display[BUNDLE_PATH];
+        struct err e;
+        snprintf(logical, sizeof logical, "lists/%s.list", shipped_lists[i].name);
+        snprintf(display, sizeof display, "built-in %s.list", shipped_lists[i].name);
+        if (bundle_writer_find(p->files, logical, NULL)) continue;
+        if (bundle_add(p->files, logical, display, shipped_lists[i].text, strlen(shipped_lists[i].text), 0644, &e)) note(p, logical, display, false);
+        else planner_error(p, "%s", e.text);
+    }
+}
+
+static bool is_folder(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* --policies, else CONF/policies, else beside CONF, else what was installed. */
+static bool find_policies(struct planner *p) {
+    if (p->policies) return (size_t)snprintf(p->policies_dir, PLANNER_PATH, "%s", p->policies) < PLANNER_PATH;
+    if (join(p->policies_dir, p->conf, "policies") && is_folder(p->policies_dir)) return true;
+    char parent[PLANNER_PATH];
+    if (!join(parent, p->conf, "x")) return false;
+    *strrchr(parent, '/') = '\0';
+    char *slash = strrchr(parent, '/');
+    bool plain = strcmp(parent, ".") != 0 && strcmp(parent, "..") != 0 && !(slash && (strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0));
+    bool joined = plain && slash && slash != parent ? (*slash = '\0', join(p->policies_dir, parent, "policies"))
+                  : plain && !slash                 ? (size_t)snprintf(p->policies_dir, PLANNER_PATH, "policies") < PLANNER_PATH
+                                                    : join(p->policies_dir, p->conf, "../policies");
+    if (joined && is_folder(p->policies_dir)) return true;
+    return (size_t)snprintf(p->policies_dir, PLANNER_PATH, "%s/policies", DATADIR) < PLANNER_PATH;
+}
+
+static void read_policies(struct planner *p) {
+    static const char *const needed[] = {"bind", "admission", "route"};
+    if (!find_policies(p)) {
+        planner_error(p, "%s: the path is too long", p->policies ? p->policies : p->conf);
+        return;
+    }
+    if (!is_folder(p->policies_dir)) {
+        planner_error(p, "%s: there is no such folder of policies: give one with --policies", p->policies_dir);
+        return;
+    }
+    read_folder(p, p->policies_dir, "policies", ".lua", POLICY_MAX);
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        char logical[BUNDLE_PATH];
+        snprintf(logical, sizeof logical, "policies/%s.lua", needed[i]);
+        if (!bundle_writer_find(p->files, logical, NULL)) planner_error(p, "%s/%s.lua: the file is missing, and nothing can stand in for it", p->policies_dir, needed[i]);
+    }
+}
+
+/* An override as a line of an INI text whose key is the file: `tomcat.ini Port=0`, escaped so that reading gives the very same text back. */
+static bool add_override(struct buf *out, const char *set) {
+    const char *colon = strchr(set, ':');
+    if (!colon || colon == set || !strchr(colon, '=')) return false;
+    for (const char *s = set; s < colon; s++)
+        if (!isalnum((unsigned char)*s) && !strchr("_-.", *s)) return false;
+    bool good = buf_add(out, set, (size_t)(colon - set)) && buf_str(out, " ");
+    if (isspace((unsigned char)colon[1]) || strchr("=:", colon[1])) return false;
+    for (const char *s = colon + 1; *s && good; s++) {
+        if (*s == '\\') good = buf_str(out, "\\\\");
+        else if (*s == '\n') good = buf_str(out, "\\n");
+        else if (*s == '\r') good = buf_str(out, "\\r");
+        else good = buf_add(out, s, 1);
+    }
+    return good && buf_str(out, "\n");
+}
+
+static void read_overrides(struct planner *p) {
+    struct buf text = {.max = INI_MAX_BYTES};
+    struct err e;
+    for (unsigned i = 0; i < p->nsets; i++)
+        if (!add_override(&text, p->set[i])) planner_error(p, "--set %s: an override is written FILE:ENTRY=VALUE, as in tomcat.ini:Port=8080", p->set[i]);
+    if (text.n && !bundle_add(p->files, "--set", "--set", text.p, text.n, 0600, &e)) planner_error(p, "%s", e.text);
+    buf_free(&text);
+}
+
+void planner_read(struct planner *p) {
+    char dir[PLANNER_PATH];
+    p->files = bundle_writer_create(sha256);
+    if (!p->files) {
+        planner_error(p, "out of memory");
+        return;
+    }
+    if (!is_folder(p->conf) || access(p->conf, R_OK | X_OK) != 0) {
+        planner_error(p, "%s: there is no such folder, or it cannot be read: give the configuration folder with --conf", p->conf);
+        return;
+    }
+    read_known(p);
+    if (join(dir, p->conf, "x")) {
+        *strrchr(dir, '/') = '\0';
+        warn_unknown(p, dir);
+    }
+    read_lists(p);
+    read_policies(p);
+    read_overrides(p);
+    /* Names of certificate files are meant relative to the folder of certificates.ini. */
+    const struct bundle_file *f = bundle_writer_find(p->files, "certificates.ini", NULL);
+    char tree[PLANNER_PATH];
+    bool installed = f && join(tree, p->conf, "conf/certificates.ini") && strcmp(display_of(tree), f->display) == 0;
+    if (!join(p->certs_dir, p->conf, installed ? "conf" : ".")) planner_error(p, "%s: the path is too long", p->conf);
+}

@@ -1,0 +1,229 @@
+#include "script/marshal_plan.h"
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_MESSAGES 1000
+
+enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, SCHEME, RESTRICTION, SERVICES, BECAUSE };
+struct field {
+    const char *name;
+    enum kind kind;
+    size_t at, size; /* TEXT: bytes of the array */
+    bool needed;
+};
+
+#define SOCKET_TEXT(name, member, needed) {name, TEXT, offsetof(struct plan_socket, member), sizeof(((struct plan_socket *)0)->member), needed}
+#define SOCKET_INT(name, member) {name, INTEGER, offsetof(struct plan_socket, member), 0, false}
+static const struct field socket_fields[] = {
+    SOCKET_TEXT("name", name, true),
+    {"address", ADDRESS, 0, 0, true},
+    {"port", PORT, 0, 0, true},
+    {"scheme", SCHEME, 0, 0, true},
+    {"services", SERVICES, 0, 0, true},
+    {"because", BECAUSE, 0, 0, true},
+    SOCKET_TEXT("certificate", certificate, false),
+    {"external", FLAG, offsetof(struct plan_socket, external_tls), 0, false},
+    {"restriction", RESTRICTION, 0, 0, false},
+    SOCKET_TEXT("list", list, false),
+    SOCKET_INT("max_connections", max_connections),
+    SOCKET_INT("max_per_address", max_per_address),
+    SOCKET_INT("reserve", reserve),
+    SOCKET_INT("backlog", backlog),
+    {NULL, TEXT, 0, 0, false},
+};
+#define BECAUSE_TEXT(member) {#member, TEXT, offsetof(struct plan_socket, because.member), sizeof(((struct plan_socket *)0)->because.member), false}
+static const struct field because_fields[] = {
+    BECAUSE_TEXT(file), SOCKET_INT("line", because.line), BECAUSE_TEXT(entry), BECAUSE_TEXT(row), BECAUSE_TEXT(policy), {NULL, TEXT, 0, 0, false},
+};
+
+struct reader {
+    lua_State *L;
+    struct plan_socket *s;
+    uint32_t number; /* of the socket, from 1 */
+    struct err *e;
+};
+
+#define refuse(r, field, fmt, ...) err_set((r)->e, "socket %" PRIu32 " of the plan: field '%s' " fmt, (r)->number, field, __VA_ARGS__)
+
+/* The string on top, without NULs inside; NULL where it is none. */
+static const char *text_of(lua_State *L, size_t *n) {
+    if (lua_type(L, -1) != LUA_TSTRING) return NULL;
+    const char *s = lua_tolstring(L, -1, n);
+    return strlen(s) == *n ? s : NULL;
+}
+
+static bool read_text(struct reader *r, const struct field *f) {
+    size_t n;
+    const char *s = text_of(r->L, &n);
+    if (!s) return refuse(r, f->name, "must be a string, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+    if (n >= f->size && strcmp(f->name, "file") != 0 && strcmp(f->name, "policy") != 0) return refuse(r, f->name, "is longer than %zu bytes", f->size - 1);
+    if (n >= f->size) { /* places are for people: the end of a long path tells most */
+        s += n - f->size + 1;
+        n = f->size - 1;
+    }
+    memcpy((char *)r->s + f->at, s, n + 1);
+    return true;
+}
+
+static bool read_integer(struct reader *r, const char *name, int64_t most, int64_t *out) {
+    if (!lua_isinteger(r->L, -1)) return refuse(r, name, "must be a whole number, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+    int64_t v = lua_tointeger(r->L, -1);
+    if (v < 0 || v > most) return refuse(r, name, "is %" PRId64 ", not between 0 and %" PRId64, v, most);
+    *out = v;
+    return true;
+}
+
+static bool read_word(struct reader *r, const char *name, const char *const *words, unsigned *out) {
+    size_t n;
+    const char *s = text_of(r->L, &n);
+    for (unsigned i = 0; s && words[i]; i++)
+        if (strcmp(words[i], s) == 0) {
+            *out = i;
+            return true;
+        }
+    return refuse(r, name, "is \"%.40s\", which is none of its words", s ? s : "no string");
+}
+
+static bool read_address(struct reader *r, const char *name) {
+    size_t n;
+    struct err why;
+    const char *s = text_of(r->L, &n);
+    uint16_t port = r->s->at.port; /* may have come first: the order of keys is Lua's */
+    if (!s) return refuse(r, name, "must be a string, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+    if (!addr_parse_ip(s, n, &r->s->at, &why)) return refuse(r, name, "is no address: %.300s", why.text);
+    r->s->at.port = port;
+    r->s->v6only = r->s->at.family == 6;
+    return true;
+}
+
+static bool read_services(struct reader *r, const char *name) {
+    lua_State *L = r->L;
+    if (!lua_istable(L, -1)) return refuse(r, name, "must be a list, it is a %s", lua_typename(L, lua_type(L, -1)));
+    lua_Unsigned n = 0;
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        size_t len;
+        const char *s = text_of(L, &len);
+        uint32_t bit = s ? plan_service_bit(s) : 0;
+        n++;
+        if (!bit || !lua_isinteger(L, -2)) {
+            refuse(r, name, "holds \"%.40s\", which is no service", s ? s : "no string");
+            lua_pop(L, 2);
+            return false;
+        }
+        r->s->services |= bit;
+        lua_pop(L, 1);
+    }
+    return n == lua_rawlen(L, -1) || refuse(r, name, "must be a list without holes (%d)", (int)n);
+}
+
+static bool read_table(struct reader *r, const struct field *fields);
+
+static bool read_field(struct reader *r, const struct field *f) {
+    static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL};
+    int64_t v = 0;
+    unsigned word = 0;
+    switch (f->kind) {
+    case TEXT: return read_text(r, f);
+    case INTEGER:
+        if (!read_integer(r, f->name, UINT32_MAX, &v)) return false;
+        *(uint32_t *)(void *)((char *)r->s + f->at) = (uint32_t)v;
+        return true;
+    case PORT:
+        if (!read_integer(r, f->name, UINT16_MAX, &v)) return false;
+        r->s->at.port = (uint16_t)v;
+        return true;
+    case FLAG:
+        if (!lua_isboolean(r->L, -1)) return refuse(r, f->name, "must be true or false, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+        *(bool *)((char *)r->s + f->at) = lua_toboolean(r->L, -1);
+        return true;
+    case ADDRESS: return read_address(r, f->name);
+    case SCHEME:
+        if (!read_word(r, f->name, schemes, &word)) return false;
+        r->s->scheme = (enum plan_scheme)word;
+        return true;
+    case RESTRICTION:
+        if (!read_word(r, f->name, restrictions, &word)) return false;
+        r->s->restriction = (enum plan_restriction)word;
+        return true;
+    case SERVICES: return read_services(r, f->name);
+    case BECAUSE: return lua_istable(r->L, -1) ? read_table(r, because_fields) : refuse(r, f->name, "must be a table, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+    }
+    return false;
+}
+
+/* The table on top by its list of fields: unknown keys are refused, needed ones demanded. */
+static bool read_table(struct reader *r, const struct field *fields) {
+    lua_State *L = r->L;
+    uint32_t seen = 0;
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "(not a name)";
+        unsigned i = 0;
+        while (fields[i].name && strcmp(fields[i].name, key) != 0) i++;
+        bool good = fields[i].name ? read_field(r, &fields[i]) : refuse(r, key, "is unknown%s", "");
+        if (!good) {
+            lua_pop(L, 2);
+            return false;
+        }
+        seen |= 1u << i;
+        lua_pop(L, 1);
+    }
+    for (unsigned i = 0; fields[i].name; i++)
+        if (fields[i].needed && !(seen & 1u << i)) return refuse(r, fields[i].name, "is missing%s", "");
+    return true;
+}
+
+static bool read_sockets(lua_State *L, struct plan *p, struct err *e) {
+    lua_Unsigned n = lua_rawlen(L, -1);
+    if (n > PLAN_MAX_SOCKETS) return err_set(e, "the plan has more than %u sockets", PLAN_MAX_SOCKETS);
+    p->socket = calloc(n ? n : 1, sizeof *p->socket);
+    if (!p->socket) return err_set(e, "out of memory for %u sockets", (unsigned)n);
+    for (lua_Unsigned i = 1; i <= n; i++) {
+        struct reader r = {.L = L, .s = &p->socket[i - 1], .number = (uint32_t)i, .e = e};
+        r.s->backlog = 511;
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        bool good = lua_istable(L, -1) ? read_table(&r, socket_fields) : err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
+        lua_pop(L, 1);
+        if (!good) return false;
+        p->nsockets++;
+    }
+    return true;
+}
+
+static bool read_messages(lua_State *L, const char *name, bool error, marshal_say *say, void *ctx, struct err *e) {
+    lua_Unsigned n = lua_rawlen(L, -1);
+    if (n > MOST_MESSAGES) return err_set(e, "the plan has more than %d %s", MOST_MESSAGES, name);
+    for (lua_Unsigned i = 1; i <= n; i++) {
+        size_t len;
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        const char *s = text_of(L, &len);
+        if (s) say(ctx, error, s);
+        lua_pop(L, 1);
+        if (!s) return err_set(e, "%s of the plan must be texts", name);
+    }
+    return true;
+}
+
+bool marshal_plan(lua_State *L, int index, struct plan *p, marshal_say *say, void *ctx, struct err *e) {
+    bool sockets = false, good = true;
+    index = lua_absindex(L, index);
+    if (!lua_istable(L, index)) return err_set(e, "bind() must return a plan, it returned a %s", lua_typename(L, lua_type(L, index)));
+    lua_pushnil(L);
+    while (good && lua_next(L, index)) {
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "(not a name)";
+        if (!lua_istable(L, -1))
+            good = err_set(e, "'%s' of the plan must be a list, it is a %s", key, lua_typename(L, lua_type(L, -1)));
+        else if (strcmp(key, "sockets") == 0)
+            good = sockets = read_sockets(L, p, e);
+        else if (strcmp(key, "warnings") == 0 || strcmp(key, "errors") == 0)
+            good = read_messages(L, key, key[0] == 'e', say, ctx, e);
+        else
+            good = err_set(e, "a plan has sockets, warnings and errors; '%s' is unknown", key);
+        lua_pop(L, 1);
+    }
+    lua_settop(L, index);
+    return good && (sockets || err_set(e, "the plan has no list 'sockets'"));
+}
