@@ -26,9 +26,9 @@ struct request {
     struct slice host;  /* Host (or absolute-form authority), ":port" with it; lower-cased by nobody; "" only in HTTP/1.0 */
     struct field *field;
     uint16_t nfields;
-    uint8_t minor;         /* HTTP/1.minor: 0 or 1 */
-    bool keep_alive;       /* after this exchange the connection may live on */
-    bool chunked;          /* body comes chunked */
+    uint8_t minor;   /* HTTP/1.minor: 0 or 1 */
+    bool keep_alive; /* after this exchange the connection may live on */
+    bool chunked;    /* body comes chunked */
     bool expect_continue;
     int64_t content_length; /* -1 = none given */
     struct slice body;      /* whole body once read (bounded by MaxRequestBody) */
@@ -52,7 +52,7 @@ struct peer {
 struct exchange {
     struct request req;
     const struct peer *peer;
-    int64_t at_ms;        /* unix ms when the head was complete */
+    int64_t at_ms; /* unix ms when the head was complete */
 };
 /* First field of that name (given in lower case), or NULL. */
 const struct field *request_field(const struct request *r, const char *lower_name);

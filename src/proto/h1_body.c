@@ -6,18 +6,18 @@ enum state {
     B_COUNTED,
     B_SIZE_FIRST, /* one hex digit at least */
     B_SIZE,
-    B_EXT,        /* behind ';': name, value, quoted value */
+    B_EXT, /* behind ';': name, value, quoted value */
     B_EXT_NAME,
-    B_EXT_IS,     /* behind '=' */
+    B_EXT_IS, /* behind '=' */
     B_EXT_TOKEN,
     B_EXT_QUOTED,
     B_EXT_ESCAPE,
-    B_EXT_AFTER,  /* behind a quoted value */
+    B_EXT_AFTER, /* behind a quoted value */
     B_SIZE_LF,
     B_DATA,
     B_DATA_CR,
     B_DATA_LF,
-    B_TRAILER,    /* start of a trailer line */
+    B_TRAILER, /* start of a trailer line */
     B_TRAILER_NAME,
     B_TRAILER_VALUE,
     B_TRAILER_LF,
@@ -101,16 +101,34 @@ static bool size_done(struct h1_body *b, const struct h1_limits *limits, struct 
     return go(b, B_DATA);
 }
 
+/* A field that would have ruled framing, connection or host, sent where no one applies it, is an attempt on a reader that does
+ * (RFC 9110 section 6.5.1 forbids sending it). `may`: the names that the bytes so far can still become. */
+static bool name_byte(struct h1_body *b, unsigned char c, struct h1_bad *bad) {
+    static const char *const forbidden[] = {"content-length", "transfer-encoding", "connection", "host"};
+    bool whole = false;
+    for (unsigned i = 0; i < sizeof forbidden / sizeof *forbidden; i++) {
+        if (!(b->may & 1u << i)) continue;
+        char want = forbidden[i][b->at];
+        if (c == ':' && want == '\0') whole = true;
+        if (want == '\0' || (c | 0x20) != want) b->may = (uint8_t)(b->may & ~(1u << i));
+    }
+    b->at++;
+    if (whole) return refuse(bad, 400, "framing, connection or host field in a trailer");
+    return c == ':' ? go(b, B_TRAILER_VALUE) : true;
+}
+
 static bool trailer_byte(struct h1_body *b, unsigned char c, struct h1_bad *bad) {
     if (++b->meta > H1_TRAILER) return refuse(bad, 431, "trailer fields beyond their bound");
     switch (b->state) {
     case B_TRAILER:
         if (c == '\r') return go(b, B_END_LF);
-        if (H1_IS(c, H1_TOKEN)) return go(b, B_TRAILER_NAME);
+        if (H1_IS(c, H1_TOKEN)) {
+            b->may = 15;
+            b->at = 0;
+            return go(b, B_TRAILER_NAME) && name_byte(b, c, bad);
+        }
         return refuse(bad, 400, c == '\n' ? "chunked body ends in a bare LF" : "malformed trailer field");
-    case B_TRAILER_NAME:
-        if (H1_IS(c, H1_TOKEN)) return true;
-        return c == ':' ? go(b, B_TRAILER_VALUE) : refuse(bad, 400, "malformed trailer field");
+    case B_TRAILER_NAME: return H1_IS(c, H1_TOKEN) || c == ':' ? name_byte(b, c, bad) : refuse(bad, 400, "malformed trailer field");
     default:
         if (c == '\r') return go(b, B_TRAILER_LF);
         return H1_IS(c, H1_VALUE) || refuse(bad, 400, c == '\n' ? "trailer field ends in a bare LF" : "control byte in a trailer field");
@@ -141,7 +159,8 @@ static bool step(struct h1_body *b, unsigned char c, const struct h1_limits *lim
     }
 }
 
-enum h1_result h1_body_eat(struct h1_body *b, char *p, size_t n, const struct h1_limits *limits, size_t *used, size_t *out, struct h1_bad *bad) {
+enum h1_result h1_body_eat(struct h1_body *b, char *p, size_t n, const struct h1_limits *limits, size_t *used, size_t *out,
+                           struct h1_bad *bad) {
     size_t i = 0, kept = 0;
     while (i < n && b->state != B_END) {
         if (b->state != B_DATA && b->state != B_COUNTED) {

@@ -1,10 +1,10 @@
 #include "proto/h1_int.h"
 
-#define V H1_VALUE
-#define VT (H1_VALUE | H1_TARGET | H1_PATH)
-#define TVT (H1_TOKEN | VT)
+#define V    H1_VALUE
+#define VT   (H1_VALUE | H1_TARGET | H1_PATH)
+#define TVT  (H1_TOKEN | VT)
 #define NAME (TVT | H1_NAME)
-#define HEX (NAME | H1_ADDRESS)
+#define HEX  (NAME | H1_ADDRESS)
 
 const uint8_t h1_class[256] = {
     ['\t'] = V,

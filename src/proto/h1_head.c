@@ -2,7 +2,7 @@
  * judged when the head is whole. So the answer is the same however the bytes were cut on their way. */
 #include "proto/h1_int.h"
 
-struct marks { /* what the fields said that rules the message itself */
+struct marks {           /* what the fields said that rules the message itself */
     struct h1_bad fault; /* first one found; counts once every line was read */
     int64_t length;
     struct slice host;
@@ -238,11 +238,13 @@ static enum h1_result judge(struct request *req, const struct marks *m, const st
     if (m->has_coding && m->has_length) return refused(bad, 400, "Content-Length together with Transfer-Encoding");
     if (m->has_coding && req->minor == 0) return refused(bad, 400, "Transfer-Encoding in HTTP/1.0");
     if (!m->has_host && req->minor == 1) return refused(bad, 400, "Host missing");
+    if (req->method == M_CONNECT && (m->has_coding || m->has_length)) return refused(bad, 400, "CONNECT with a body");
     if (m->length > l->max_body) return refused(bad, 413, "Content-Length beyond MaxRequestBody");
     if (!req->host.p) req->host = m->has_host ? m->host : (struct slice){"", 0};
     req->chunked = m->has_coding;
     req->content_length = m->length;
-    req->keep_alive = !m->close && (req->minor == 1 || m->keep);
+    /* What a client sends behind CONNECT is meant for a tunnel, never to be read as a request. */
+    req->keep_alive = !m->close && (req->minor == 1 || m->keep) && req->method != M_CONNECT;
     req->expect_continue = m->expect && req->minor == 1 && (m->has_coding || m->length > 0);
     req->body = (struct slice){"", 0};
     return H1_DONE;

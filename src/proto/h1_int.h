@@ -5,11 +5,11 @@
 #include "proto/h1.h"
 
 enum h1_class_bit {
-    H1_TOKEN = 1,   /* tchar, RFC 9110 section 5.6.2 */
-    H1_VALUE = 2,   /* HTAB, SP, VCHAR, obs-text: RFC 9110 section 5.5 */
-    H1_TARGET = 4,  /* VCHAR without '#': browsers send more than RFC 3986 allows, nobody may send a fragment or a blank */
-    H1_PATH = 8,    /* H1_TARGET without '?' */
-    H1_NAME = 16,   /* what DNS names are made of: letters, digits, '-', '.', '_' */
+    H1_TOKEN = 1,  /* tchar, RFC 9110 section 5.6.2 */
+    H1_VALUE = 2,  /* HTAB, SP, VCHAR, obs-text: RFC 9110 section 5.5 */
+    H1_TARGET = 4, /* VCHAR without '#': browsers send more than RFC 3986 allows, nobody may send a fragment or a blank */
+    H1_PATH = 8,   /* H1_TARGET without '?' */
+    H1_NAME = 16,  /* what DNS names are made of: letters, digits, '-', '.', '_' */
     H1_DIGIT = 32,
     H1_ADDRESS = 64 /* inside of an IP literal: hex digits, ':', '.' */
 };

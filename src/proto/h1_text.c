@@ -84,7 +84,7 @@ static char *digits(char *d, int v, int count) {
 }
 
 /* IMF-fixdate has four digits for the year. */
-#define YEAR_0 INT64_C(-62167219200)
+#define YEAR_0        INT64_C(-62167219200)
 #define YEAR_9999_END INT64_C(253402300799)
 
 void h1_date(int64_t unix_seconds, char out[30]) {

@@ -88,7 +88,8 @@ bool h1_write_continue(struct buf *out) {
 static bool fields_ok(const char *p, size_t n, struct err *e) {
     for (const char *end = p + n; p < end;) {
         const char *cr = memchr(p, '\r', (size_t)(end - p)), *line = p;
-        if (!cr || end - cr < 2 || cr[1] != '\n') return err_set(e, "response field without its end: a line must end in CR LF and hold no other");
+        if (!cr || end - cr < 2 || cr[1] != '\n')
+            return err_set(e, "response field without its end: a line must end in CR LF and hold no other");
         const char *colon = memchr(line, ':', (size_t)(cr - line));
         if (!colon || !h1_field_ok(line, (size_t)(colon - line), colon + 1, (size_t)(cr - colon - 1)))
             return err_set(e, "response field is not \"Name: value\" free of control bytes");
@@ -103,9 +104,11 @@ bool h1_fixed_make(struct h1_fixed *f, int status, const char *fields, size_t n,
     static const char no_date[29] = "                             ";
     *f = (struct h1_fixed){.status = status, .wire.max = (size_t)H1_FIXED_MAX};
     if (status < 200 || status > 599) return err_set(e, "response status %d: must be 200 to 599", status);
-    if (body_n > 0 && without_body(status)) return err_set(e, "response status %d carries no body, but %zu bytes were given", status, body_n);
+    if (body_n > 0 && without_body(status))
+        return err_set(e, "response status %d carries no body, but %zu bytes were given", status, body_n);
     if (!fields_ok(fields, n, e)) return false;
-    bool fine = n < H1_FIXED_MAX && body_n < H1_FIXED_MAX && h1_write_head(&f->wire, status, fields, n, (int64_t)body_n, NULL, false, no_date);
+    bool fine =
+        n < H1_FIXED_MAX && body_n < H1_FIXED_MAX && h1_write_head(&f->wire, status, fields, n, (int64_t)body_n, NULL, false, no_date);
     /* The date and the two line ends behind it are the last of the head. */
     f->head_n = (uint32_t)f->wire.n;
     f->date_at = fine ? f->head_n - 4 - 29 : 0;

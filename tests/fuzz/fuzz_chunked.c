@@ -50,6 +50,9 @@ static bool ref_trailers(const char *s, const char *end, size_t *used) {
         if (cr == s) return *used = (size_t)(cr + 2 - begin), true;
         colon = memchr(s, ':', (size_t)(cr - s));
         if (!colon || !h1_field_ok(s, (size_t)(colon - s), colon + 1, (size_t)(cr - colon - 1))) return false;
+        struct slice name = {s, (uint32_t)(colon - s)};
+        if (slice_is_nocase(name, "content-length") || slice_is_nocase(name, "transfer-encoding")) return false;
+        if (slice_is_nocase(name, "connection") || slice_is_nocase(name, "host")) return false;
         s = cr + 2;
     }
 }
@@ -93,7 +96,7 @@ static void eat(const char *p, size_t n, size_t cut, size_t step, const struct h
     for (size_t at = 0, len = cut; at < n && x->r == H1_MORE; at += len, len = step) {
         size_t used = 0, out = 0;
         if (len > n - at) len = n - at;
-        char *copy = malloc(len + !len);
+        char one, *copy = len == 1 ? &one : malloc(len);
         if (!copy) abort();
         memcpy(copy, p + at, len);
         x->r = h1_body_eat(&b, copy, len, l, &used, &out, &bad);
@@ -101,7 +104,7 @@ static void eat(const char *p, size_t n, size_t cut, size_t step, const struct h
         memcpy(x->out + x->n, copy, out);
         x->n += out;
         x->used += used;
-        free(copy);
+        if (copy != &one) free(copy);
     }
     x->why = bad.why;
     if ((int64_t)x->n > l->max_body || b.total != x->n || (x->r == H1_DONE) != h1_body_none(&b) || (x->r == H1_BAD) != !!bad.why) abort();

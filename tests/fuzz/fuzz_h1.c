@@ -1,5 +1,6 @@
-/* Fuzz target: a connection's bytes through head parser and body decoder. Three bytes of control (limits, cut, rest fed byte by byte or not),
- * then the bytes. The verdict must be the same whole, cut in two and byte by byte; every slice must lie in the head it was read from. */
+/* Fuzz target: a connection's bytes through head parser and body decoder. Three bytes of control (limits, cut, rest fed byte by byte or
+ * not), then the bytes. The verdict must be the same whole, cut in two and byte by byte; every slice must lie in the head it was read from.
+ */
 #include "unit/h1_drive.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,6 +1,6 @@
-/* The HTTP/1.1 parser and writer. Requests come from tests/e2e/data/malformed.txt, each fed whole, cut in two at every byte, and byte by byte.
- * `h1 --say` instead reads cases from standard input (u32 length, little endian, then bytes) and prints what becomes of each: the oracle
- * test compares that with another implementation. */
+/* The HTTP/1.1 parser and writer. Requests come from tests/e2e/data/malformed.txt, each fed whole, cut in two at every byte, and byte by
+ * byte. `h1 --say` instead reads cases from standard input (u32 length, little endian, then bytes) and prints what becomes of each and the
+ * bodies in hexadecimal: the oracle test compares that with another implementation. */
 #include "unit/h1_drive.h"
 #include "unit/h1_vectors.h"
 #include "unit/tap.h"
@@ -17,7 +17,10 @@ static void outcome(const struct drive *d, char *out, size_t cap) {
         if (s->kind == DRIVE_REFUSE)
             n += (size_t)snprintf(out + n, cap - n, "%srefuse %d", comma, s->status);
         else
-            n += (size_t)snprintf(out + n, cap - n, "%s%s", comma, s->kind == DRIVE_ACCEPT ? "accept" : s->kind == DRIVE_CLOSE ? "close" : "more");
+            n += (size_t)snprintf(out + n, cap - n, "%s%s", comma,
+                                  s->kind == DRIVE_ACCEPT  ? "accept"
+                                  : s->kind == DRIVE_CLOSE ? "close"
+                                                           : "more");
     }
 }
 
@@ -149,7 +152,8 @@ static void check_request(void) {
     char moved[200];
     memcpy(moved, raw, used);
     request_rebase(&r, raw, used, moved);
-    ok(r.path.p == moved + 5 && r.field == fields && fields[5].value.p == moved + (strlen(raw) - 4 - 12), "request_rebase follows the bytes");
+    ok(r.path.p == moved + 5 && r.field == fields && fields[5].value.p == moved + (strlen(raw) - 4 - 12),
+       "request_rebase follows the bytes");
 }
 
 static const char *method_names[] = {"", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"};
@@ -169,8 +173,17 @@ static void check_methods(void) {
 
 #include "unit/h1_write.h"
 
+static void say_body(const struct request *r, int step, void *arg) {
+    struct buf *hex = arg;
+    bool fine = step == 0 || buf_str(hex, ",");
+    for (uint32_t i = 0; fine && i < r->body.n; i++) fine = buf_fmt(hex, "%02x", (unsigned char)r->body.p[i]);
+    if (!fine || !buf_reserve(hex, 1)) abort();
+    hex->p[hex->n] = '\0';
+}
+
 static int say(void) {
     static char raw[1 << 20];
+    struct buf hex = {0};
     static struct drive d;
     unsigned char len[4];
     while (fread(len, 1, 4, stdin) == 4) {
@@ -178,11 +191,15 @@ static int say(void) {
         char got[200];
         if (n > sizeof raw || fread(raw, 1, n, stdin) != n) return 1;
         drive_start(&d, &shipped);
+        d.seen = say_body;
+        d.arg = &hex;
         drive_feed(&d, raw, n);
         drive_end(&d);
         outcome(&d, got, sizeof got);
-        printf("%s\n", got);
+        printf("%s bodies %s\n", got, hex.n ? hex.p : "");
+        buf_clear(&hex);
     }
+    buf_free(&hex);
     return 0;
 }
 

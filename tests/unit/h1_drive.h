@@ -6,7 +6,7 @@
 #include "proto/h1.h"
 #include <stdlib.h>
 
-#define DRIVE_STEPS 8
+#define DRIVE_STEPS  8
 #define DRIVE_FIELDS 128
 
 enum drive_kind { DRIVE_ACCEPT, DRIVE_CLOSE, DRIVE_REFUSE, DRIVE_MORE };

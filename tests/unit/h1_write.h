@@ -5,7 +5,8 @@
 #include "unit/tap.h"
 
 #define DATE "Sun, 06 Nov 1994 08:49:37 GMT"
-static const struct request req10 = {.method = M_GET, .minor = 0}, req11 = {.method = M_GET, .minor = 1}, head11 = {.method = M_HEAD, .minor = 1};
+static const struct request req10 = {.method = M_GET, .minor = 0}, req11 = {.method = M_GET, .minor = 1},
+                            head11 = {.method = M_HEAD, .minor = 1};
 
 static void expect_bytes(struct buf *b, bool fine, const char *want, const char *what) {
     bool same = fine && b->n == strlen(want) && memcmp(b->p, want, b->n) == 0;
@@ -24,7 +25,8 @@ static void check_write(void) {
     expect_bytes(&b, h1_write_head(&b, 200, f, 6, -1, &req11, false, DATE),
                  "HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\nDate: " DATE "\r\n\r\n", "unknown length is chunked");
     expect_bytes(&b, h1_write_head(&b, 200, f, 6, -1, &req10, false, DATE),
-                 "HTTP/1.1 200 OK\r\nA: b\r\nDate: " DATE "\r\nConnection: close\r\n\r\n", "unknown length to HTTP/1.0 ends with the connection");
+                 "HTTP/1.1 200 OK\r\nA: b\r\nDate: " DATE "\r\nConnection: close\r\n\r\n",
+                 "unknown length to HTTP/1.0 ends with the connection");
     expect_bytes(&b, h1_write_head(&b, 200, f, 6, 9223372036854775807, &req10, false, DATE),
                  "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 9223372036854775807\r\nDate: " DATE "\r\nConnection: keep-alive\r\n\r\n",
                  "HTTP/1.0 is told that it may stay");
@@ -34,9 +36,11 @@ static void check_write(void) {
                  "304 carries no coding");
     expect_bytes(&b, h1_write_head(&b, 304, NULL, 0, -1, &req10, false, DATE),
                  "HTTP/1.1 304 Not Modified\r\nDate: " DATE "\r\nConnection: keep-alive\r\n\r\n", "304 to HTTP/1.0 does not close");
-    expect_bytes(&b, h1_write_head(&b, 103, f, 6, 5, &req11, false, NULL), "HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n", "1xx carries fields only");
+    expect_bytes(&b, h1_write_head(&b, 103, f, 6, 5, &req11, false, NULL), "HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n",
+                 "1xx carries fields only");
     expect_bytes(&b, h1_write_head(&b, 400, NULL, 0, 3, NULL, true, DATE),
-                 "HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\nDate: " DATE "\r\nConnection: close\r\n\r\n", "answer to something unreadable");
+                 "HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\nDate: " DATE "\r\nConnection: close\r\n\r\n",
+                 "answer to something unreadable");
     expect_bytes(&b, h1_write_head(&b, 200, NULL, 0, 7, &head11, false, DATE),
                  "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nDate: " DATE "\r\n\r\n", "HEAD gets the length of what GET would get");
     expect_bytes(&b, h1_write_continue(&b), "HTTP/1.1 100 Continue\r\n\r\n", "100 Continue");
@@ -84,19 +88,23 @@ static void check_fixed(void) {
     expect_bytes(&b, h1_fixed_write(&b, &f, &req11, true, DATE),
                  "HTTP/1.1 200 OK\r\nA: b\r\nC:\r\nContent-Length: 3\r\nDate: " DATE "\r\nConnection: close\r\n\r\nGIF", "fixed, closed");
     expect_bytes(&b, h1_fixed_write(&b, &f, &req10, false, DATE),
-                 "HTTP/1.1 200 OK\r\nA: b\r\nC:\r\nContent-Length: 3\r\nDate: " DATE "\r\nConnection: keep-alive\r\n\r\nGIF", "fixed, HTTP/1.0");
+                 "HTTP/1.1 200 OK\r\nA: b\r\nC:\r\nContent-Length: 3\r\nDate: " DATE "\r\nConnection: keep-alive\r\n\r\nGIF",
+                 "fixed, HTTP/1.0");
     expect_bytes(&b, h1_fixed_write(&b, &f, &head11, false, DATE),
                  "HTTP/1.1 200 OK\r\nA: b\r\nC:\r\nContent-Length: 3\r\nDate: " DATE "\r\n\r\n", "fixed, HEAD");
     expect_bytes(&b, h1_fixed_write(&b, &f, &head11, true, DATE),
-                 "HTTP/1.1 200 OK\r\nA: b\r\nC:\r\nContent-Length: 3\r\nDate: " DATE "\r\nConnection: close\r\n\r\n", "fixed, HEAD, closed");
+                 "HTTP/1.1 200 OK\r\nA: b\r\nC:\r\nContent-Length: 3\r\nDate: " DATE "\r\nConnection: close\r\n\r\n",
+                 "fixed, HEAD, closed");
     h1_fixed_finish(&f);
     h1_fixed_finish(&f);
     ok(makes(&f, 204, "", "", &e), "fixed 204");
-    expect_bytes(&b, h1_fixed_write(&b, &f, NULL, true, DATE), "HTTP/1.1 204 No Content\r\nDate: " DATE "\r\nConnection: close\r\n\r\n", "fixed, 204");
+    expect_bytes(&b, h1_fixed_write(&b, &f, NULL, true, DATE), "HTTP/1.1 204 No Content\r\nDate: " DATE "\r\nConnection: close\r\n\r\n",
+                 "fixed, 204");
     h1_fixed_finish(&f);
     ok(!makes(&f, 204, "", "x", &e) && strstr(e.text, "204"), "204 with a body: %.200s", e.text);
     ok(!makes(&f, 199, "", "", &e) && !makes(&f, 600, "", "", &e), "status outside: %.200s", e.text);
-    ok(!makes(&f, 200, "A: b", "", &e) && !makes(&f, 200, "A: b\n", "", &e) && !makes(&f, 200, "A: b\rC: d\r\n", "", &e), "line ends: %.200s", e.text);
+    ok(!makes(&f, 200, "A: b", "", &e) && !makes(&f, 200, "A: b\n", "", &e) && !makes(&f, 200, "A: b\rC: d\r\n", "", &e),
+       "line ends: %.200s", e.text);
     ok(!makes(&f, 200, "A b\r\n", "", &e) && !makes(&f, 200, ": b\r\n", "", &e) && !makes(&f, 200, "A: b\nX: y\r\n", "", &e) &&
            !makes(&f, 200, "\r\n", "", &e),
        "injection: %.200s", e.text);
@@ -109,9 +117,13 @@ static void check_texts(void) {
     static const struct {
         int64_t t;
         const char *text;
-    } dates[] = {{784111777, DATE}, {0, "Thu, 01 Jan 1970 00:00:00 GMT"}, {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},
-                 {-1, "Wed, 31 Dec 1969 23:59:59 GMT"}, {253402300799, "Fri, 31 Dec 9999 23:59:59 GMT"},
-                 {INT64_MAX, "Fri, 31 Dec 9999 23:59:59 GMT"}, {INT64_MIN, "Sat, 01 Jan 0000 00:00:00 GMT"}};
+    } dates[] = {{784111777, DATE},
+                 {0, "Thu, 01 Jan 1970 00:00:00 GMT"},
+                 {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},
+                 {-1, "Wed, 31 Dec 1969 23:59:59 GMT"},
+                 {253402300799, "Fri, 31 Dec 9999 23:59:59 GMT"},
+                 {INT64_MAX, "Fri, 31 Dec 9999 23:59:59 GMT"},
+                 {INT64_MIN, "Sat, 01 Jan 0000 00:00:00 GMT"}};
     for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
         char out[30];
         h1_date(dates[i].t, out);
