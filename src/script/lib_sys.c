@@ -3,6 +3,7 @@
  * Passwords: yescrypt by crypt_rn(3), setting "$y$jCT$" (cost 8: 64 MiB, about 0.14 s of one 2020s core). */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/newfile.h"
 #include "script/lib.h"
 #include <crypt.h>
 #include <errno.h>
@@ -216,56 +217,17 @@ static int sys_sleep(lua_State *L) { /* sleep(ms): at most a minute */
     return 0;
 }
 
-/* "" = written and synced; else a text naming what failed. */
-static const char *write_whole(int fd, const char *p, size_t n) {
-    for (size_t done = 0; done < n;) {
-        ssize_t w = write(fd, p + done, n - done);
-        if (w < 0 && errno == EINTR)
-            continue;
-        if (w <= 0)
-            return w == 0 ? "the disk takes no bytes" : strerror(errno);
-        done += (size_t)w;
-    }
-    return fsync(fd) < 0 ? strerror(errno) : "";
-}
-
-static void sync_folder_of(const char *path) {
-    char folder[4096];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder ? 1 : 0] = '\0';
-    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-}
-
-/* A new private file (0600), whole or not at all, never over an existing one: two threads that try get one winner. */
-static int sys_create_file(lua_State *L) { /* create_file(path, text) -> true | nil, why ("exists" where it does) */
+/* Whole or not at all, 0600. An existing file is left alone: two threads that try agree on the winner's text by reading it back. */
+static int sys_create_file(lua_State *L) { /* create_file(path, text) -> true | nil, why */
     size_t n = 0;
     const char *path = luaL_checkstring(L, 1), *text = luaL_checklstring(L, 2, &n);
     luaL_argcheck(L, n <= FILE_MAX, 2, "at most 64 KiB");
-    char temp[4096];
-    int len = snprintf(temp, sizeof temp, "%s.XXXXXX", path);
-    if (len < 0 || (size_t)len >= sizeof temp)
-        return refuse(L, path, "path too long");
-    int fd = mkostemp(temp, O_CLOEXEC); /* 0600 */
-    if (fd < 0)
-        return refuse(L, path, strerror(errno));
-    const char *why = write_whole(fd, text, n);
-    close(fd);
-    int rc = *why ? 0 : link(temp, path), saved = errno;
-    unlink(temp);
-    if (*why)
-        return refuse(L, path, why);
-    if (rc < 0) {
+    struct err e = {0};
+    if (!newfile_create(path, text, n, 0600, &e)) {
         lua_pushnil(L);
-        lua_pushstring(L, saved == EEXIST ? "exists" : strerror(saved));
+        lua_pushstring(L, e.text);
         return 2;
     }
-    sync_folder_of(path);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -274,7 +236,7 @@ static int sys_remove_file(lua_State *L) { /* remove_file(path) -> true: this ca
     const char *path = luaL_checkstring(L, 1);
     if (unlink(path) < 0)
         return refuse(L, path, strerror(errno));
-    sync_folder_of(path);
+    newfile_sync_folder(path, NULL);
     lua_pushboolean(L, 1);
     return 1;
 }

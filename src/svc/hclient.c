@@ -1,6 +1,7 @@
 #include "svc/hclient.h"
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,7 +176,8 @@ bool hclient_start(struct hclient *c, const struct hclient_request *rq, struct b
 }
 
 static int finish(struct hclient *c, CURLcode rc, int *status, struct err *e) {
-    long code = 0;
+    long code = 0, os_errno = 0;
+    curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &code);
     bool too_long = c->too_long;
     size_t most = c->max_reply;
@@ -185,7 +187,10 @@ static int finish(struct hclient *c, CURLcode rc, int *status, struct err *e) {
         return -1;
     }
     if (rc != CURLE_OK) {
-        err_set(e, "no answer from %s: %s", c->where, c->why[0] ? c->why : curl_easy_strerror(rc));
+        char reason[128] = "";
+        if (os_errno)
+            snprintf(reason, sizeof reason, " (%s)", strerrordesc_np((int)os_errno));
+        err_set(e, "no answer from %s: %s%s", c->where, c->why[0] ? c->why : curl_easy_strerror(rc), reason);
         return -1;
     }
     *status = (int)code;
