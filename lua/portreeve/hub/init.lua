@@ -1,0 +1,51 @@
+--- The hub component: status and reload below /hub/, and the task that keeps contact with the components.
+local contacts = require "portreeve.hub.contacts"
+local engine = require "portreeve.engine"
+local onetime = require "portreeve.web.onetime"
+local pages = require "portreeve.hub.pages"
+local places = require "portreeve.web.places"
+local site = require "portreeve.web.site"
+local sys = require "portreeve.sys"
+local error, tostring = error, tostring
+local _ENV = nil
+
+-- First start: no account exists, and there is no default password. The token is made while the generation is prepared, so that
+-- `portreeve run` can print the link as soon as it serves. A short wait only: this may run on the control thread.
+local function ensure_setup(state)
+  local accounts = places.system(state, 200)
+  local count, why = accounts:count()
+  local made, fault
+  if count == 0 then
+    made, fault = onetime.setup_token(places.keys(state))
+  end
+  accounts.db:close()
+  if not count or fault and not made then
+    sys.log("error", "hub", "the set-up link cannot be made: " .. tostring(why or fault))
+  end
+end
+
+local function handler()
+  local state = engine.state_dir
+  ensure_setup(state)
+  local accounts = places.system(state)
+  local answer, why = site.new {
+    name = "hub", title = "Hub", prefix = "/hub", state = state, accounts = accounts,
+    version = function() return engine.status().version end,
+    done = { reloaded = "The configuration has been read anew and is in force.",
+      refused = "The reload was refused. Nothing has changed; the reason is below." },
+    nav = {
+      { label = "Status", href = "/hub/", here = function(c) return c.site.name == "hub" end },
+      { label = "Campaigns", href = "/lui/", here = function(c) return c.site.name == "ui" end },
+    },
+    routes = {
+      { "GET", "/", pages.status(engine, contacts.names) },
+      { "POST", "/reload", pages.reload(engine) },
+    },
+  }
+  if not answer then
+    error("hub: " .. why)
+  end
+  return answer
+end
+
+return { handler = handler, tasks = { poll = contacts.task(engine) } }

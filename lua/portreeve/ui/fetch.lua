@@ -1,0 +1,259 @@
+--- The fetcher: brings events from a tracker into the ui's database. Ask after the cursor, write rows, roll-ups and cursor in one
+-- transaction, and only then acknowledge. Whatever fails is tried again from the cursor, later and later, at most a minute apart.
+--
+--   GET  http://HOST:PORT/events?after=POSITION&reader=NAME&wait=MS     NDJSON; X-Tracker-Id, X-Spool-Epoch, X-Last-Position
+--   POST http://HOST:PORT/ack?reader=NAME&position=POSITION
+local conf_of = require "portreeve.web.conf"
+local form = require "portreeve.web.form"
+local events = require "portreeve.db.events"
+local http = require "portreeve.http"
+local sys = require "portreeve.sys"
+local math_min, setmetatable, tointeger, tonumber, tostring = math.min, setmetatable, math.tointeger, tonumber, tostring
+local _ENV = nil
+
+local READER = "ui"
+local WAIT_MS = 20000 -- long poll; a stop ends it within half a second
+local LIMIT = 8 * 1024 * 1024
+local BACKOFF_MS, BACKOFF_MOST_MS = 500, 60000
+local PAUSE_MS = 1000 -- between looks whether an alarm has been accepted
+local SLICE_MS = 250
+
+local methods = {}
+local metatable = { __index = methods }
+
+-- spec {conf=, db=, engine=, call=}; call and engine may be replaced by tests.
+local function new(spec)
+  local conf = spec.conf
+  return setmetatable({
+    store = events.new(spec.db), db = spec.db, engine = spec.engine, call = spec.call or http.call,
+    host = conf_of.value(conf, "lui", "TrackerHost", "localhost"), -- M27: the ui connects, the tracker never does
+    port = conf_of.value(conf, "lui", "TrackerCommunicationsPort", nil) or conf_of.value(conf, "tracker", "CommunicationsPort", 7000),
+    interval_ms = conf_of.value(conf, "lui", "TransferInterval", 0), failures = 0,
+  }, metatable)
+end
+
+function methods:place()
+  local host = self.host == "localhost" and "127.0.0.1" or self.host
+  return conf_of.authority(host, conf_of.port_of(self.engine, self.port, "communications"))
+end
+
+-- Sleeps in slices, so that a stop is heard.
+local function rest(ms, stop)
+  local till = sys.mono_ms() + ms
+  while not stop() do
+    local left = till - sys.mono_ms()
+    if left <= 0 then
+      return
+    end
+    sys.sleep(math_min(left, SLICE_MS) // 1 | 0)
+  end
+end
+
+function methods:get(after, wait, stop)
+  local place = self:place()
+  local reply, why = self.call { url = "http://" .. place .. "/events" .. form.query { after = ("%d"):format(after), reader = READER,
+    wait = ("%d"):format(wait) },
+    connect_ms = 3000, total_ms = wait + 15000, max_reply = LIMIT * 2, stop = stop }
+  if not reply then
+    return nil, why
+  elseif reply.status ~= 200 and reply.status ~= 204 then
+    return nil, "tracker at " .. place .. " answered " .. tostring(reply.status) .. " " .. (reply.body or ""):sub(1, 200):gsub("%c", " ")
+  end
+  local tracker, last = reply.headers["x-tracker-id"], tointeger(tonumber(reply.headers["x-last-position"]))
+  if not tracker or not tracker:match("^[%w._-]+$") or #tracker > 63 or not last then
+    return nil, "what answers at " .. place .. " is no tracker (X-Tracker-Id or X-Last-Position is missing)"
+  end
+  return { tracker = tracker, last = last, body = reply.body or "", newest = tointeger(tonumber(reply.headers["x-spool-newest"])) }
+end
+
+-- Which tracker is there, and how far it has been read. A changed tracker at a known place is found here too.
+function methods:identify(stop)
+  local known, why = self.store:tracker_at(self:place())
+  if known == nil then
+    return nil, why
+  end
+  if not known then
+    local reply, fault = self:get(0, 0, stop)
+    if not reply then
+      return nil, fault
+    end
+    known = reply.tracker
+  end
+  local position, fault = self.store:position(known)
+  if not position then
+    return nil, fault
+  end
+  return known, position
+end
+
+function methods:acknowledge(position, stop)
+  -- Last look: a file removed since the commit took the commit with it, so it must not be acknowledged.
+  if not self.db:current() then
+    return nil, "the database file was removed; nothing is acknowledged, events are fetched again"
+  end
+  local reply, why = self.call { method = "POST", url = "http://" .. self:place() .. "/ack" .. form.query { reader = READER,
+    position = ("%d"):format(position) },
+    body = "", connect_ms = 3000, total_ms = 15000, stop = stop }
+  if not reply then
+    return nil, why
+  elseif reply.status < 200 or reply.status > 299 then
+    return nil, "the tracker did not take the acknowledgement: " .. tostring(reply.status) .. " " .. (reply.body or ""):sub(1, 200)
+  end
+  self.acknowledged = position
+  return true
+end
+
+local function describe(a)
+  if a.kind == "rewind" then
+    return ("tracker %s: its spool ends at position %d, but position %d was read before; fetching stops until the alarm is accepted in "
+      .. "the ui"):format(
+      a.tracker, a.found, a.expected - 1)
+  end
+  return ("tracker %s, epoch %d: event %d expected, %d came; fetching stops until the alarm is accepted in the ui"):format(a.tracker,
+    a.epoch,
+    a.expected, a.found)
+end
+
+function methods:pause(a)
+  sys.log("error", "ui", describe(a))
+  self.alarm = a
+  return "paused"
+end
+
+-- While an alarm stands nothing is fetched from this tracker. -> true (stay) | false (go on) | nil, why
+function methods:stands()
+  if not self.alarm then
+    return false
+  end
+  local accepted, why = self.store:accepted(self.alarm)
+  if accepted == nil then
+    return nil, why
+  elseif not accepted then
+    -- The database may have been replaced meanwhile, and the alarm with it: raise it again in that one.
+    local ok, fault = self.store:raise(self.alarm, sys.now_ms())
+    return ok and true or nil, fault
+  end
+  sys.log("notice", "ui", "alarm of tracker " .. self.alarm.tracker .. " accepted; fetching goes on")
+  local rewind = self.alarm.kind == "rewind"
+  local tracker = self.alarm.tracker
+  self.alarm = nil
+  if rewind then
+    local ok, fault = self.store:rewind(tracker)
+    if not ok then
+      return nil, fault
+    end
+  end
+  return false
+end
+
+function methods:store_reply(reply, position, asked_ms)
+  local now = sys.now_ms()
+  local batch = { tracker = reply.tracker, place = self:place(), after = position, last = reply.last, body = reply.body, now = now }
+  -- A short answer was all there was when it was asked for; after a long one there is more to come.
+  batch.upto_ms = reply.body == "" and now or #reply.body < LIMIT / 2 and asked_ms or nil
+  if reply.body == "" then
+    local ok, why = self.store:note_idle(batch)
+    return ok and { new = 0, seen = 0 }, why
+  end
+  return self.store:apply(batch)
+end
+
+--- One turn: fetch, store, acknowledge. -> "new" | "idle" | "paused" | "stopped" | nil, why
+function methods:round(stop)
+  local ok, why = self.db:ensure()
+  if not ok then
+    return nil, why
+  end
+  local stays, fault = self:stands()
+  if stays == nil then
+    return nil, fault
+  elseif stays then
+    return "paused"
+  end
+  local tracker, position = self:identify(stop)
+  if not tracker then
+    return nil, position
+  end
+  if position > 0 and self.acknowledged ~= position then -- a crash between commit and acknowledgement
+    ok, why = self:acknowledge(position, stop)
+    if not ok then
+      return nil, why
+    end
+  end
+  local asked_ms = sys.now_ms()
+  local reply, no = self:get(position, self.interval_ms == 0 and WAIT_MS or 0, stop)
+  if not reply then
+    return stop() and "stopped" or nil, no
+  elseif reply.tracker ~= tracker then
+    return self:other_tracker(reply.tracker)
+  elseif reply.last < position then
+    local a = { tracker = tracker, kind = "rewind", epoch = 0, expected = position + 1, found = reply.last, position = position,
+      pauses = 1 }
+    ok, why = self.store:raise(a, sys.now_ms())
+    return ok and self:pause(a), why
+  end
+  return self:take(reply, position, asked_ms, stop)
+end
+
+function methods:other_tracker(id)
+  sys.log("notice", "ui", "tracker " .. id .. " now answers at " .. self:place())
+  local ok, why = self.store:note_idle { tracker = id, place = self:place(), now = sys.now_ms() }
+  return ok and "idle" or nil, why
+end
+
+function methods:take(reply, position, asked_ms, stop)
+  local result, why = self:store_reply(reply, position, asked_ms)
+  if not result then
+    return nil, why
+  elseif result.alarm then
+    return self:pause(result.alarm)
+  end
+  if result.lost then
+    sys.log("error", "ui", ("tracker %s: %d event(s) had been acknowledged to a database that is gone; they cannot be fetched "
+      .. "again"):format(
+      reply.tracker, result.lost))
+  end
+  if reply.last > position then
+    local ok, fault = self:acknowledge(reply.last, stop)
+    if not ok then
+      return nil, fault
+    end
+    return "new"
+  end
+  return "idle"
+end
+
+-- 0.5, 1, 2 … 60 s, each between half and the whole of it, so that many uis do not come back at once.
+function methods:back_off()
+  local most = math_min(BACKOFF_MOST_MS, BACKOFF_MS * 2 ^ math_min(self.failures, 10))
+  self.failures = self.failures + 1
+  return most * (0.5 + sys.random(1):byte() / 510)
+end
+
+function methods:run(stop)
+  local last_fault
+  while not stop() do
+    local what, why = self:round(stop)
+    if not what and not stop() then
+      if why ~= last_fault or self.failures % 20 == 0 then
+        sys.log("warn", "ui", "fetching events: " .. tostring(why))
+      end
+      last_fault = why
+      self.store:note_fault(self:place(), tostring(why):sub(1, 500), sys.now_ms())
+      rest(self:back_off(), stop)
+    elseif what then
+      if last_fault then
+        sys.log("info", "ui", "fetching events works again")
+      end
+      self.failures, last_fault = 0, nil
+      if what == "paused" then
+        rest(PAUSE_MS, stop)
+      elseif what == "idle" and self.interval_ms > 0 then
+        rest(self.interval_ms, stop)
+      end
+    end
+  end
+  self.db:close()
+end
+
+return { new = new }

@@ -1,0 +1,41 @@
+--- Reading the rules table (`conf`) that handlers are made with, and where other components answer.
+local ipairs, tointeger, tonumber, type = ipairs, math.tointeger, tonumber, type
+local _ENV = nil
+
+-- Value of an entry: conf_value(conf, "lui", "TrackerHost", "localhost")
+local function value(conf, file, entry, otherwise)
+  local entries = conf and (conf[file .. ".ini"] or conf[file])
+  local found = type(entries) == "table" and entries[entry]
+  if type(found) == "table" and found.value ~= nil then
+    found = found.value
+  end
+  if found == nil or type(found) == "table" then
+    return otherwise
+  end
+  return found
+end
+
+-- Port 0 (a test run) was given a number by the kernel: this host's own engine knows it.
+local function port_of(engine, configured, listener)
+  local port = tointeger(tonumber(configured)) or 0
+  if port ~= 0 or not engine then
+    return port
+  end
+  local status = engine.status()
+  for _, l in ipairs(status and status.listeners or {}) do
+    local found = l.name == listener and tointeger(tonumber(l.port))
+    if found then
+      return found
+    end
+  end
+  return 0
+end
+
+local function authority(host, port)
+  if host:find(":", 1, true) and not host:find("^%[") then
+    host = "[" .. host .. "]"
+  end
+  return ("%s:%d"):format(host, port)
+end
+
+return { value = value, port_of = port_of, authority = authority }
