@@ -6,7 +6,8 @@
 #include "plan/plan.h"
 
 struct facts {
-    struct addr remote, local;
+    struct addr remote;
+    int fd; /* of the connection: the local address is asked for only when a policy does */
     const struct plan_socket *listener;
     uint16_t local_port;
     const struct lists *lists;

@@ -17,6 +17,7 @@ struct hooks {
     struct request_box *req;
     const struct lists *lists;
     const struct bundle *bundle;
+    char tracker_id[64];
 };
 
 static const char *fetch_policy(void *ctx, const char *name, size_t *n, const char **display) {
@@ -63,6 +64,11 @@ static bool load_tracker(struct hooks *h, struct err *e) {
     lua_getfield(L, -1, "new");
     lua_remove(L, -2);
     if (!hooks_push_conf(h->vm, h->bundle, e)) return false;
+    int top = lua_gettop(L);
+    if (lua_getfield(L, -1, "tracker") == LUA_TTABLE && lua_getfield(L, -1, "TrackerId") == LUA_TTABLE && lua_getfield(L, -1, "value") == LUA_TSTRING)
+        snprintf(h->tracker_id, sizeof h->tracker_id, "%s", lua_tostring(L, -1));
+    lua_settop(L, top);
+    if (!h->tracker_id[0]) return err_set(e, "tracker.ini: TrackerId has no value");
     lua_newtable(L);
     if (!vm_call(h->vm, 2, 1, e)) return false;
     return lua_isfunction(L, -1) || err_set(e, "portreeve.tracker: new() must return a function");
@@ -106,6 +112,10 @@ void hooks_destroy(struct hooks *h) {
     vm_destroy(h->vm);
     token_ctx_free(h->tokens);
     free(h);
+}
+
+const char *hooks_tracker_id(const struct hooks *h) {
+    return h->tracker_id;
 }
 
 size_t hooks_memory(const struct hooks *h) {
