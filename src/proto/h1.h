@@ -19,9 +19,10 @@ struct h1_limits {
 #define H1_CHUNK_LINE  256   /* bytes of one chunk-size line with its extensions */
 #define H1_CHUNK_EXTRA 16384 /* bytes of extensions of all chunks of a body together */
 #define H1_TRAILER     8192  /* bytes of all trailer fields together; they are checked and dropped; framing fields in them: 400 */
-struct h1_bad {              /* why a request was refused: the status to answer with, then close */
-    int status;              /* 400 413 414 417 431 501 505 */
-    const char *why;         /* static text for the log */
+
+struct h1_bad {      /* why a request was refused: the status to answer with, then close */
+    int status;      /* 400 413 414 417 431 501 505 */
+    const char *why; /* static text for the log */
 };
 
 /* Where the search for the end of the head stands, so that work is linear however the bytes trickle in. Zero it before each request. */
