@@ -193,7 +193,8 @@ static void tell_held(struct kind *k) {
     struct line l;
     if (!k->held) return;
     grouped(k->held, count);
-    snprintf(text, sizeof text, "… and %s more like it: %.160s", count, k->fmt);
+    bool telling = strspn(k->fmt, " %s") < strlen(k->fmt); /* "%s" alone says nothing about what was held back */
+    snprintf(text, sizeof text, "… and %s more like it%s%.160s", count, telling ? ": " : "", telling ? k->fmt : "");
     g.held -= k->held;
     k->held = 0;
     make_line(&l, k->lvl, k->area, NULL, text);

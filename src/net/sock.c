@@ -1,6 +1,7 @@
 /* Listening sockets and what the kernel's refusals mean in plain words. */
 #include "net/sock.h"
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -72,6 +73,12 @@ int sock_bind(const struct addr *at, bool exclusive, uint16_t *port, struct err 
 
 bool sock_start(int fd, int backlog) {
     return listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0;
+}
+
+/* The kernel offers a listener only packets of the interface it is bound to, and does not ask whether that interface exists. */
+bool sock_deafen(int fd) {
+    int nowhere = INT_MAX;
+    return setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &nowhere, sizeof nowhere) == 0;
 }
 
 int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *port, struct err *e) {

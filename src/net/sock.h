@@ -11,6 +11,9 @@ int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *po
 /* The two halves of sock_listen: bind without listening (so that no caller can arrive yet), and start listening (or change the backlog). */
 int sock_bind(const struct addr *at, bool exclusive, uint16_t *port, struct err *e);
 bool sock_start(int fd, int backlog); /* false with errno */
+/* Make a listening socket deaf to new callers, once and for all, in every process that holds it: they find another listener of that
+ * address, or are refused. Who is already in its queue or in a handshake stays and can be accepted. false with errno. */
+bool sock_deafen(int fd);
 /* What sock_listen's refusals are: for messages that add the holder. */
 bool sock_errno_text(int err, const struct addr *at, struct err *e);
 #endif

@@ -30,9 +30,9 @@ static bool overlaps_ours(const struct addr *at, const struct held_others *o) {
 }
 
 /* The kernel has said EADDRINUSE, or would not say it (SO_REUSEPORT on both sides): name the holder if he can be seen. */
-static bool say_taken(const struct addr *at, ino_t inode, struct err *e) {
+static bool say_taken(const struct addr *at, const struct port_holder *h, struct err *e) {
     char holder[128];
-    ports_holder(inode, holder, sizeof holder);
+    ports_holder_text(h, holder, sizeof holder);
     sock_errno_text(EADDRINUSE, at, e);
     if (holder[0]) {
         char first[512];
@@ -56,13 +56,15 @@ static int open_first(struct held *h, const struct held_others *others, bool *ta
     struct held_others copy = *others;
     uint16_t port = h->at.port;
     h->late = overlaps_ours(&h->at, others);
-    ino_t foreign = h->late ? ports_foreign(&h->at, false, is_ours, &copy) : 0;
+    struct port_holder foreign = {0};
     int fd = -1;
+    if (h->late) foreign = ports_foreign(&h->at, false, is_ours, &copy);
     errno = EADDRINUSE;
-    if (!foreign) fd = h->late ? sock_bind(&h->at, false, &port, e) : sock_listen(&h->at, true, h->backlog, &port, e);
+    if (!foreign.inode) fd = h->late ? sock_bind(&h->at, false, &port, e) : sock_listen(&h->at, true, h->backlog, &port, e);
     if (fd < 0 && errno == EADDRINUSE) {
         *taken = true;
-        say_taken(&h->at, foreign ? foreign : ports_foreign(&h->at, true, is_ours, &copy), e);
+        if (!foreign.inode) foreign = ports_foreign(&h->at, true, is_ours, &copy);
+        say_taken(&h->at, &foreign, e);
     }
     h->at.port = port;
     return fd;
@@ -129,6 +131,12 @@ bool held_listen(struct held *h, int backlog, struct err *e) {
     }
     h->backlog = backlog;
     return true;
+}
+
+void held_deafen(struct held *h) {
+    for (unsigned i = 0; i < h->n; i++) {
+        if (!sock_deafen(h->fd[i].fd)) log_warn("holder", "a socket is closed while callers may wait in its queue: %s", strerror(errno));
+    }
 }
 
 void held_commit(struct held *h) {

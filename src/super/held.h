@@ -6,6 +6,7 @@
 
 struct held {
     unsigned refs;
+    uint64_t mark; /* number of the generation that marked it last (generation_mark) */
     struct addr at; /* as bound: the port is the real one */
     int backlog;
     bool adopted;     /* the service manager made the first one: if ours may not join it, all workers share it */
@@ -32,6 +33,7 @@ void held_unref(struct held *h); /* NULL is legal; the last one closes */
 /* Have at least one socket per worker. More than that stay: closing one would reset the callers in its queue. */
 bool held_widen(struct held *h, unsigned workers, struct err *e);
 bool held_listen(struct held *h, int backlog, struct err *e);
+void held_deafen(struct held *h); /* before the last reference goes: no caller may be in the queue that is thrown away */
 void held_commit(struct held *h);
 void held_revert(struct held *h); /* close what was added since the last commit */
 #endif

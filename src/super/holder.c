@@ -76,6 +76,17 @@ void generation_commit(struct generation *g) {
     g->committed = true;
 }
 
+void generation_mark(const struct generation *g) {
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) g->held[i]->mark = g->number;
+}
+
+void generation_retire(struct generation *old, const struct generation *g) {
+    generation_mark(g);
+    for (uint32_t i = 0; i < old->plan.nsockets; i++) {
+        if (old->held[i]->mark != g->number) held_deafen(old->held[i]);
+    }
+}
+
 /* A plan that names the port the kernel chose before (or the other way round) still means the socket that is there. */
 static void match_actual(const struct generation *g, const struct generation *old, int32_t *keep, bool *used) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {

@@ -24,6 +24,10 @@ bool generation_bind(struct generation *g, const struct generation *old, struct 
 bool generation_listen(struct generation *g, struct err *e);
 /* Send GEN_BEGIN, GEN_SOCKETS…, GEN_END. */
 bool generation_offer(const struct generation *g, int link, struct err *e);
+/* Mark g's groups with its number: afterwards a group is g's exactly if its mark is that number. */
+void generation_mark(const struct generation *g);
+/* `old` is replaced by g: its sockets that g has not kept take no new callers from now on. */
+void generation_retire(struct generation *old, const struct generation *g);
 void generation_commit(struct generation *g); /* from now on its additions stay when it goes */
 void generation_destroy(struct generation *g); /* NULL is legal; closes what no other generation holds */
 /* Ports really bound, one per plan socket; malloc'ed, NULL on ENOMEM. */

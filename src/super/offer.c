@@ -51,13 +51,6 @@ bool generation_offer(const struct generation *g, int link, struct err *e) {
     return fdlink_send(link, WIRE_GEN_END, text, (size_t)n, NULL, 0, SEND_MS, e);
 }
 
-static bool has(const struct generation *g, const struct held *h) {
-    for (uint32_t i = 0; g && i < g->plan.nsockets; i++) {
-        if (g->held[i] == h) return true;
-    }
-    return false;
-}
-
 static bool change_line(const char *verb, const struct generation *g, uint32_t i, struct buf *out) {
     char at[ADDR_TEXT], line[16] = "";
     const struct plan_socket *s = &g->plan.socket[i];
@@ -68,18 +61,25 @@ static bool change_line(const char *verb, const struct generation *g, uint32_t i
                    b->file[0] ? b->file : "built-in default", line, b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row);
 }
 
+/* Lines for the groups of `of` that `than` has not; *same counts the others. */
+static bool list_others(const char *verb, const struct generation *of, const struct generation *than, struct buf *out, uint32_t *same) {
+    bool good = true;
+    generation_mark(than);
+    for (uint32_t i = 0; good && i < of->plan.nsockets; i++) {
+        if (of->held[i]->mark == than->number) ++*same;
+        else good = change_line(verb, of, i, out);
+    }
+    return good;
+}
+
 bool generation_changes(const struct generation *g, const struct generation *old, struct buf *out) {
-    uint32_t kept = 0, closed = 0;
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) kept += has(old, g->held[i]);
-    for (uint32_t i = 0; old && i < old->plan.nsockets; i++) closed += !has(g, old->held[i]);
-    bool good = buf_fmt(out, "%u socket%s kept, %u opened, %u closed\n", (unsigned)kept, kept == 1 ? "" : "s",
-                        (unsigned)(g->plan.nsockets - kept), (unsigned)closed);
-    for (uint32_t i = 0; good && old && i < g->plan.nsockets; i++) {
-        if (!has(old, g->held[i])) good = change_line("opened", g, i, out);
-    }
-    for (uint32_t i = 0; good && old && i < old->plan.nsockets; i++) {
-        if (!has(g, old->held[i])) good = change_line("closed", old, i, out);
-    }
+    uint32_t kept = 0, stays = 0;
+    struct buf lines = {0};
+    bool good = !old || (list_others("opened", g, old, &lines, &kept) && list_others("closed", old, g, &lines, &stays));
+    good = good && buf_fmt(out, "%u socket%s kept, %u opened, %u closed\n", (unsigned)kept, kept == 1 ? "" : "s",
+                           (unsigned)(g->plan.nsockets - kept), old ? (unsigned)(old->plan.nsockets - stays) : 0);
+    good = good && buf_add(out, lines.p, lines.n);
+    buf_free(&lines);
     return good;
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,14 +38,14 @@ static bool read_address(const char *hex, struct addr *out) {
 }
 
 /* One row: false where it is no listening socket. */
-static bool read_row(const char *row, struct addr *at, ino_t *inode) {
+static bool read_row(const char *row, struct addr *at, struct port_holder *h) {
     char address[40];
-    unsigned port, state;
+    unsigned port, state, uid;
     uintmax_t ino;
-    if (sscanf(row, " %*u: %39[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %*u %*u %" SCNuMAX, address, &port, &state, &ino) != 4) return false;
+    if (sscanf(row, " %*u: %39[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %u %*u %" SCNuMAX, address, &port, &state, &uid, &ino) != 5) return false;
     if (state != LISTENING || !read_address(address, at)) return false;
     at->port = (uint16_t)port;
-    *inode = (ino_t)ino;
+    *h = (struct port_holder){.inode = (ino_t)ino, .uid = uid};
     return true;
 }
 
@@ -53,25 +54,25 @@ static bool conflicts(const struct addr *at, const struct addr *row, bool loose)
     return loose && at->port == row->port && at->family == 4 && row->family == 6 && addr_is_any(row);
 }
 
-static ino_t search(const char *table, const struct addr *at, bool loose, bool (*mine)(void *ctx, ino_t inode), void *ctx) {
+static struct port_holder search(const char *table, const struct addr *at, bool loose, bool (*mine)(void *ctx, ino_t inode), void *ctx) {
     FILE *f = fopen(table, "re");
-    ino_t found = 0;
+    struct port_holder found = {0};
     char row[512];
-    if (!f) return 0;
+    if (!f) return found;
     bool begun = fgets(row, sizeof row, f) != NULL;
-    while (begun && !found && fgets(row, sizeof row, f)) {
+    while (begun && !found.inode && fgets(row, sizeof row, f)) {
         struct addr there;
-        ino_t inode;
-        if (!read_row(row, &there, &inode)) break; /* the kernel lists listening sockets first: a busy server's table is not read whole */
-        if (conflicts(at, &there, loose) && !mine(ctx, inode)) found = inode;
+        struct port_holder h;
+        if (!read_row(row, &there, &h)) break; /* the kernel lists listening sockets first: a busy server's table is not read whole */
+        if (conflicts(at, &there, loose) && !mine(ctx, h.inode)) found = h;
     }
     fclose(f);
     return found;
 }
 
-ino_t ports_foreign(const struct addr *at, bool loose, bool (*mine)(void *ctx, ino_t inode), void *ctx) {
-    ino_t found = at->family == 4 ? search("/proc/net/tcp", at, loose, mine, ctx) : 0;
-    return found ? found : search("/proc/net/tcp6", at, loose, mine, ctx);
+struct port_holder ports_foreign(const struct addr *at, bool loose, bool (*mine)(void *ctx, ino_t inode), void *ctx) {
+    struct port_holder none = {0}, found = at->family == 4 ? search("/proc/net/tcp", at, loose, mine, ctx) : none;
+    return found.inode ? found : search("/proc/net/tcp6", at, loose, mine, ctx);
 }
 
 static bool holds(int proc, const char *pid, const char *wanted) {
@@ -108,17 +109,23 @@ static void command_of(int proc, const char *pid, char out[COMMAND]) {
     }
 }
 
-void ports_holder(ino_t inode, char *out, size_t cap) {
+static void user_text(uid_t uid, char *out, size_t cap) {
+    struct passwd *p = getpwuid(uid);
+    if (p) snprintf(out, cap, "a program of user %.64s", p->pw_name);
+    else snprintf(out, cap, "a program of uid %u", (unsigned)uid);
+}
+
+void ports_holder_text(const struct port_holder *h, char *out, size_t cap) {
     char wanted[48], command[COMMAND];
     out[0] = 0;
-    if (inode == 0) return;
-    snprintf(wanted, sizeof wanted, "socket:[%ju]", (uintmax_t)inode);
+    if (h->inode == 0) return;
+    snprintf(wanted, sizeof wanted, "socket:[%ju]", (uintmax_t)h->inode);
     DIR *d = opendir("/proc");
-    if (!d) return;
-    for (struct dirent *p = readdir(d); p && !out[0]; p = readdir(d)) {
+    for (struct dirent *p = d ? readdir(d) : NULL; p && !out[0]; p = readdir(d)) {
         if (!isdigit((unsigned char)p->d_name[0]) || !holds(dirfd(d), p->d_name, wanted)) continue;
         command_of(dirfd(d), p->d_name, command);
         snprintf(out, cap, "pid %.16s (%s)", p->d_name, command);
     }
-    closedir(d);
+    if (d) closedir(d);
+    if (!out[0]) user_text(h->uid, out, cap);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define OFFER_MS 60000
+#define LOGGED_LINES 16 /* of a result; fewer than LOG_RATE, so that no result is thinned by itself */
 #define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
 static void answer(struct super *s, const struct waiter *w, bool ok, const char *text) {
@@ -34,10 +35,15 @@ void reload_ask(struct super *s, const struct waiter *w, const char *who) {
 /* Each line of the result is a line of the log, so that file:line messages stay readable and greppable there. */
 static void log_lines(enum log_level lvl, const char *text) {
     char line[1500];
-    while (*text) {
+    for (unsigned said = 0; *text; said++) {
         size_t n = strcspn(text, "\n");
+        if (said == LOGGED_LINES) {
+            log_say(lvl, "reload", "the result has more lines: `portreeve status` shows them");
+            return;
+        }
         snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), text);
-        if (n) log_say(lvl, "reload", "%s", line);
+        if (said == 0) log_say(lvl, "reload", "%s", line);
+        else log_say(lvl, "reload", "  %s", line);
         text += n + (text[n] == '\n');
     }
 }
@@ -187,26 +193,11 @@ void reload_planner_ended(struct super *s, int status) {
     planner_result_finish(&p);
 }
 
-static bool start_for_next(struct super *s, unsigned slot) {
-    struct err e;
-    s->reload.phase = RELOAD_OFFERED;
-    if (engine_start(s, slot, s->reload.next, &e)) return true;
-    reload_failed(s, e.text);
-    return false;
-}
-
-/* A serving engine gets the offer. It cannot change its number of workers, though: then a second engine is started with the new
- * generation, and takes over when it has committed it. */
 static void offer_beside(struct super *s) {
-    struct reload *r = &s->reload;
-    unsigned other = !s->live;
-    if (s->engine[s->live].phase != ENGINE_LIVE) return;
-    if (r->next->workers == s->gen->workers) {
-        r->phase = RELOAD_OFFERED;
-        engine_offer(s, &s->engine[s->live], r->next);
-    } else if (s->engine[other].phase == ENGINE_NONE && start_for_next(s, other)) {
-        s->replacing = (int)other;
-    }
+    struct engine *en = &s->engine[s->live];
+    if (en->phase != ENGINE_LIVE) return;
+    s->reload.phase = RELOAD_OFFERED;
+    engine_offer(s, en, s->reload.next);
 }
 
 /* No engine serves: one is started with the new generation instead of the old. */
@@ -214,10 +205,14 @@ static void offer_alone(struct super *s) {
     for (unsigned i = 0; i < 2; i++) {
         if (s->engine[i].phase != ENGINE_NONE && s->engine[i].phase != ENGINE_DRAINING) return; /* it comes up with the old one first */
     }
+    struct err e;
     unsigned slot = s->engine[0].phase == ENGINE_NONE ? 0 : 1;
     if (s->engine[slot].phase != ENGINE_NONE) return;
     s->restart_at = NEVER;
-    if (!start_for_next(s, slot) && s->gen) s->restart_at = clock_mono_ms();
+    s->reload.phase = RELOAD_OFFERED;
+    if (engine_start(s, slot, s->reload.next, &e)) return;
+    if (s->gen) s->restart_at = clock_mono_ms();
+    reload_failed(s, e.text);
 }
 
 void reload_continue(struct super *s) {
@@ -255,6 +250,7 @@ void reload_done(struct super *s) {
     for (unsigned i = 0; i < 2; i++) {
         if (s->engine[i].offer == old) s->engine[i].offer = NULL;
     }
+    if (old) generation_retire(old, now);
     generation_destroy(old);
     atomic_store(&s->counters->super.generation, (int64_t)now->number);
     log_setup(STDERR_FILENO, now->plan.set.log_json != 0, LOG_LVL_INFO);
