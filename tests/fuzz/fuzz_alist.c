@@ -1,5 +1,6 @@
-/* Fuzz target: address lists. The input is up to four lists, a to d, with a byte 1 between them. Where a set is made, a decision's line must really
- * hold the address: that line alone, as a list of its own, has it. And the image must answer the same from another place in memory. */
+/* Fuzz target: address lists. The input is up to four lists, a to d, with a byte 1 between them. Where a set is made, a decision's line
+ * must really hold the address: that line alone, as a list of its own, has it. And the image must answer the same from another place in
+ * memory. */
 #include "plan/alist.h"
 #include <stdint.h>
 #include <stdlib.h>
@@ -60,7 +61,7 @@ static void check_answer(const struct lists *l, const struct pset *s, const stru
     if (one.n[0] >= sizeof item) return;
     memcpy(item, one.text[0], one.n[0]);
     char *not = memchr(item, '!', one.n[0]), *comment = memchr(item, ';', one.n[0]);
-    bool out = not && (!comment || not < comment);
+    bool out = not &&(!comment || not < comment);
     must(out == !h.in);
     if (out) *not = ' ';
     one.text[0] = item;

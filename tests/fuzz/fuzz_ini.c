@@ -1,5 +1,5 @@
-/* Fuzz target: the INI reader. What it reads must be what it claims (counted, in order, duplicates named), and writing every entry out again
- * by the rules and reading that must give the same entries. */
+/* Fuzz target: the INI reader. What it reads must be what it claims (counted, in order, duplicates named), and writing every entry out
+ * again by the rules and reading that must give the same entries. */
 #include "base/buf.h"
 #include "plan/ini.h"
 #include <stdlib.h>
@@ -46,7 +46,9 @@ static void check_again(const struct ini *i) {
     struct ini again = {0};
     bool fine = buf_str(&text, "#\n"); /* keeps a first key that begins with U+FEFF from being taken for a BOM */
     for (uint32_t n = 0; fine && n < i->n; n++) {
-        fine = put_escaped(&text, i->entry[n].key, i->entry[n].key_n) && buf_str(&text, n % 3 == 0 ? "=" : n % 3 == 1 ? " : " : "=\\\r\n\t");
+        fine = put_escaped(&text, i->entry[n].key, i->entry[n].key_n) && buf_str(&text, n % 3 == 0   ? "="
+                                                                                        : n % 3 == 1 ? " : "
+                                                                                                     : "=\\\r\n\t");
         fine = fine && put_escaped(&text, i->entry[n].value, i->entry[n].value_n) && buf_str(&text, n % 2 ? "\n" : "\r");
     }
     if (!fine || text.n > INI_MAX_BYTES) {
@@ -56,7 +58,8 @@ static void check_again(const struct ini *i) {
     must(ini_parse(text.p, text.n, "again", &again, NULL) && again.n == i->n && !again.latin1);
     for (uint32_t n = 0; n < i->n; n++) {
         const struct ini_entry *a = &i->entry[n], *b = &again.entry[n];
-        must(a->key_n == b->key_n && memcmp(a->key, b->key, a->key_n) == 0 && a->value_n == b->value_n && memcmp(a->value, b->value, a->value_n) == 0);
+        must(a->key_n == b->key_n && memcmp(a->key, b->key, a->key_n) == 0 && a->value_n == b->value_n &&
+             memcmp(a->value, b->value, a->value_n) == 0);
         must((a->dup_of != 0) == (b->dup_of != 0));
     }
     ini_finish(&again);

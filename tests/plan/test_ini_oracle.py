@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The INI reader against its oracle: every file here is read by `portreeve-engine ini FILE --json` and by java.util.Properties of a JDK
-(IniOracle.java); keys and values must be equal, and what Java refuses we refuse with file and line. Files are made afresh each time, always the
-same ones. The engine is PORTREEVE_ENGINE, by default build/release/portreeve-engine. Prints TAP."""
+(IniOracle.java); keys and values must be equal, and what Java refuses we refuse with file and line. Files are made afresh each time,
+always the same ones. The engine is PORTREEVE_ENGINE, by default build/release/portreeve-engine. Prints TAP."""
 import json
 import os
 import random
@@ -190,13 +190,15 @@ case("Secure-[v4] is plain", "Secure-[192.0.2.1]=x\nSecure-192.0.2.2=y\n")
 case("Secure-[v6]:port keeps the colon behind the bracket", "Secure-[::1]:443=x\n", "Secure-[\\:\\:1]:443=x\n")
 # sizes: Java reads in pieces of 8192 characters, so line ends and backslashes are put on the seams
 for at in (8190, 8191, 8192, 8193):
-    for what, text in (("CRLF", "\r\nb=2"), ("continuation", "\\\n  b=2"), ("continuation CRLF", "\\\r\n  b=2"), ("end", ""), ("backslash", "\\"), ("comment", "\n#x\nb=2")):
+    for what, text in (("CRLF", "\r\nb=2"), ("continuation", "\\\n  b=2"), ("continuation CRLF", "\\\r\n  b=2"),
+                       ("end", ""), ("backslash", "\\"), ("comment", "\n#x\nb=2")):
         case("I5 %s at character %d" % (what, at), "a=" + "x" * (at - 2) + text)
 case("many entries", "".join("key%d=value %d\n" % (i % 700, i) for i in range(3000)))
 case("long value", "a=" + "\u00e4\\u00e4" * 20000 + "\n")
 
-PIECES = [" ", "  ", "\t", "\f", "\n", "\n", "\r", "\r\n", "\\", "\\", "\\\\", "=", ":", "#", "!", "a", "b", "u", "t", "n", "0", "41", "\"", "'", "\\u0041", "\\u00e4",
-          "\\ud83d", "\\ude00", "\\u", "\\u00", "\u00e4", "\u20ac", "\U0001f600", "\0", "\x0b", "\x85", "Port", "=1", "\\\n", "\\\r\n", "\\\r", "\\\n  ", "\\ ", "\\=", "\\:"]
+PIECES = [" ", "  ", "\t", "\f", "\n", "\n", "\r", "\r\n", "\\", "\\", "\\\\", "=", ":", "#", "!", "a", "b", "u", "t", "n", "0", "41", "\"", "'",
+          "\\u0041", "\\u00e4", "\\ud83d", "\\ude00", "\\u", "\\u00", "\u00e4", "\u20ac", "\U0001f600", "\0", "\x0b", "\x85", "Port", "=1",
+          "\\\n", "\\\r\n", "\\\r", "\\\n  ", "\\ ", "\\=", "\\:"]
 # malformed \u ends the whole file, so most files go without
 CALM = [p for p in PIECES if p not in ("\\u", "\\u00", "u")]
 
@@ -233,7 +235,8 @@ def java_all(work, paths):
     if not javac:
         raise RuntimeError("no javac: the oracle needs a JDK (apt-get install openjdk-17-jdk-headless)")
     subprocess.run([javac, "-d", work, os.path.join(HERE, "IniOracle.java")], check=True, timeout=300)
-    run = subprocess.run(["java", "-XX:TieredStopAtLevel=1", "-cp", work, "IniOracle"], input="".join(p + "\n" for p in paths).encode(), capture_output=True, check=True, timeout=300)
+    run = subprocess.run(["java", "-XX:TieredStopAtLevel=1", "-cp", work, "IniOracle"],
+                         input="".join(p + "\n" for p in paths).encode(), capture_output=True, check=True, timeout=300)
     answers = [json.loads(line) for line in run.stdout.decode("ascii").splitlines()]
     if len(answers) != len(paths):
         raise RuntimeError("the oracle answered for %d of %d files" % (len(answers), len(paths)))

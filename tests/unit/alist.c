@@ -30,8 +30,10 @@ static const char *ask(const struct pset *s, const char *address) {
     struct addr a;
     if (!addr_parse_ip(address, strlen(address), &a, NULL)) return "bad question";
     struct pset_hit h = pset_find(s, &a);
-    if (h.line) snprintf(text, sizeof text, "%s %s:%u", h.in ? "in" : "out", pset_source(s, h.source), h.line);
-    else snprintf(text, sizeof text, "%s", h.in ? "in" : "out");
+    if (h.line)
+        snprintf(text, sizeof text, "%s %s:%u", h.in ? "in" : "out", pset_source(s, h.source), h.line);
+    else
+        snprintf(text, sizeof text, "%s", h.in ? "in" : "out");
     return text;
 }
 
@@ -39,30 +41,55 @@ static void expect(const struct list *lists, const char *const (*want)[2], const
     struct err e = {""};
     struct pset *s = alist_load("a", fetch, (void *)(uintptr_t)lists, &e);
     if (!ok(s != NULL, "%s: loads %.300s", what, e.text)) return;
-    for (; (*want)[0]; want++) ok(strcmp(ask(s, (*want)[0]), (*want)[1]) == 0, "%s: %s is %s, is %s", what, (*want)[0], (*want)[1], ask(s, (*want)[0]));
+    for (; (*want)[0]; want++)
+        ok(strcmp(ask(s, (*want)[0]), (*want)[1]) == 0, "%s: %s is %s, is %s", what, (*want)[0], (*want)[1], ask(s, (*want)[0]));
     pset_destroy(s);
 }
 
 static void check_forms(void) {
-    static const struct list lists[] = {{"a",
-                                         "; people\n\n192.0.2.1\n198.51.100.10-198.51.100.20 ; a range\n  203.0.113.0/24\t; a net\r\n10.0.0.0/8\r2001:db8::/32\n"
-                                         "fe80::1 - fe80::ff\n::1/128\n128.0.0.0/1\n8000::/1\n203.0.113.9/32",
-                                         0},
-                                        {0}};
-    static const char *const want[][2] = {
-        {"192.0.2.1", "in lists/a.list:10"}, {"128.0.0.0", "in lists/a.list:10"}, {"127.255.255.255", "out"}, {"198.51.100.9", "in lists/a.list:10"},
-        {"198.51.100.10", "in lists/a.list:10"}, {"10.0.0.0", "in lists/a.list:6"}, {"10.255.255.255", "in lists/a.list:6"}, {"11.0.0.0", "out"},
-        {"9.255.255.255", "out"}, {"2001:db8::", "in lists/a.list:7"}, {"2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "in lists/a.list:7"}, {"2001:db9::", "out"},
-        {"fe80::1", "in lists/a.list:11"}, {"::1", "in lists/a.list:9"}, {"::2", "out"}, {"7fff::", "out"}, {"203.0.113.9", "in lists/a.list:12"},
-        {"203.0.113.8", "in lists/a.list:10"}, {NULL, NULL}};
-    static const char *const exact[][2] = {{"192.0.2.1", "in lists/a.list:3"}, {"198.51.100.9", "out"}, {"198.51.100.10", "in lists/a.list:4"},
-                                           {"198.51.100.20", "in lists/a.list:4"}, {"198.51.100.21", "out"}, {"203.0.113.0", "in lists/a.list:5"},
-                                           {"203.0.113.255", "in lists/a.list:5"}, {"203.0.114.0", "out"}, {"fe80::", "out"}, {"fe80::1", "in lists/a.list:6"},
-                                           {"fe80::ff", "in lists/a.list:6"}, {"fe80::100", "out"}, {NULL, NULL}};
+    static const struct list lists[] = {
+        {"a",
+         "; people\n\n192.0.2.1\n198.51.100.10-198.51.100.20 ; a range\n  203.0.113.0/24\t; a net\r\n10.0.0.0/8\r2001:db8::/32\n"
+         "fe80::1 - fe80::ff\n::1/128\n128.0.0.0/1\n8000::/1\n203.0.113.9/32",
+         0},
+        {0}};
+    static const char *const want[][2] = {{"192.0.2.1", "in lists/a.list:10"},
+                                          {"128.0.0.0", "in lists/a.list:10"},
+                                          {"127.255.255.255", "out"},
+                                          {"198.51.100.9", "in lists/a.list:10"},
+                                          {"198.51.100.10", "in lists/a.list:10"},
+                                          {"10.0.0.0", "in lists/a.list:6"},
+                                          {"10.255.255.255", "in lists/a.list:6"},
+                                          {"11.0.0.0", "out"},
+                                          {"9.255.255.255", "out"},
+                                          {"2001:db8::", "in lists/a.list:7"},
+                                          {"2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "in lists/a.list:7"},
+                                          {"2001:db9::", "out"},
+                                          {"fe80::1", "in lists/a.list:11"},
+                                          {"::1", "in lists/a.list:9"},
+                                          {"::2", "out"},
+                                          {"7fff::", "out"},
+                                          {"203.0.113.9", "in lists/a.list:12"},
+                                          {"203.0.113.8", "in lists/a.list:10"},
+                                          {NULL, NULL}};
+    static const char *const exact[][2] = {{"192.0.2.1", "in lists/a.list:3"},
+                                           {"198.51.100.9", "out"},
+                                           {"198.51.100.10", "in lists/a.list:4"},
+                                           {"198.51.100.20", "in lists/a.list:4"},
+                                           {"198.51.100.21", "out"},
+                                           {"203.0.113.0", "in lists/a.list:5"},
+                                           {"203.0.113.255", "in lists/a.list:5"},
+                                           {"203.0.114.0", "out"},
+                                           {"fe80::", "out"},
+                                           {"fe80::1", "in lists/a.list:6"},
+                                           {"fe80::ff", "in lists/a.list:6"},
+                                           {"fe80::100", "out"},
+                                           {NULL, NULL}};
     static const struct list narrow[] = {
         {"a", "; people\n\n192.0.2.1\n198.51.100.10-198.51.100.20 ; a range\n  203.0.113.0/24\t; a net\r\nfe80::1 - fe80::ff", 0}, {0}};
-    static const struct list bom[] = {{"a", "\xef\xbb\xbf"
-                                            "192.0.2.1",
+    static const struct list bom[] = {{"a",
+                                       "\xef\xbb\xbf"
+                                       "192.0.2.1",
                                        0},
                                       {0}};
     static const char *const one[][2] = {{"192.0.2.1", "in lists/a.list:1"}, {NULL, NULL}};
@@ -78,20 +105,35 @@ static void check_forms(void) {
 static void check_order(void) {
     static const struct list lists[] = {
         {"a", "10.0.0.0/8\n!10.1.0.0/16\n10.1.2.0/24\n! 10.1.2.3 ; one\n!192.0.2.1\n192.0.2.0/24\n!192.0.2.9-192.0.2.11", 0}, {0}};
-    static const char *const want[][2] = {{"10.0.0.1", "in lists/a.list:1"}, {"10.1.0.1", "out lists/a.list:2"}, {"10.1.2.1", "in lists/a.list:3"},
-                                          {"10.1.2.3", "out lists/a.list:4"}, {"10.1.2.4", "in lists/a.list:3"}, {"10.1.3.0", "out lists/a.list:2"},
-                                          {"192.0.2.1", "in lists/a.list:6"}, {"192.0.2.10", "out lists/a.list:7"}, {"192.0.2.12", "in lists/a.list:6"},
-                                          {"198.51.100.1", "out"}, {NULL, NULL}};
+    static const char *const want[][2] = {{"10.0.0.1", "in lists/a.list:1"},
+                                          {"10.1.0.1", "out lists/a.list:2"},
+                                          {"10.1.2.1", "in lists/a.list:3"},
+                                          {"10.1.2.3", "out lists/a.list:4"},
+                                          {"10.1.2.4", "in lists/a.list:3"},
+                                          {"10.1.3.0", "out lists/a.list:2"},
+                                          {"192.0.2.1", "in lists/a.list:6"},
+                                          {"192.0.2.10", "out lists/a.list:7"},
+                                          {"192.0.2.12", "in lists/a.list:6"},
+                                          {"198.51.100.1", "out"},
+                                          {NULL, NULL}};
     expect(lists, want, "L2");
 }
 
 static void check_mapped(void) {
-    static const struct list lists[] = {{"a", "::ffff:192.0.2.0/120\n::ffff:198.51.100.1\n::ffff:10.0.0.1-::ffff:10.0.0.5\n!192.0.2.7\n", 0}, {0}};
-    static const struct list all[] = {{"a", "::ffff:0:0/96\n", 0}, {0}}, six[] = {{"a", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 0}, {0}};
-    static const char *const want[][2] = {{"192.0.2.1", "in lists/a.list:1"}, {"::ffff:192.0.2.255", "in lists/a.list:1"}, {"192.0.3.0", "out"},
-                                          {"198.51.100.1", "in lists/a.list:2"}, {"::ffff:10.0.0.5", "in lists/a.list:3"}, {"10.0.0.6", "out"},
-                                          {"::ffff:192.0.2.7", "out lists/a.list:4"}, {NULL, NULL}};
-    static const char *const every4[][2] = {{"0.0.0.0", "in lists/a.list:1"}, {"255.255.255.255", "in lists/a.list:1"}, {"::1", "out"}, {NULL, NULL}};
+    static const struct list lists[] = {
+        {"a", "::ffff:192.0.2.0/120\n::ffff:198.51.100.1\n::ffff:10.0.0.1-::ffff:10.0.0.5\n!192.0.2.7\n", 0}, {0}};
+    static const struct list all[] = {{"a", "::ffff:0:0/96\n", 0}, {0}},
+                             six[] = {{"a", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 0}, {0}};
+    static const char *const want[][2] = {{"192.0.2.1", "in lists/a.list:1"},
+                                          {"::ffff:192.0.2.255", "in lists/a.list:1"},
+                                          {"192.0.3.0", "out"},
+                                          {"198.51.100.1", "in lists/a.list:2"},
+                                          {"::ffff:10.0.0.5", "in lists/a.list:3"},
+                                          {"10.0.0.6", "out"},
+                                          {"::ffff:192.0.2.7", "out lists/a.list:4"},
+                                          {NULL, NULL}};
+    static const char *const every4[][2] = {
+        {"0.0.0.0", "in lists/a.list:1"}, {"255.255.255.255", "in lists/a.list:1"}, {"::1", "out"}, {NULL, NULL}};
     static const char *const every6[][2] = {{"::", "in lists/a.list:1"}, {"::1", "in lists/a.list:1"}, {"192.0.2.1", "out"}, {NULL, NULL}};
     expect(lists, want, "L5");
     expect(all, every4, "L5 the whole mapped block");
@@ -103,8 +145,9 @@ static void check_includes(void) {
                                         {"b", ";\n10.0.0.0/24\n!192.0.2.5\n# c\n", 0},
                                         {"c", "172.16.0.1\n", 0},
                                         {0}};
-    static const char *const want[][2] = {{"192.0.2.1", "in lists/a.list:1"}, {"10.0.0.1", "in lists/b.list:2"}, {"192.0.2.5", "out lists/b.list:3"},
-                                          {"10.0.0.9", "out lists/a.list:3"}, {"172.16.0.1", "in lists/c.list:1"}, {NULL, NULL}};
+    static const char *const want[][2] = {{"192.0.2.1", "in lists/a.list:1"},  {"10.0.0.1", "in lists/b.list:2"},
+                                          {"192.0.2.5", "out lists/b.list:3"}, {"10.0.0.9", "out lists/a.list:3"},
+                                          {"172.16.0.1", "in lists/c.list:1"}, {NULL, NULL}};
     expect(lists, want, "L4");
 }
 
@@ -181,15 +224,18 @@ static void check_bounds(void) {
     ok(!alist_load("a", fetch, chain, &e) && strncmp(e.text, "lists/n15.list:1: ", 18) == 0, "L4: not 16: %.400s", e.text);
     for (int i = 0; i < 14; i++) snprintf(texts[i], sizeof texts[i], "#n%d\n#n%d\n#n%d\n", i + 1, i + 1, i + 1);
     strcpy(texts[14], "10.0.0.1");
-    ok(!alist_load("a", fetch, chain, &e) && strstr(e.text, "more than 4096 lists"), "L4: three times three times ... ends at a bound: %.400s", e.text);
+    ok(!alist_load("a", fetch, chain, &e) && strstr(e.text, "more than 4096 lists"),
+       "L4: three times three times ... ends at a bound: %.400s", e.text);
 }
 
 static void check_million(void) {
     struct buf b = {.max = 64u << 20};
     for (unsigned i = 0; i < 1000000; i++) {
         unsigned v = i * 2654435761u;
-        if (i % 4 == 0) buf_fmt(&b, "%x:%x::/%u\n", 0x2000 | v >> 20, v & 0xffff, 32u);
-        else buf_fmt(&b, "%s%u.%u.%u.%u\n", i % 50 == 1 ? "!" : "", v >> 24, v >> 16 & 255, v >> 8 & 255, v & 255);
+        if (i % 4 == 0)
+            buf_fmt(&b, "%x:%x::/%u\n", 0x2000 | v >> 20, v & 0xffff, 32u);
+        else
+            buf_fmt(&b, "%s%u.%u.%u.%u\n", i % 50 == 1 ? "!" : "", v >> 24, v >> 16 & 255, v >> 8 & 255, v & 255);
     }
     struct list lists[] = {{"a", b.p, b.n}, {0}};
     struct err e = {""};

@@ -78,7 +78,8 @@ static void check_utf8(void) {
         if (utf8_len(s, n) != (surrogate ? 0 : n) || (n > 1 && utf8_len(s, n - 1) != 0)) bad++;
     }
     ok(bad == 0, "every code point is written and known again, cut ones and surrogates are not");
-    ok(utf8_shown("ab\ncd", 5, 80) == 2 && utf8_shown("a€€", 7, 6) == 4 && utf8_shown("a\xff", 2, 80) == 1, "shown: whole printable characters only");
+    ok(utf8_shown("ab\ncd", 5, 80) == 2 && utf8_shown("a€€", 7, 6) == 4 && utf8_shown("a\xff", 2, 80) == 1,
+       "shown: whole printable characters only");
 }
 
 static void check_err(void) {
@@ -93,7 +94,8 @@ static void check_err(void) {
         for (int i = 900; i < 1100; i += 3) memcpy(longer + i + shift, "€", 3);
         err_set(&e, "%s", longer);
         size_t n = strlen(e.text);
-        ok(n < sizeof e.text && n > sizeof e.text - 8 && utf8_valid(e.text, n) && strcmp(e.text + n - 3, "…") == 0, "cut to whole characters, with an ellipsis");
+        ok(n < sizeof e.text && n > sizeof e.text - 8 && utf8_valid(e.text, n) && strcmp(e.text + n - 3, "…") == 0,
+           "cut to whole characters, with an ellipsis");
     }
 }
 

@@ -21,10 +21,11 @@ static void check_round(void) {
     uint8_t want[32];
     int fd = memfd();
     struct bundle_writer *w = bundle_writer_create(sha256);
-    ok(bundle_add(w, "tomcat.ini", "conf/tomcat.ini", text, 10, 0100644, &e) && bundle_add(w, "certs/key", "conf/key.pem", key, 4, 0100600, &e) &&
-           bundle_add(w, "services", "/etc/services", NULL, 0, 0, &e),
+    ok(bundle_add(w, "tomcat.ini", "conf/tomcat.ini", text, 10, 0100644, &e) &&
+           bundle_add(w, "certs/key", "conf/key.pem", key, 4, 0100600, &e) && bundle_add(w, "services", "/etc/services", NULL, 0, 0, &e),
        "three files are taken");
-    ok(!bundle_add(w, "tomcat.ini", "conf/conf/tomcat.ini", "", 0, 0, &e) && strstr(e.text, "tomcat.ini"), "a second file of one name is refused: %.300s", e.text);
+    ok(!bundle_add(w, "tomcat.ini", "conf/conf/tomcat.ini", "", 0, 0, &e) && strstr(e.text, "tomcat.ini"),
+       "a second file of one name is refused: %.300s", e.text);
     const struct bundle_file *f = bundle_writer_find(w, "tomcat.ini", &back);
     ok(f && f->size == 10 && memcmp(back, text, 10) == 0 && !bundle_writer_find(w, "hub.ini", NULL), "the writer finds what it has");
     ok(bundle_write(w, fd, &e), "written %.300s", e.text);
@@ -35,12 +36,14 @@ static void check_round(void) {
     ok(b && bundle_count(b) == 3, "mapped, outlives the descriptor %.300s", e.text);
     f = bundle_find(b, "tomcat.ini");
     SHA256((const unsigned char *)text, 10, want);
-    ok(f && f->size == 10 && f->mode == 0100644 && strcmp(f->display, "conf/tomcat.ini") == 0 && memcmp(bundle_text(b, f), text, 10) == 0, "text, mode and name come back");
+    ok(f && f->size == 10 && f->mode == 0100644 && strcmp(f->display, "conf/tomcat.ini") == 0 && memcmp(bundle_text(b, f), text, 10) == 0,
+       "text, mode and name come back");
     ok(f && memcmp(f->hash, want, 32) == 0, "with the hash");
     f = bundle_find(b, "certs/key");
     ok(f && f->size == 4 && memcmp(bundle_text(b, f), key, 4) == 0, "bytes with NUL come back");
     f = bundle_at(b, 2);
-    ok(f && strcmp(f->path, "services") == 0 && f->size == 0 && !bundle_at(b, 3) && !bundle_find(b, "hub.ini"), "an empty file is there, an absent one is not");
+    ok(f && strcmp(f->path, "services") == 0 && f->size == 0 && !bundle_at(b, 3) && !bundle_find(b, "hub.ini"),
+       "an empty file is there, an absent one is not");
     bundle_unmap(b);
     bundle_unmap(NULL);
     bundle_writer_destroy(NULL);
@@ -52,7 +55,8 @@ static void check_bounds(void) {
     struct bundle_writer *w = bundle_writer_create(sha256);
     memset(name, 'a', sizeof name);
     name[BUNDLE_PATH] = 0;
-    ok(!bundle_add(w, name, "x", "", 0, 0, &e) && !bundle_add(w, "x", name, "", 0, 0, &e) && !bundle_add(w, "", "x", "", 0, 0, &e), "a path too long, or none");
+    ok(!bundle_add(w, name, "x", "", 0, 0, &e) && !bundle_add(w, "x", name, "", 0, 0, &e) && !bundle_add(w, "", "x", "", 0, 0, &e),
+       "a path too long, or none");
     name[BUNDLE_PATH - 1] = 0;
     ok(bundle_add(w, name, name, "", 0, 0, &e), "the longest path");
     bool fine = true;
@@ -105,7 +109,8 @@ static void check_damage(void) {
             bundle_unmap(b);
         }
     }
-    ok(got == size && changed == 2 * (unsigned)(size - 8) && refused >= 64 && sum > 0, "%u damaged images, %u refused, none read astray", changed, refused);
+    ok(got == size && changed == 2 * (unsigned)(size - 8) && refused >= 64 && sum > 0, "%u damaged images, %u refused, none read astray",
+       changed, refused);
     for (off_t n = 0; n < size; n += 7) {
         int copy = memfd();
         if (write(copy, image, (size_t)n) != n) break;
@@ -116,7 +121,8 @@ static void check_damage(void) {
         bundle_unmap(b);
     }
     int open_fd = memfd();
-    ok(write(open_fd, image, (size_t)size) == size && !bundle_map(open_fd, &e) && strstr(e.text, "sealed"), "an unsealed image is refused: %.300s", e.text);
+    ok(write(open_fd, image, (size_t)size) == size && !bundle_map(open_fd, &e) && strstr(e.text, "sealed"),
+       "an unsealed image is refused: %.300s", e.text);
     close(open_fd);
     ok(!bundle_map(-1, &e), "no descriptor is refused");
     free(image);

@@ -47,12 +47,14 @@ static void check_lines(void) {
 
 static void check_flags(void) {
     struct ini i = parsed("Port=1\nx=1\nPort=2\nport=3\nPort=4\n\\u0050ort=5\n");
-    ok(i.n == 6 && i.entry[0].dup_of == 0 && i.entry[2].dup_of == 1 && i.entry[3].dup_of == 0 && i.entry[4].dup_of == 3 && i.entry[5].dup_of == 5,
+    ok(i.n == 6 && i.entry[0].dup_of == 0 && i.entry[2].dup_of == 1 && i.entry[3].dup_of == 0 && i.entry[4].dup_of == 3 &&
+           i.entry[5].dup_of == 5,
        "I6: each replaces the one before it, keys are case-sensitive");
     ok(is(&i, "Port", "5") && ini_find(&i, "Port")->line == 6 && is(&i, "port", "3") && !ini_find(&i, "PORT"), "I6: the last is in force");
     ini_finish(&i);
     i = parsed("a=C:\\\\x\\ty\\ \\=\\:\\\"\\'\\u0041\nb=C:\\x\n\\q=1\nc=\\#\n");
-    ok(!i.entry[0].bad_escape && i.entry[1].bad_escape && i.entry[2].bad_escape && i.entry[3].bad_escape, "I4: an escape outside the table is marked");
+    ok(!i.entry[0].bad_escape && i.entry[1].bad_escape && i.entry[2].bad_escape && i.entry[3].bad_escape,
+       "I4: an escape outside the table is marked");
     ok(is(&i, "a", "C:\\x\ty =:\"'A") && is(&i, "b", "C:x") && is(&i, "q", "1"), "I4: and loses its backslash");
     ini_finish(&i);
     i = parsed("a=\xe4");
@@ -73,11 +75,14 @@ static void check_flags(void) {
 
 static void check_counted(void) {
     struct ini i = parsed("a\\u0000b=x\\u0000y\na\\u0000c=2\na=3\n");
-    ok(i.n == 3 && i.entry[0].key_n == 3 && memcmp(i.entry[0].key, "a\0b", 4) == 0 && i.entry[0].value_n == 3 && memcmp(i.entry[0].value, "x\0y", 4) == 0, "I4: NUL counts");
+    ok(i.n == 3 && i.entry[0].key_n == 3 && memcmp(i.entry[0].key, "a\0b", 4) == 0 && i.entry[0].value_n == 3 &&
+           memcmp(i.entry[0].value, "x\0y", 4) == 0,
+       "I4: NUL counts");
     ok(i.entry[1].dup_of == 0 && i.entry[2].dup_of == 0 && is(&i, "a", "3"), "I6: keys with NUL are not cut short");
     ini_finish(&i);
     i = parsed("a=\\ud83d\\ude00\nb=\\ud83d\nc=\\ude00\\ud83d\n");
-    ok(is(&i, "a", "\xf0\x9f\x98\x80") && is(&i, "b", "\xed\xa0\xbd") && is(&i, "c", "\xed\xb8\x80\xed\xa0\xbd"), "I4: surrogates join, lone ones stay");
+    ok(is(&i, "a", "\xf0\x9f\x98\x80") && is(&i, "b", "\xed\xa0\xbd") && is(&i, "c", "\xed\xb8\x80\xed\xa0\xbd"),
+       "I4: surrogates join, lone ones stay");
     ini_finish(&i);
 }
 
@@ -106,7 +111,8 @@ static void check_special(void) {
     };
     for (size_t k = 0; k < sizeof c / sizeof *c; k++) {
         struct ini i = parsed(c[k].line);
-        ok(i.n == 1 && is(&i, c[k].key, c[k].value) && i.entry[0].special == c[k].special, "M7 I3: %s is %s and %s", c[k].line, c[k].key, c[k].value);
+        ok(i.n == 1 && is(&i, c[k].key, c[k].value) && i.entry[0].special == c[k].special, "M7 I3: %s is %s and %s", c[k].line, c[k].key,
+           c[k].value);
         ini_finish(&i);
     }
 }
@@ -128,7 +134,8 @@ static void check_refusals(void) {
     for (unsigned n = 0; n <= INI_MAX_ENTRIES; n++) buf_str(&b, "a\n");
     refused(b.p, b.n, "conf/x.ini:65537: more than 65536 entries");
     struct ini i = {0};
-    ok(ini_parse(b.p, b.n - 2, "x", &i, NULL) && i.n == INI_MAX_ENTRIES && i.entry[i.n - 1].dup_of == INI_MAX_ENTRIES - 1, "65,536 entries are read");
+    ok(ini_parse(b.p, b.n - 2, "x", &i, NULL) && i.n == INI_MAX_ENTRIES && i.entry[i.n - 1].dup_of == INI_MAX_ENTRIES - 1,
+       "65,536 entries are read");
     ini_finish(&i);
     while (b.n <= INI_MAX_BYTES) buf_str(&b, "# padding padding padding padding padding padding padding padding\n");
     refused(b.p, b.n, "conf/x.ini: ");

@@ -1,12 +1,13 @@
-/* Prefix sets against the plain reading of rule L2: go through the lines from the last to the first, the first that holds the address decides. */
+/* Prefix sets against the plain reading of rule L2: go through the lines from the last to the first, the first that holds the address
+ * decides. */
 #include "base/pset.h"
 #include "base/clock.h"
 #include "unit/tap.h"
 #include <stdlib.h>
 
 #define LINES_MAX 400
-#define ROUNDS 60
-#define QUERIES 4000
+#define ROUNDS    60
+#define QUERIES   4000
 
 struct line {
     struct addr lo, hi;
@@ -92,7 +93,8 @@ static unsigned round_of(unsigned n, uint32_t space, unsigned long *asked) {
         struct addr a = question(n, space);
         struct pset_hit want = naive(n, &a), got = pset_find(s, &a);
         (*asked)++;
-        if (got.line != want.line || got.in != want.in || (want.line && strcmp(pset_source(s, got.source), names[want.source]) != 0)) wrong++;
+        if (got.line != want.line || got.in != want.in || (want.line && strcmp(pset_source(s, got.source), names[want.source]) != 0))
+            wrong++;
     }
     free(s);
     return wrong;
@@ -108,13 +110,15 @@ static void check_against_naive(void) {
 
 static void check_edges(void) {
     struct pset_builder *b = pset_builder_create();
-    struct addr zero = {.family = 4}, top = {.family = 4, .ip = {255, 255, 255, 255}}, zero6 = {.family = 6}, top6 = {.family = 6}, none = {0};
+    struct addr zero = {.family = 4}, top = {.family = 4, .ip = {255, 255, 255, 255}}, zero6 = {.family = 6}, top6 = {.family = 6},
+                none = {0};
     memset(top6.ip, 255, 16);
     struct pset *s = pset_build(b);
     ok(s && pset_spans(s) == 0 && pset_find(s, &zero).line == 0 && pset_find(s, &zero6).line == 0, "an empty set knows nobody");
     ok(strcmp(pset_source(s, 0), "") == 0, "and no file");
     pset_destroy(s);
-    ok(pset_builder_source(b, "x.list") == 0 && pset_builder_source(b, "y.list") == 1 && pset_builder_source(b, "x.list") == 0, "one index a file");
+    ok(pset_builder_source(b, "x.list") == 0 && pset_builder_source(b, "y.list") == 1 && pset_builder_source(b, "x.list") == 0,
+       "one index a file");
     ok(!pset_add(b, &zero, &top6, true, 0, 1) && !pset_add(b, &none, &none, true, 0, 1), "mixed families are refused");
     pset_add(b, &zero, &top, true, 0, 7);
     pset_add(b, &zero6, &top6, false, 1, 9);
