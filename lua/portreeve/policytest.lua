@@ -94,4 +94,4 @@ local function run(tests)
   return results
 end
 
-return { run = run }
+return { run = run, t = t }

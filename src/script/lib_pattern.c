@@ -36,8 +36,9 @@ struct match {
 
 /* ---- character classes, fixed to ASCII whatever the locale ---- */
 
-static const char class_letter[] = "acdglpsuwx";
-static uint8_t class_set[20][32]; /* each class, then its complement */
+#define CLASSES 11
+static const char class_letter[] = "acdglpsuwxz"; /* z: NUL, which the manual no longer names and the stock library still knows */
+static uint8_t class_set[2 * CLASSES][32];        /* each class, then its complement */
 static pthread_once_t class_once = PTHREAD_ONCE_INIT;
 
 static bool in_class(char letter, int c) {
@@ -52,12 +53,13 @@ static bool in_class(char letter, int c) {
     case 's': return c == ' ' || (c >= 9 && c <= 13);
     case 'u': return up;
     case 'w': return up || low || dig;
+    case 'z': return c == 0;
     default: return dig || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
     }
 }
 static void fill_classes(void) {
-    for (unsigned k = 0; k < 10; k++)
-        for (int c = 0; c < 256; c++) class_set[k + (in_class(class_letter[k], c) ? 0 : 10)][c / 8] |= (uint8_t)(1u << (c % 8));
+    for (unsigned k = 0; k < CLASSES; k++)
+        for (int c = 0; c < 256; c++) class_set[k + (in_class(class_letter[k], c) ? 0 : CLASSES)][c / 8] |= (uint8_t)(1u << (c % 8));
 }
 static bool has(const uint8_t set[32], unsigned char c) {
     return set[c / 8] >> (c % 8) & 1;
@@ -66,7 +68,7 @@ static bool has(const uint8_t set[32], unsigned char c) {
 static int class_of(char c) {
     const char *at = c ? strchr(class_letter, c | 32) : NULL;
     if (!at || !((c | 32) >= 'a' && (c | 32) <= 'z')) return -1;
-    return (int)(at - class_letter) + (c & 32 ? 0 : 10);
+    return (int)(at - class_letter) + (c & 32 ? 0 : CLASSES);
 }
 
 /* ---- compiling ---- */

@@ -145,6 +145,7 @@ static int safe_setmetatable(lua_State *L) { /* setmetatable(t, mt|nil) -> t */
     lua_pushvalue(L, 2);
     lua_rawsetp(L, 3, SHADOW_OF);
     lua_setmetatable(L, 1);
+    lua_settop(L, 1);
     return 1;
 }
 

@@ -396,6 +396,8 @@ static void bound_globals(lua_State *L, int template) {
         }
         lua_pop(L, 2);
     }
+    lua_getfield(L, template, "xpcall"); /* while a stock handler runs for the hook's own error, hooks are off */
+    lua_setglobal(L, "xpcall");
 }
 
 int vm_env_setup(lua_State *L) {
