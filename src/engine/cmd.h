@@ -5,6 +5,7 @@
 
 int cmd_ini(int argc, char **argv);  /* cmd_ini.c: show an INI file as it is read */
 int cmd_list(int argc, char **argv); /* cmd_list.c: which line of an address list decides about an address */
+int cmd_login_link(int argc, char **argv); /* cmd_login.c: a one-time address of the hub */
 
 int cmd_check(int argc, char **argv); /* cmd_check.c: the reload gate without reloading */
 int cmd_plan(int argc, char **argv);  /* cmd_plan.c: the sockets a configuration makes, and why */

@@ -192,7 +192,7 @@ end
 local function recipient_section(c, k, list, n)
   local rows = html.map(list, function(r)
     local gone = r.unsubscribed_ms > 0 and r.unsubscribed_ms >= r.resubscribed_ms
-    return { { "Recipient ", r.who:sub(2), gone and layout.badge("warn", "Unsubscribed") }, number(r.opens), number(r.clicks),
+    return { { r.who:sub(2), gone and layout.badge("warn", "Unsubscribed") }, number(r.opens), number(r.clicks),
       number(r.machine), layout.moment(r.last_ms) }
   end)
   local function address_of(i)
