@@ -201,7 +201,7 @@ static enum h1_result read_fields(struct h1_scan *scan, const char *p, size_t n,
     while (end - s < 2 || s[0] != '\r' || s[1] != '\n') {
         struct field *f = &fields[scan->fields];
         const char *next = NULL;
-        if (scan->fields == l->max_fields)
+        if (scan->fields >= l->max_fields)
             h1_refuse(bad, 431, "more header fields than MaxHeaderFields");
         else
             next = field_line(s, end, f, bad);
@@ -255,6 +255,7 @@ enum h1_result h1_head(struct h1_scan *scan, const char *p, size_t n, const stru
     struct marks m;
     bool fresh = scan->seen == 0;
     if (n > limits->max_head) n = limits->max_head;
+    if (n < scan->seen) return refused(bad, 431, "head longer than MaxRequestHead"); /* a reload made it smaller meanwhile */
     enum h1_result r = read_lines(scan, p, n, limits, fields, req, &m, bad);
     if (r == H1_DONE && !fresh) { /* the lines judged by earlier calls were not kept: the buffer may have moved */
         *scan = (struct h1_scan){0};

@@ -130,6 +130,22 @@ static void check_trickle(void) {
     buf_free(&b);
 }
 
+/* A reload may bring smaller limits while a head is on its way. */
+static void check_shrunk(void) {
+    static struct field fields[3];
+    static const char raw[] = "GET /aaaaaaaaa HTTP/1.1\r\nHost: a\r\nB: b\r\nC: c\r\n\r\n";
+    const struct h1_limits before = {8192, 16384, 3, 0}, after[] = {{8192, 30, 3, 0}, {8192, 16384, 1, 0}, {4, 16384, 3, 0}, {8192, 0, 0, 0}};
+    for (size_t i = 0; i < sizeof after / sizeof *after; i++) {
+        struct h1_scan scan = {0};
+        struct h1_bad bad = {0};
+        struct request req;
+        size_t used;
+        bool fine = h1_head(&scan, raw, 44, &before, fields, &req, &used, &bad) == H1_MORE && scan.fields == 2;
+        fine = fine && h1_head(&scan, raw, sizeof raw - 1, &after[i], fields, &req, &used, &bad) == H1_BAD;
+        ok(fine && (bad.status == 431 || bad.status == 414), "limits that shrink within a head, row %zu: %d", i, bad.status);
+    }
+}
+
 /* -- the request as a handler sees it -- */
 
 static void check_request(void) {
@@ -209,6 +225,7 @@ int main(int argc, char **argv) {
     ok(n >= 200, "cases read from the file: %d", n);
     check_limits();
     check_trickle();
+    check_shrunk();
     check_request();
     check_methods();
     check_write();
