@@ -2,9 +2,10 @@
 -- A refused caller sees the connection closed, nothing else (G14); `portreeve eval 'refusals()'` tells the reason.
 --
 -- facts (ARCHITECTURE.md has them all):
---   facts.address              the caller, as text              facts:listed("NAME")  file and line, if lists/NAME.list has the caller, else nil
---   facts.active               connections of this listener     facts.maximum         MaxConnections of listeners.ini, 0 = no limit
---   facts.active_from_address  … of this caller (IPv6: its /64) facts.per_address     MaxPerAddress, 0 = no limit
+--   facts.address              the caller, as text
+--   facts:listed("NAME")       "file:line" where lists/NAME.list has the caller, else nil
+--   facts.active               connections of this listener     facts.maximum      MaxConnections of listeners.ini, 0 = no limit
+--   facts.active_from_address  … of this caller (IPv6: its /64) facts.per_address  MaxPerAddress, 0 = no limit
 --   facts.reserve              places kept for lists/clients.list
 --   facts.restriction          "none" "grant" "deny", with facts.list
 -- Both counts include the connection that is being judged.

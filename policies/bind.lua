@@ -1,7 +1,7 @@
 -- Which sockets exist, on which port, plain or TLS: bind(rules, host) -> plan. Nothing is opened here; `portreeve plan` shows the result.
 --
 -- rules.tomcat.Port.value and so on are the entries of conf/*.ini, host the addresses of this machine (see ARCHITECTURE.md).
--- To change a rule: edit a row below, run `portreeve check`, then `portreeve reload`. bind_test.lua proves the rows and runs at every reload.
+-- To change a rule: edit a row below, run `portreeve check`, then `portreeve reload`. bind_test.lua proves the rows at every reload.
 local plan = require "portreeve.plan"
 
 -- The addresses a row can open. c.B, c.S, c.X are what BindAddress, SecureServer and the Secure-ADDRESS entries list.
@@ -20,9 +20,13 @@ local function those_of_X(c, address) return c.is_X[address] end
 local function those_of_S_and_X(c, address) return c.is_S[address] or c.is_X[address] end
 
 local rows = {}
+local function key(bind_address, secure_server, secure_entries)
+  return bind_address .. "/" .. secure_server .. "/" .. secure_entries
+end
 local function row(name, bind_address, secure_server, secure_entries, addresses, https)
-  rows[bind_address .. "/" .. secure_server .. "/" .. secure_entries] =
-    { name = name, addresses = addresses, https = https, uniform = secure_entries == "no" and (https == none or https == all), policy = plan.here() }
+  local uniform = secure_entries == "no" and (https == none or https == all) -- one scheme and certificate, whatever the addresses
+  rows[key(bind_address, secure_server, secure_entries)] =
+    { name = name, addresses = addresses, https = https, uniform = uniform, policy = plan.here() }
 end
 
 --         BindAddress  SecureServer  Secure-ADDRESS
@@ -45,7 +49,8 @@ local function items_of(list, entry, host)
   local out = {}
   for i, item in ipairs(list) do
     local address, why = plan.host.locate(host, item.address)
-    out[i] = { address = address or item.address, port = item.port, because = entry or item, why = why, certificate = not entry and item.value or nil }
+    out[i] = { address = address or item.address, why = why, port = item.port, because = entry or item,
+               certificate = not entry and item.value or nil }
   end
   return out
 end
@@ -69,7 +74,7 @@ local function host_items(p, host, family, because)
   local out = {}
   for _, a in ipairs(plan.host.addresses(host, family)) do
     if a.tentative then
-      p:warn(because, "%s is still being checked for duplicates by the kernel (tentative) and is left out; reload once it is ready", a.address)
+      p:warn(because, "%s is still being checked for duplicates (tentative) and is left out: reload once it is ready", a.address)
     else
       out[#out + 1] = { address = a.address, because = because }
     end
@@ -87,18 +92,23 @@ local function family_items(p, host, family, because, uniform)
   return host_items(p, host, family, because)
 end
 
+-- Why a socket exists: an entry of the rules, the row where the table above speaks, the line of this file.
+local function because(entry, row_name, policy)
+  return { file = entry.file, line = entry.line, entry = entry.entry, row = row_name, policy = policy }
+end
+
 -- Open `items`: each address and port once.
 local function open(p, items, make)
   local seen = {}
   for _, item in ipairs(items) do
     local socket = make(item)
-    local key = socket.address .. "/" .. socket.port
+    local place = socket.address .. "/" .. socket.port
     if item.why then
       p:refuse(item.because, "%s", item.why)
-    elseif seen[key] then
+    elseif seen[place] then
       p:warn(item.because, "%s is listed twice with port %d: one socket serves both", socket.address, socket.port)
     else
-      seen[key] = true
+      seen[place] = true
       p:socket(socket)
     end
   end
@@ -124,8 +134,8 @@ local function limits_of(rules, name)
 end
 
 local function with(socket, limits)
-  for key, value in pairs(limits) do
-    socket[key] = value
+  for name, value in pairs(limits) do
+    socket[name] = value
   end
   return socket
 end
@@ -135,7 +145,7 @@ local function main_listener(p, rules, host)
   local t, c = rules.tomcat, {}
   local bind, secure_server = t.BindAddress, t.SecureServer
   local S_is_list = type(secure_server.value) == "table"
-  local r = rows[(bind and "list" or "absent") .. "/" .. (S_is_list and "list" or tostring(secure_server.value)) .. "/" .. (t.secure[1] and "yes" or "no")]
+  local r = rows[key(bind and "list" or "absent", S_is_list and "list" or tostring(secure_server.value), t.secure[1] and "yes" or "no")]
 
   c.S = S_is_list and items_of(secure_server.value, secure_server, host) or {}
   c.X = items_of(t.secure, nil, host)
@@ -162,11 +172,12 @@ local function main_listener(p, rules, host)
   local limits = limits_of(rules, "http")
   open(p, items, function(item)
     local https = r.https(c, item.address) and true or false
-    local x, b = c.is_X[item.address], item.because
+    local x = c.is_X[item.address]
     return with({
-      name = "http", address = item.address, port = item.port or (https and t.SecurePort or t.Port).value, scheme = https and "https" or "http",
+      name = "http", address = item.address, port = item.port or (https and t.SecurePort or t.Port).value,
+      scheme = https and "https" or "http",
       certificate = https and (x and x.certificate or "default") or nil, services = rules.portreeve.Components.value,
-      because = { file = b.file, line = b.line, entry = b.entry, row = r.name, policy = r.policy },
+      because = because(item.because, r.name, r.policy),
     }, limits)
   end)
 end
@@ -177,7 +188,10 @@ local function internal_listeners(p, rules, host)
     local limits = limits_of(rules, name)
     if (limits.restriction or "none") == "none" then limits.restriction, limits.list = "grant", "components" end
     open(p, wildcards(host, port), function(item)
-      return with({ name = name, address = item.address, port = port.value, scheme = "http", services = { service }, because = port }, limits)
+      return with({
+        name = name, address = item.address, port = port.value, scheme = "http", services = { service },
+        because = because(port, nil, plan.here()),
+      }, limits)
     end)
   end
   internal("internal", rules.internal_port, "internal")
@@ -194,7 +208,7 @@ local function further_listener(p, rules, host, l)
     p:warn(l.Port, "none of the services of listener %s is installed here (Components), so it is not opened", l.name)
     return
   end
-  local at, items = l.Address.value, nil
+  local at, items = l.Address.value
   if at.star then
     items = wildcards(host, l.Port)
   elseif at.family then
@@ -206,8 +220,10 @@ local function further_listener(p, rules, host, l)
   local limits = limits_of(rules, l.name)
   open(p, items, function(item)
     return with({
-      name = l.name, address = item.address, port = item.port or l.Port.value, scheme = https and "https" or "http", external = l.InitTLS.value == "Ext",
-      certificate = https and l.Certificate.value or nil, services = services, because = l.Port,
+      name = l.name, address = item.address, port = item.port or l.Port.value,
+      scheme = https and "https" or "http", external = l.InitTLS.value == "Ext",
+      certificate = https and l.Certificate.value or nil, services = services,
+      because = because(l.Port, nil, plan.here()),
     }, limits)
   end)
 end

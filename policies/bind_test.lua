@@ -27,7 +27,8 @@ return {
     sockets(t, "R2", { X1, X2 }, { "https://192.0.2.1:443 one", "https://[2001:db8::1]:443 default" })
   end,
   ["R3: SecureServer=true is HTTPS everywhere"] = function(t)
-    sockets(t, "R3", { { "SecureServer", "true" }, { "SecurePort", "8443" } }, { "https://0.0.0.0:8443 default", "https://[::]:8443 default" })
+    sockets(t, "R3", { { "SecureServer", "true" }, { "SecurePort", "8443" } },
+      { "https://0.0.0.0:8443 default", "https://[::]:8443 default" })
   end,
   ["R4: SecureServer=true with Secure- entries: every address of the host, each separately"] = function(t)
     sockets(t, "R4", { { "SecureServer", "true" }, X1 }, {
@@ -35,7 +36,8 @@ return {
       "https://[2001:db8::1]:443 default", "https://[fe80::1%eth0]:443 default" })
   end,
   ["R5: a SecureServer list: exactly those, HTTPS"] = function(t)
-    sockets(t, "R5", { { "SecureServer", S1 .. ", [" .. S2 .. "]" } }, { "https://192.0.2.1:443 default", "https://[2001:db8::1]:443 default" })
+    sockets(t, "R5", { { "SecureServer", S1 .. ", [" .. S2 .. "]" } },
+      { "https://192.0.2.1:443 default", "https://[2001:db8::1]:443 default" })
   end,
   ["R6: a list and Secure- entries: the union, the entry's certificate wins"] = function(t)
     sockets(t, "R6", { { "SecureServer", "192.0.2.2, 192.0.2.1" }, X1 }, { "https://192.0.2.1:443 one", "https://192.0.2.2:443 default" })
@@ -73,7 +75,8 @@ return {
   ["OnlyIPV4Addresses and OnlyIPV6Addresses (M8, M9)"] = function(t)
     sockets(t, "v4", { { "BindAddress", "OnlyIPV4Addresses" } }, { "http://0.0.0.0:80" })
     sockets(t, "v6", { { "BindAddress", "OnlyIPV6Addresses" }, { "SecureServer", "true" } }, { "https://[::]:443 default" })
-    sockets(t, "mixed", { { "BindAddress", "OnlyIPV4Addresses" }, X1 }, { "http://127.0.0.1:80", "https://192.0.2.1:443 one", "http://192.0.2.2:80" })
+    sockets(t, "mixed", { { "BindAddress", "OnlyIPV4Addresses" }, X1 },
+      { "http://127.0.0.1:80", "https://192.0.2.1:443 one", "http://192.0.2.2:80" })
     local p = plan_of({ { "BindAddress", "OnlyIPV6Addresses" } }, fake.host { "127.0.0.1" })
     t.ok(p.errors[1] and p.errors[1]:find("no IPv6"), "a machine without IPv6 refuses")
   end,
@@ -93,7 +96,8 @@ return {
   end,
   ["a section of listeners.ini is a listener of its own"] = function(t)
     local p = plan_of({}, nil, { ["listeners.ini"] = { { "ops.Port", "9180" }, { "ops.Address", "127.0.0.1" }, { "ops.Services", "ops" },
-      { "front.Port", "8000" }, { "front.InitTLS", "Ext" }, { "front.MaxConnections", "10" }, { "tls.Port", "8443" }, { "tls.InitTLS", "On" } } })
+      { "front.Port", "8000" }, { "front.InitTLS", "Ext" }, { "front.MaxConnections", "10" },
+      { "tls.Port", "8443" }, { "tls.InitTLS", "On" } } })
     t.eq(fake.sockets(p, "ops"), { "http://127.0.0.1:9180" })
     t.eq(fake.sockets(p, "tls"), { "https://0.0.0.0:8443 default", "https://[::]:8443 default" })
     for _, s in ipairs(p.sockets) do

@@ -70,8 +70,10 @@ local req_meta = strict("req", req_methods)
 
 function fake.req(given)
   return setmetatable(copy({
-    method = "GET", path = "/", query = false, host = "localhost", address = "192.0.2.1", local_address = "192.0.2.254", listener = "http", secure = "none",
-    now = 1700000000000, body = "", headers = {}, services = { tracker = true, ui = true, hub = true }, lists = { admin = {} },
+    method = "GET", path = "/", query = false, host = "localhost",
+    address = "192.0.2.1", local_address = "192.0.2.254", listener = "http",
+    secure = "none", now = 1700000000000, body = "",
+    headers = {}, services = { tracker = true, ui = true, hub = true }, lists = { admin = {} },
   }, given), req_meta)
 end
 

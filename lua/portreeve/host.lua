@@ -25,7 +25,9 @@ function host.locate(facts, ip)
       tentative = a.tentative
     end
   end
-  if tentative and #owners == 1 then return nil, ("%s is still being checked for duplicates by the kernel (tentative): try again in a second"):format(ip) end
+  if tentative and #owners == 1 then
+    return nil, ("%s is still being checked for duplicates by the kernel (tentative): try again in a second"):format(ip)
+  end
   if bare ~= ip or not is_link_local(ip) then return ip end
   if #owners == 1 then return ip .. "%" .. owners[1] end
   if #owners == 0 then return nil, ("%s: address not on this machine; see `ip address`"):format(ip) end

@@ -49,7 +49,8 @@ function kinds.integer(text, spec)
     end
     return nil, "not one of " .. concat(words, ", ")
   end
-  return between(text, spec.least, spec.most, ("a whole number from %d to %d%s"):format(spec.least, spec.most, spec.unit and " (" .. spec.unit .. ")" or ""))
+  local unit = spec.unit and " (" .. spec.unit .. ")" or ""
+  return between(text, spec.least, spec.most, ("a whole number from %d to %d%s"):format(spec.least, spec.most, unit))
 end
 
 -- One word of spec.words, written in any case; the value is the word as spec has it.

@@ -10,7 +10,9 @@ local function check(row, i)
   for key, value in pairs(row) do
     if type(value) ~= known[key] then error(("row %d of the routes: '%s' is unknown or of the wrong type"):format(i, key), 3) end
   end
-  if not row.service or not row.path or row.path:byte() ~= SLASH then error(("row %d of the routes needs a path that begins with / and a service"):format(i), 3) end
+  if not row.service or not row.path or row.path:byte() ~= SLASH then
+    error(("row %d of the routes needs a path that begins with / and a service"):format(i), 3)
+  end
 end
 
 -- Does the path end with the row's text, or go on below it? The caller has seen that it begins with it.

@@ -37,11 +37,19 @@ local function new_report()
   return report
 end
 
+-- The place of an entry for a message, with another name or value where given.
+local function at(e, entry, text)
+  return { file = e.file, line = e.line, entry = entry or e.entry, text = text or "" }
+end
+
 -- Later entries replace earlier ones of the same key (I6); overrides stand behind the file's own and replace silently.
 local function in_force(file, report)
   local last, order = {}, {}
   for _, e in ipairs(file.entries) do
-    local place = { file = e.file or file.display, line = e.line, entry = e.key, text = e.value, from_set = e.from_set, special = e.special, bad_escape = e.bad_escape }
+    local place = {
+      file = e.file or file.display, line = e.line, entry = e.key, text = e.value, from_set = e.from_set,
+      bad_escape = e.bad_escape,
+    }
     local old = last[e.key]
     if not old then order[#order + 1] = e.key end
     if old and not e.from_set then
@@ -178,7 +186,7 @@ local function drop_doubles(entry, report)
   for _, item in ipairs(entry.value) do
     local key = item.address .. "/" .. (item.port or "")
     if seen[key] then
-      report.warn({ file = entry.file, line = entry.line, entry = entry.entry, text = item.address }, "the address is in the list twice: once is enough")
+      report.warn(at(entry, nil, item.address), "the address is in the list twice: once is enough")
     else
       seen[key] = true
       kept[#kept + 1] = item
@@ -199,9 +207,9 @@ local function check_internal(r, report)
         local function said(x, file)
           return x.file == "" and ("%s has none, so %d"):format(file, x.value) or ("%s:%d has %d"):format(x.file, x.line, x.value)
         end
-        local at = e.file ~= "" and e or first
-        report.error({ file = at.file, line = at.line, entry = at.entry, text = "" .. at.value }, ("components on one server share this port, but %s and %s: give both the same value")
-          :format(said(first, r.internal_file), said(e, internal_of[component][2])))
+        local named = e.file ~= "" and e or first
+        local what = "components on one server share this port, but %s and %s: give both the same value"
+        report.error(at(named, nil, "" .. named.value), what:format(said(first, r.internal_file), said(e, internal_of[component][2])))
         return
       end
       if not first or first.file == "" then
@@ -218,19 +226,19 @@ local function check_listeners(r, report)
     for entry in pairs(l.given) do
       if builtin and not schema.limits[entry] then
         local e = l[entry] or l.first
-        report.error({ file = e.file, line = e.line, entry = l.name .. "." .. entry, text = "" },
-          ("listener %s gets its sockets from other files: only its limits (Restriction, List, MaxConnections, MaxPerAddress, Reserve, Backlog) belong here"):format(l.name))
+        local what = "listener %s gets its sockets from other files: here it can only have " ..
+          "Restriction, List, MaxConnections, MaxPerAddress, Reserve, Backlog"
+        report.error(at(e, l.name .. "." .. entry), what:format(l.name))
       end
     end
-    if not builtin and not l.given.Port then report.error({ file = l.first.file, line = l.first.line, entry = l.name .. ".Port", text = "" }, "a listener needs a port") end
+    if not builtin and not l.given.Port then report.error(at(l.first, l.name .. ".Port"), "a listener needs a port") end
     local restriction = l.Restriction
     if restriction and restriction.value ~= "None" and not l.List then
-      report.error({ file = restriction.file, line = restriction.line, entry = restriction.entry, text = restriction.value },
-        ("a restriction needs an address list: add %s.List=NAME for lists/NAME.list"):format(l.name))
+      local what = "a restriction needs an address list: add %s.List=NAME for lists/NAME.list"
+      report.error(at(restriction, nil, restriction.value), what:format(l.name))
     end
     if l.Reserve and l.Reserve.value > 0 and l.MaxConnections and l.MaxConnections.value == 0 then
-      report.warn({ file = l.Reserve.file, line = l.Reserve.line, entry = l.Reserve.entry, text = "" .. l.Reserve.value },
-        ("a reserve without %s.MaxConnections keeps nobody out"):format(l.name))
+      report.warn(at(l.Reserve, nil, "" .. l.Reserve.value), ("a reserve without %s.MaxConnections keeps nobody out"):format(l.name))
     end
     drop_doubles(l.Address, report)
   end
@@ -239,10 +247,10 @@ end
 local function check_certificates(r, report)
   for _, c in ipairs(r.certificates) do
     if not c.given.Certificate then
-      report.error({ file = c.first.file, line = c.first.line, entry = c.name .. ".Certificate", text = "" }, "the file with the certificate is missing")
+      report.error(at(c.first, c.name .. ".Certificate"), "the file with the certificate is missing")
     end
     if c.Password and c.PasswordFile then
-      report.error({ file = c.PasswordFile.file, line = c.PasswordFile.line, entry = c.PasswordFile.entry, text = c.PasswordFile.value }, "give the password or a file with it, not both")
+      report.error(at(c.PasswordFile, nil, c.PasswordFile.value), "give the password or a file with it, not both")
     end
   end
 end
@@ -326,16 +334,17 @@ end
 --   settings: field of the plan -> integer; components: "tracker,ui,hub"; user: text or nil;
 --   certificates: { { name=, certificate=, key=, password=, password_file=, names=, file=, line=, entry= }, … }
 function rules.for_gate(r)
-  local out = { settings = {}, certificates = {}, components = concat(r.portreeve.Components.value, ","), user = r.portreeve.User and r.portreeve.User.value }
+  local mine = r.portreeve
+  local out = { settings = {}, certificates = {}, components = concat(mine.Components.value, ","), user = mine.User and mine.User.value }
   for entry, spec in pairs(schema["portreeve.ini"]) do
-    if spec.field then out.settings[spec.field] = r.portreeve[entry].value end
+    if spec.field then out.settings[spec.field] = mine[entry].value end
   end
   local function value(e) return e and e.value end
   for i, c in ipairs(r.certificates) do
-    local at = c.Certificate
+    local from = c.Certificate
     out.certificates[i] = {
-      name = c.name, certificate = at.value, key = value(c.Key), password = value(c.Password), password_file = value(c.PasswordFile),
-      names = c.Names and concat(c.Names.value, ",") or nil, file = at.file, line = at.line, entry = at.entry,
+      name = c.name, certificate = from.value, key = value(c.Key), password = value(c.Password), password_file = value(c.PasswordFile),
+      names = c.Names and concat(c.Names.value, ",") or nil, file = from.file, line = from.line, entry = from.entry,
     }
   end
   return out

@@ -81,7 +81,8 @@ local schema = {
 
 for _, s in ipairs(settings) do
   local field, entry, least, most, default, unit = s[1], s[2], s[3], s[4], s[5], s[6]
-  schema["portreeve.ini"][entry] = { kind = "integer", least = least, most = most, default = default, words = words_of(unit), unit = unit, field = field }
+  schema["portreeve.ini"][entry] =
+    { kind = "integer", least = least, most = most, default = default, words = words_of(unit), unit = unit, field = field }
 end
 
 return schema

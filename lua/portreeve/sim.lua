@@ -18,7 +18,8 @@ end
 function sim.policy(path)
   local folder = path:match("^(.*)/[^/]*$") or "."
   local env = {}
-  for _, name in ipairs { "assert", "error", "ipairs", "math", "next", "pairs", "pcall", "select", "setmetatable", "string", "table", "tonumber", "tostring", "type", "utf8" } do
+  for _, name in ipairs { "assert", "error", "ipairs", "math", "next", "pairs", "pcall", "select", "setmetatable", "string", "table",
+                          "tonumber", "tostring", "type", "utf8" } do
     env[name] = globals[name]
   end
   env.require = function(name)

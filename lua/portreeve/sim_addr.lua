@@ -1,5 +1,5 @@
--- portreeve.addr in plain Lua, for specs and simulation only: the server uses src/base/addr.c. tests/lua/addr_spec.lua and tests/unit/base.c
--- hold both to the same texts. parse(text) -> canonical text | nil, why;  hostport(text, allow0) -> canonical text, port (nil = none) | nil, why.
+-- portreeve.addr in plain Lua, for specs and simulation only: the server uses src/base/addr.c.
+--   parse(text) -> canonical text | nil, why      hostport(text, allow0) -> canonical text, port (nil = none written) | nil, why
 local tonumber, tostring = tonumber, tostring
 local concat = table.concat
 local _ENV = nil
@@ -96,7 +96,9 @@ local function port_of(text, allow0)
   if not digits:find("^%d+$") then return nil, ("port %q is not a number"):format(digits) end
   local port = tonumber(digits)
   if tostring(port) ~= digits then return nil, ("port %q has leading zeros"):format(digits) end
-  if port > 65535 or (port == 0 and not allow0) then return nil, ("port %s is out of range: write a number from 1 to 65535"):format(digits) end
+  if port > 65535 or (port == 0 and not allow0) then
+    return nil, ("port %s is out of range: write a number from 1 to 65535"):format(digits)
+  end
   return port
 end
 
