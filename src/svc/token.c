@@ -24,6 +24,7 @@
 struct token_ctx {
     const struct token_ring *ring;
     EVP_MAC *hmac;
+    uint64_t bad;
     EVP_MAC_CTX *ready[TOKEN_KEYS_MAX][TOKEN_KINDS]; /* keyed once, then only reset */
 };
 
@@ -137,6 +138,18 @@ static size_t decode64(const char *p, size_t n, uint8_t *out, size_t cap) {
     return (acc & ((1u << bits) - 1)) != 0 ? 0 : o;
 }
 
+bool token_target_ok(const char *target, size_t n) {
+    size_t at = n > 7 && strncasecmp(target, "http://", 7) == 0 ? 7 : n > 8 && strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
+    if (at == 0 || n > TOKEN_TARGET_MAX || strchr("/?#\\@:", target[at]) != NULL) return false;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)target[i] <= ' ' || target[i] == 0x7f) return false;
+    return true;
+}
+
+uint64_t token_bad_count(const struct token_ctx *c) {
+    return c->bad;
+}
+
 static bool sealable(const struct token *t, const char *target, size_t n, struct err *e) {
     if (t->kind < TOKEN_OPEN || t->kind > TOKEN_KINDS) return err_set(e, "token: no kind %u", t->kind);
     if (t->level > LEVEL_NETWORK) return err_set(e, "token: no tracking level %u (0 to %u)", t->level, LEVEL_NETWORK);
@@ -145,6 +158,8 @@ static bool sealable(const struct token *t, const char *target, size_t n, struct
     if (t->kind == TOKEN_CLICK && (target == NULL || n == 0)) return err_set(e, "token: a click needs its target");
     if (t->kind != TOKEN_CLICK && target != NULL) return err_set(e, "token: only a click has a target");
     if (n > TOKEN_TARGET_MAX) return err_set(e, "token: the target has %zu bytes, at most %d are allowed", n, TOKEN_TARGET_MAX);
+    if (target != NULL && !token_target_ok(target, n))
+        return err_set(e, "token: the target must be an absolute http or https address without blanks or control bytes: %.*s", (int)(n > 200 ? 200 : n), target);
     return true;
 }
 
@@ -187,12 +202,12 @@ static bool read_head(const uint8_t *raw, size_t n, struct token *t) {
     return t->level <= LEVEL_NETWORK;
 }
 
-enum token_verdict token_open(struct token_ctx *c, enum token_kind kind, const char *text, size_t text_n, const char *target, size_t n,
-                              uint32_t now_minute, struct token *out) {
+static enum token_verdict verify(struct token_ctx *c, enum token_kind kind, const char *text, size_t text_n, const char *target, size_t n,
+                                 uint32_t now_minute, struct token *out) {
     uint8_t raw[RAW_MAX], mac[32];
     struct token t;
     if ((unsigned)kind < TOKEN_OPEN || (unsigned)kind > TOKEN_KINDS || n > TOKEN_TARGET_MAX) return TOKEN_BAD;
-    if (kind == TOKEN_CLICK ? target == NULL || n == 0 : target != NULL) return TOKEN_BAD;
+    if (kind == TOKEN_CLICK ? target == NULL || !token_target_ok(target, n) : target != NULL) return TOKEN_BAD;
     size_t raw_n = decode64(text, text_n, raw, sizeof raw);
     if (raw_n < HEAD_MIN + MAC_BYTES || raw[0] != (TOKEN_VERSION << 4 | (unsigned)kind)) return TOKEN_BAD;
     size_t head_n = raw_n - MAC_BYTES;
@@ -202,4 +217,11 @@ enum token_verdict token_open(struct token_ctx *c, enum token_kind kind, const c
     if (CRYPTO_memcmp(mac, raw + head_n, MAC_BYTES) != 0) return TOKEN_BAD;
     *out = t;
     return token_ring_expired(c->ring, (unsigned)slot, now_minute) ? TOKEN_EXPIRED : TOKEN_OK;
+}
+
+enum token_verdict token_open(struct token_ctx *c, enum token_kind kind, const char *text, size_t text_n, const char *target, size_t n,
+                              uint32_t now_minute, struct token *out) {
+    enum token_verdict v = verify(c, kind, text, text_n, target, n, now_minute, out);
+    if (v == TOKEN_BAD) c->bad++;
+    return v;
 }

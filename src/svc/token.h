@@ -35,6 +35,11 @@ struct token_ctx;
 struct token_ctx *token_ctx_create(const struct token_ring *r); /* the ring must outlive it */
 void token_ctx_free(struct token_ctx *c);
 
+/* May this stand in a click's Location: absolute http or https with a host, printable ASCII or UTF-8 bytes without blanks, at most
+ * TOKEN_TARGET_MAX bytes. token_seal refuses anything else, token_open calls it BAD. */
+bool token_target_ok(const char *target, size_t n);
+uint64_t token_bad_count(const struct token_ctx *c); /* BAD verdicts so far; only the thread that owns c may ask */
+
 /* Sign with the newest key. target: for clicks the absolute URL (n bytes), else NULL. Returns text length, -1 on a fault. */
 ssize_t token_seal(struct token_ctx *c, const struct token *t, const char *target, size_t n, char out[TOKEN_MAX], struct err *e);
 /* Verify text as a token of `kind`. out is filled for OK and EXPIRED. now_minute decides expiry. */
