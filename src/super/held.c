@@ -19,6 +19,16 @@ static bool is_ours(void *ctx, ino_t inode) {
             }
         }
     }
+    for (unsigned i = 0; i < RETIRED; i++) {
+        if (o->retired->s[i].inode == inode) return true;
+    }
+    return false;
+}
+
+static bool overlaps_retired(const struct addr *at, const struct held_others *o) {
+    for (unsigned i = 0; at->port && i < RETIRED; i++) {
+        if (o->retired->s[i].inode && ports_overlap(at, &o->retired->s[i].at)) return true;
+    }
     return false;
 }
 
@@ -51,16 +61,23 @@ static bool add_fd(struct held *h, int fd, bool listening) {
     return true;
 }
 
+/* Join a SO_REUSEPORT group that we know to be ours: the kernel would let a stranger's socket in just as well, so look. */
+static int open_beside(struct held *h, const struct held_others *others, struct port_holder *foreign, uint16_t *port, struct err *e) {
+    struct held_others copy = *others;
+    h->late = true;
+    *foreign = ports_foreign(&h->at, false, is_ours, &copy);
+    errno = EADDRINUSE;
+    return foreign->inode ? -1 : sock_bind(&h->at, false, port, e);
+}
+
 /* The fd of the first socket, or -1 with e. */
 static int open_first(struct held *h, const struct held_others *others, bool *taken, struct err *e) {
     struct held_others copy = *others;
-    uint16_t port = h->at.port;
-    h->late = overlaps_ours(&h->at, others);
     struct port_holder foreign = {0};
-    int fd = -1;
-    if (h->late) foreign = ports_foreign(&h->at, false, is_ours, &copy);
-    errno = EADDRINUSE;
-    if (!foreign.inode) fd = h->late ? sock_bind(&h->at, false, &port, e) : sock_listen(&h->at, true, h->backlog, &port, e);
+    uint16_t port = h->at.port;
+    bool beside = overlaps_ours(&h->at, others);
+    int fd = beside ? open_beside(h, others, &foreign, &port, e) : sock_listen(&h->at, true, h->backlog, &port, e);
+    if (fd < 0 && errno == EADDRINUSE && !beside && overlaps_retired(&h->at, others)) fd = open_beside(h, others, &foreign, &port, e);
     if (fd < 0 && errno == EADDRINUSE) {
         *taken = true;
         if (!foreign.inode) foreign = ports_foreign(&h->at, true, is_ours, &copy);
@@ -133,9 +150,12 @@ bool held_listen(struct held *h, int backlog, struct err *e) {
     return true;
 }
 
-void held_deafen(struct held *h) {
+void held_retire(struct held *h, struct held_retired *r) {
     for (unsigned i = 0; i < h->n; i++) {
         if (!sock_deafen(h->fd[i].fd)) log_warn("holder", "a socket is closed while callers may wait in its queue: %s", strerror(errno));
+        r->s[r->next].at = h->at;
+        r->s[r->next].inode = h->fd[i].inode;
+        r->next = (r->next + 1) % RETIRED;
     }
 }
 

@@ -19,7 +19,17 @@ struct held {
     } *fd;
 };
 
+#define RETIRED 1024
+struct held_retired { /* the sockets closed last: an engine may still hold them for a while, and they are ours, not a stranger's */
+    unsigned next;
+    struct {
+        struct addr at;
+        ino_t inode; /* 0 = empty */
+    } s[RETIRED];
+};
+
 struct held_others { /* every group there is, to see overlaps and to know our own sockets; entries may be NULL */
+    const struct held_retired *retired;
     struct held *const *old;
     uint32_t nold;
     struct held *const *now;
@@ -33,7 +43,7 @@ void held_unref(struct held *h); /* NULL is legal; the last one closes */
 /* Have at least one socket per worker. More than that stay: closing one would reset the callers in its queue. */
 bool held_widen(struct held *h, unsigned workers, struct err *e);
 bool held_listen(struct held *h, int backlog, struct err *e);
-void held_deafen(struct held *h); /* before the last reference goes: no caller may be in the queue that is thrown away */
+void held_retire(struct held *h, struct held_retired *r); /* deafen, before the last reference goes: no new caller may queue where nobody accepts */
 void held_commit(struct held *h);
 void held_revert(struct held *h); /* close what was added since the last commit */
 #endif

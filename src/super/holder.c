@@ -80,10 +80,10 @@ void generation_mark(const struct generation *g) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) g->held[i]->mark = g->number;
 }
 
-void generation_retire(struct generation *old, const struct generation *g) {
+void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired) {
     generation_mark(g);
     for (uint32_t i = 0; i < old->plan.nsockets; i++) {
-        if (old->held[i]->mark != g->number) held_deafen(old->held[i]);
+        if (old->held[i]->mark != g->number) held_retire(old->held[i], retired);
     }
 }
 
@@ -135,33 +135,35 @@ static bool widen(struct generation *g, uint32_t i, struct err *e) {
     return err_at(e, b->file[0] ? b->file : "built-in default", b->line, "%s%s%s", b->entry, b->entry[0] ? ": " : "", why.text);
 }
 
-static bool open_new(struct generation *g, uint32_t i, const struct generation *old, struct adopted *a, bool *taken, struct err *e) {
+static bool open_new(struct generation *g, uint32_t i, const struct held_others *others, struct adopted *a, bool *taken, struct err *e) {
     const struct plan_socket *s = &g->plan.socket[i];
-    struct held_others others = {.old = old ? old->held : NULL,
-                                 .nold = old ? old->plan.nsockets : 0,
-                                 .now = g->held,
-                                 .nnow = g->plan.nsockets};
     struct err why;
     struct addr at = s->at;
     at.port = at.port ? at.port : sibling_port(g, i);
-    g->held[i] = held_open(&at, (int)s->backlog, &others, a, taken, &why);
+    g->held[i] = held_open(&at, (int)s->backlog, others, a, taken, &why);
     if (!g->held[i] && at.port != s->at.port) {
         *taken = false;
-        g->held[i] = held_open(&s->at, (int)s->backlog, &others, a, taken, &why);
+        g->held[i] = held_open(&s->at, (int)s->backlog, others, a, taken, &why);
     }
     if (g->held[i]) return widen(g, i, e);
     return err_at(e, s->because.file[0] ? s->because.file : "built-in default", s->because.line, "%s%s%s", s->because.entry,
                   s->because.entry[0] ? ": " : "", why.text);
 }
 
-bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, bool *taken, struct err *e) {
+bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, const struct held_retired *retired, bool *taken,
+                     struct err *e) {
+    struct held_others others = {.old = old ? old->held : NULL,
+                                 .nold = old ? old->plan.nsockets : 0,
+                                 .now = g->held,
+                                 .nnow = g->plan.nsockets,
+                                 .retired = retired};
     *taken = false;
     if (old && !keep_matching(g, old, e)) return false;
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         if (g->held[i] && !widen(g, i, e)) return false;
     }
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
-        if (!g->held[i] && !open_new(g, i, old, a, taken, e)) return false;
+        if (!g->held[i] && !open_new(g, i, &others, a, taken, e)) return false;
     }
     return true;
 }

@@ -6,6 +6,7 @@
 #include "super/adopt.h"
 
 struct held;
+struct held_retired;
 struct generation {
     uint64_t number;
     int bundle_fd, plan_fd; /* sealed memfds */
@@ -19,7 +20,8 @@ struct generation {
 struct generation *generation_create(int bundle_fd, int plan_fd, struct err *e);
 /* Bind everything: keep what matches `old` (NULL = none), adopt, open the rest. false with e: "FILE:LINE: ENTRY: cannot bind …". The caller
  * then destroys g, and old is as before. *taken: the refusal was a taken port. */
-bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, bool *taken, struct err *e);
+bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, const struct held_retired *retired, bool *taken,
+                     struct err *e);
 /* Let the sockets that only were bound listen, right before COMMIT. */
 bool generation_listen(struct generation *g, struct err *e);
 /* Send GEN_BEGIN, GEN_SOCKETS…, GEN_END. */
@@ -27,7 +29,7 @@ bool generation_offer(const struct generation *g, int link, struct err *e);
 /* Mark g's groups with its number: afterwards a group is g's exactly if its mark is that number. */
 void generation_mark(const struct generation *g);
 /* `old` is replaced by g: its sockets that g has not kept take no new callers from now on. */
-void generation_retire(struct generation *old, const struct generation *g);
+void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired);
 void generation_commit(struct generation *g); /* from now on its additions stay when it goes */
 void generation_destroy(struct generation *g); /* NULL is legal; closes what no other generation holds */
 /* Ports really bound, one per plan socket; malloc'ed, NULL on ENOMEM. */

@@ -137,7 +137,7 @@ static bool bind_patiently(struct super *s, struct generation *g, struct err *e)
     const struct timespec pause = {.tv_nsec = 50 * 1000000};
     for (int tries = s->reload.initial && s->unclean ? LEAVE_TRIES : 1;; tries--) {
         bool taken;
-        if (generation_bind(g, s->gen, &s->adopted, &taken, e)) return true;
+        if (generation_bind(g, s->gen, &s->adopted, &s->retired, &taken, e)) return true;
         if (!taken || tries <= 1) return false;
         nanosleep(&pause, NULL);
     }
@@ -250,7 +250,7 @@ void reload_done(struct super *s) {
     for (unsigned i = 0; i < 2; i++) {
         if (s->engine[i].offer == old) s->engine[i].offer = NULL;
     }
-    if (old) generation_retire(old, now);
+    if (old) generation_retire(old, now, &s->retired);
     generation_destroy(old);
     atomic_store(&s->counters->super.generation, (int64_t)now->number);
     log_setup(STDERR_FILENO, now->plan.set.log_json != 0, LOG_LVL_INFO);

@@ -8,6 +8,7 @@
 #define PORTREEVE_SUPER_SUPER_H
 #include "base/fdlink.h"
 #include "gate/counters.h"
+#include "super/held.h"
 #include "super/holder.h"
 #include "super/notify.h"
 #include "super/options.h"
@@ -94,6 +95,7 @@ struct super {
     int64_t since_ms;
     uint64_t attempts; /* generations numbered so far */
 
+    struct held_retired retired;
     struct generation *gen; /* the living one; NULL before the first commit */
     struct reload reload;
     struct engine engine[2];
