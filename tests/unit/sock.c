@@ -1,0 +1,140 @@
+/* Listening sockets against the real kernel: options, groups, refusals in plain words, deafness. Only loopback, only port 0. */
+#include "net/sock.h"
+#include "unit/tap.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <unistd.h>
+
+static struct err e;
+
+static struct addr at(const char *text, uint16_t port) {
+    struct addr a;
+    if (!addr_parse_ip(text, strlen(text), &a, &e)) fprintf(stderr, "%s\n", e.text);
+    a.port = port;
+    return a;
+}
+
+static int option(int fd, int level, int name) {
+    int v = -1;
+    socklen_t n = sizeof v;
+    getsockopt(fd, level, name, &v, &n);
+    return v;
+}
+
+static int call(const char *ip, uint16_t port) {
+    struct sockaddr_storage sa;
+    struct addr a = at(ip, port);
+    socklen_t n = addr_to_sockaddr(&a, &sa);
+    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (connect(fd, (struct sockaddr *)&sa, n) != 0 && errno != EINPROGRESS) {
+        close(fd);
+        return -1;
+    }
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    poll(&p, 1, 2000);
+    if (option(fd, SOL_SOCKET, SO_ERROR) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+static void options(void) {
+    uint16_t port = 0;
+    struct addr a = at("127.0.0.1", 0);
+    int fd = sock_listen(&a, true, 16, &port, &e);
+    ok(fd >= 0 && port > 0, "port 0 takes a free port (%u)", port);
+    ok(option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1 && option(fd, SOL_SOCKET, SO_REUSEPORT) == 1 && option(fd, IPPROTO_TCP, TCP_NODELAY) == 1,
+       "it listens, with SO_REUSEPORT and TCP_NODELAY");
+    ok((fcntl(fd, F_GETFL) & O_NONBLOCK) && (fcntl(fd, F_GETFD) & FD_CLOEXEC), "non-blocking and close-on-exec");
+    int c = call("127.0.0.1", port), s = accept(fd, NULL, NULL);
+    ok(c >= 0 && s >= 0 && option(s, IPPROTO_TCP, TCP_NODELAY) == 1, "accepted sockets inherit TCP_NODELAY");
+    close(c);
+    close(s);
+    close(fd);
+    a = at("::", 0);
+    fd = sock_listen(&a, true, 16, &port, &e);
+    if (fd < 0) {
+        ok(1, "no IPv6 here # SKIP");
+        return;
+    }
+    struct addr v4 = at("0.0.0.0", port);
+    int fd4 = sock_listen(&v4, true, 16, &port, &e);
+    ok(option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1 && fd4 >= 0, "both wildcards live on one port /* M1 M9 */: %s", e.text);
+    close(fd);
+    close(fd4);
+}
+
+static void groups(void) {
+    uint16_t port = 0, same = 0;
+    struct addr a = at("127.0.0.1", 0);
+    int first = sock_listen(&a, true, 16, &port, &e);
+    a.port = port;
+    int second = sock_listen(&a, false, 16, &same, &e);
+    ok(second >= 0 && same == port, "a second worker's socket joins the group");
+    int stranger = sock_listen(&a, true, 16, &same, &e);
+    ok(stranger < 0 && errno == EADDRINUSE && strstr(e.text, "port taken"), "an exclusive one does not: %s", e.text);
+    struct addr any = at("0.0.0.0", port);
+    ok(sock_listen(&any, true, 16, &same, &e) < 0 && errno == EADDRINUSE, "nor the wildcard over it");
+    int wild = sock_listen(&any, false, 16, &same, &e);
+    ok(wild >= 0, "without exclusive both are held together: %s", e.text);
+    close(first);
+    close(second);
+    close(wild);
+}
+
+static void halves(void) {
+    uint16_t port = 0;
+    struct addr a = at("127.0.0.1", 0);
+    int fd = sock_bind(&a, true, &port, &e);
+    ok(fd >= 0 && port > 0 && call("127.0.0.1", port) < 0, "bound only: callers are refused");
+    ok(sock_start(fd, 16), "started");
+    int c = call("127.0.0.1", port);
+    ok(c >= 0, "now they come in");
+    close(c);
+    close(fd);
+}
+
+static void deafness(void) {
+    uint16_t port = 0;
+    struct addr narrow = at("127.0.0.1", 0), wide = at("0.0.0.0", 0);
+    int old = sock_listen(&narrow, true, 16, &port, &e);
+    wide.port = port;
+    int now = sock_listen(&wide, false, 16, &port, &e);
+    int early = call("127.0.0.1", port);
+    ok(sock_deafen(old), "deafen the specific listener: %s", strerror(errno));
+    int late = call("127.0.0.1", port);
+    int a = accept(old, NULL, NULL), b = accept(old, NULL, NULL), c = accept(now, NULL, NULL);
+    ok(early >= 0 && a >= 0, "who was in its queue is still accepted");
+    ok(late >= 0 && b < 0 && c >= 0, "who comes later finds the wildcard");
+    ok(write(a, "x", 1) == 1 && write(c, "y", 1) == 1, "both connections work");
+    close(now);
+    ok(call("127.0.0.1", port) < 0, "with no other listener callers are refused");
+    int mine[] = {old, early, late, a, c};
+    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) close(mine[i]);
+}
+
+static void words(void) {
+    uint16_t port;
+    struct addr a = at("192.0.2.1", 80);
+    ok(sock_listen(&a, true, 16, &port, &e) < 0 && errno == EADDRNOTAVAIL && strstr(e.text, "192.0.2.1:80: address not on this machine"),
+       "a foreign address /* M19 */: %s", e.text);
+    a = at("fe80::1", 80);
+    sock_errno_text(EINVAL, &a, &e);
+    ok(strstr(e.text, "[fe80::1]:80") && strstr(e.text, "%eth0"), "link-local without a zone /* M20 */: %s", e.text);
+    sock_errno_text(EACCES, &a, &e);
+    ok(strstr(e.text, "CAP_NET_BIND_SERVICE") != NULL, "a privileged port: %s", e.text);
+    sock_errno_text(EAFNOSUPPORT, &a, &e);
+    ok(strstr(e.text, "no IPv6") != NULL, "no IPv6: %s", e.text);
+    ok(!sock_errno_text(EMFILE, &a, &e) && strstr(e.text, "LimitNOFILE"), "out of descriptors: %s", e.text);
+}
+
+int main(void) {
+    options();
+    groups();
+    halves();
+    deafness();
+    words();
+    return tap_end();
+}
