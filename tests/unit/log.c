@@ -41,7 +41,7 @@ static const char *read_all(void) {
 /* What was read, on one line: test names must be. */
 static const char *shown(void) {
     static char text[300];
-    snprintf(text, sizeof text, "%s", got);
+    snprintf(text, sizeof text, "%.299s", got);
     for (char *c = text; (c = strchr(c, '\n'));) *c = '|';
     return text;
 }
