@@ -2,7 +2,7 @@
 -- Session and throttle times are on the monotonic clock of this boot, so that a clock that jumps revives and ends nothing.
 local sys = require "portreeve.sys"
 local static = require "portreeve.web.static"
-local ipairs, setmetatable, tonumber = ipairs, setmetatable, tonumber
+local ceil, ipairs, setmetatable, tonumber = math.ceil, ipairs, setmetatable, tonumber
 local _ENV = nil
 
 local IDLE_MS = 15 * 60 * 1000
@@ -115,7 +115,7 @@ function methods:must_wait(account, address)
       wait = left > wait and left or wait
     end
   end
-  return wait > 0 and (wait // 1 + 1) // 1 | 0 or 0
+  return ceil(wait)
 end
 
 function methods:count_failure(account, address)

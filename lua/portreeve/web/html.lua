@@ -26,9 +26,10 @@ local function plain_number(n)
   return tostring(tointeger(n) or n)
 end
 
--- Relative addresses and http(s) only: a stored `javascript:` must not become a link.
+-- Relative addresses and http(s) only: a stored `javascript:` must not become a link. Browsers drop control bytes inside addresses.
 local function safe_address(text)
-  local scheme = text:match("^[%s%c]*([%a][%w+.-]*)%s*:")
+  text = text:gsub("%c", "")
+  local scheme = text:match("^%s*([%a][%w+.-]*)%s*:")
   if scheme and not (scheme:lower() == "http" or scheme:lower() == "https") then
     return "#"
   end
