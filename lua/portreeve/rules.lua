@@ -49,6 +49,7 @@ local function in_force(file, report)
     local place = {
       file = e.file or file.display, line = e.line, entry = e.key, text = e.value, from_set = e.from_set,
       bad_escape = e.bad_escape,
+      secret = e.key:lower():find("pas", 1, true) or e.key:lower():find("word", 1, true), -- nor may a misspelled Password be shown
     }
     local old = last[e.key]
     if not old then order[#order + 1] = e.key end
@@ -61,7 +62,6 @@ local function in_force(file, report)
 end
 
 local function take(e, spec, report)
-  e.secret = spec.kind == "secret" or nil
   local value, why, remark = kinds[spec.kind](e.text, spec, e.from_set)
   if value == nil then
     report.error(e, why)
@@ -69,7 +69,7 @@ local function take(e, spec, report)
   end
   if remark then report.warn(e, remark) end
   if spec.kind == "path" and e.bad_escape then report.warn(e, "a single backslash vanishes: write / or \\\\") end
-  return { value = value, file = e.file, line = e.line, entry = e.entry, secret = e.secret }
+  return { value = value, file = e.file, line = e.line, entry = e.entry }
 end
 
 local function default_of(entry, spec)
