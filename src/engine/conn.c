@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,8 +16,8 @@
 #define LINGER_MS 2000
 #define LINGER_BYTES (256u << 10)
 
-static void on_io(struct ev_loop *loop, ev_io *io, int revents);
 static void serve(struct conn *c);
+static void run(struct conn *c);
 
 /* ---- memory ---- */
 
@@ -93,8 +94,7 @@ struct conn *conn_open(struct acceptor *a, int fd, const struct sockaddr *sa) {
         close(fd);
         return NULL;
     }
-    ev_io_init(&c->io, on_io, fd, EV_READ);
-    c->io.data = c;
+    c->fd = fd;
     c->w = w;
     c->listener = a->listener;
     c->retired = a->retired;
@@ -141,13 +141,12 @@ void conn_close(struct conn *c, const char *why) {
     if (rq) give_state(w, rq);
     c->rq = NULL;
     c->state = CONN_DEAD;
-    ev_io_stop(w->loop, &c->io);
     wheel_clear(&c->timer);
     if (c->stream) {
         c->ops->free(c->stream);
         c->stream = NULL;
     }
-    close(c->io.fd);
+    close(c->fd);
     ticket_give(&c->ticket, w->eng->live);
     COUNT(w->count, closed);
     if (c->prev)
@@ -178,7 +177,7 @@ const struct addr *conn_local(struct conn *c) {
     if (!c->local.family) {
         struct sockaddr_storage sa;
         socklen_t n = sizeof sa;
-        if (getsockname(c->io.fd, (struct sockaddr *)&sa, &n) == 0) addr_from_sockaddr((struct sockaddr *)&sa, &c->local);
+        if (getsockname(c->fd, (struct sockaddr *)&sa, &n) == 0) addr_from_sockaddr((struct sockaddr *)&sa, &c->local);
     }
     return &c->local;
 }
@@ -213,12 +212,21 @@ static const struct plan_settings *settings(const struct conn *c) {
     return &c->gen->plan.set;
 }
 
-static void want(struct conn *c, int events) {
-    if (ev_is_active(&c->io) && (c->io.events & (EV_READ | EV_WRITE)) == events) return;
-    ev_io_stop(c->w->loop, &c->io);
-    if (!events) return;
-    ev_io_set(&c->io, c->io.fd, events);
-    ev_io_start(c->w->loop, &c->io);
+static void want(struct conn *c, uint8_t what) {
+    c->want = what;
+}
+
+/* A stream call could not go on: wait for exactly what it wants. */
+static void blocked(struct conn *c, ssize_t what) {
+    uint8_t bit = what == STREAM_WANT_WRITE ? CONN_WRITABLE : CONN_READABLE;
+    c->ready &= (uint8_t)~bit;
+    c->want = bit;
+}
+
+/* A plain read that took less than it asked for has emptied the socket: the next byte, or the end, is a new edge. TLS reads in records and
+ * cannot tell. */
+static void note_read(struct conn *c, ssize_t got, size_t asked) {
+    if (got > 0 && (size_t)got < asked && !c->stream && !c->ended) c->ready &= (uint8_t)~CONN_READABLE;
 }
 
 static void abandon(struct conn *c, int status);
@@ -241,6 +249,7 @@ void conn_timeout(struct wheel_node *n, void *ctx) {
     bool asked = (c->state == CONN_HEAD && c->rq && c->rq->in_n > c->rq->pos) || c->state == CONN_BODY;
     if (asked && c->rq->out.n == 0) {
         abandon(c, 408);
+        run(c);
         return;
     }
     conn_close(c, "deadline");
@@ -252,18 +261,18 @@ static void go_idle(struct conn *c) {
     give_state(c->w, c->rq);
     c->rq = NULL;
     c->state = CONN_HEAD;
-    want(c, EV_READ);
+    want(c, CONN_READABLE);
     conn_deadline(c, settings(c)->idle_ms);
     if (c->gen != c->w->gen && !c->retired) conn_move(c, c->w->gen);
     if (c->w->draining || c->retired) conn_deadline(c, 500);
 }
 
 static void linger(struct conn *c) {
-    if (c->ops->shutdown) c->ops->shutdown(c->stream, c->io.fd);
-    shutdown(c->io.fd, SHUT_WR);
+    if (c->ops->shutdown) c->ops->shutdown(c->stream, c->fd);
+    shutdown(c->fd, SHUT_WR);
     c->state = CONN_LINGER;
     c->rq->out_sent = 0; /* counts what is thrown away from here on */
-    want(c, EV_READ);
+    want(c, CONN_READABLE);
     conn_deadline(c, LINGER_MS);
 }
 
@@ -271,15 +280,15 @@ static void linger(struct conn *c) {
 static bool flush(struct conn *c) {
     struct request_state *rq = c->rq;
     while (rq->out_sent < rq->out.n) {
-        ssize_t n = c->ops->write(c->stream, c->io.fd, rq->out.p + rq->out_sent, rq->out.n - rq->out_sent);
+        ssize_t n = c->ops->write(c->stream, c->fd, rq->out.p + rq->out_sent, rq->out.n - rq->out_sent);
         if (n > 0) {
             rq->out_sent += (uint32_t)n;
             continue;
         }
         if (n == STREAM_WANT_READ || n == STREAM_WANT_WRITE) {
+            blocked(c, n);
             if (c->state != CONN_WRITE) conn_deadline(c, settings(c)->write_ms);
             c->state = CONN_WRITE;
-            want(c, n == STREAM_WANT_READ ? EV_READ : EV_WRITE);
             return false;
         }
         conn_close(c, "the client went away while it was answered");
@@ -297,7 +306,7 @@ static void finish(struct conn *c) {
         linger(c);
         return;
     }
-    if (c->ops->shutdown) c->ops->shutdown(c->stream, c->io.fd);
+    if (c->ops->shutdown) c->ops->shutdown(c->stream, c->fd);
     conn_close(c, "answered and closed");
 }
 
@@ -310,7 +319,7 @@ static void after_write(struct conn *c) {
     if (rq->body_next) {
         rq->body_next = false;
         c->state = CONN_BODY;
-        want(c, EV_READ);
+        want(c, CONN_READABLE);
         return;
     }
     c->state = CONN_HEAD;
@@ -337,6 +346,7 @@ void conn_resume(struct conn *c) {
     }
     end_exchange(c);
     if (flush(c)) after_write(c);
+    run(c);
 }
 
 void conn_committed(struct conn *c, bool ok) {
@@ -352,6 +362,7 @@ void conn_committed(struct conn *c, bool ok) {
     rq->must_commit = false;
     end_exchange(c);
     if (flush(c)) after_write(c);
+    run(c);
 }
 
 /* ---- reading ---- */
@@ -377,7 +388,10 @@ static bool exchange_ready(struct conn *c) {
     COUNT(c->w->count, requests);
     c->requests++;
     rq->close_after = !rq->x.req.keep_alive || c->w->draining || c->retired || c->requests >= (uint64_t)settings(c)->max_requests;
-    if (!respond(c)) return false; /* APP or COMMIT: somebody will call back */
+    if (!respond(c)) { /* APP or COMMIT: somebody will call back; what the client sends meanwhile waits in the kernel */
+        want(c, 0);
+        return false;
+    }
     end_exchange(c);
     if (rq->close_after || rq->out.n > OUT_KEEP || !(rq->pos < rq->in_n || rq->rest.n)) {
         if (flush(c)) after_write(c);
@@ -447,7 +461,7 @@ static bool begin_body(struct conn *c) {
         rq->in_n = rq->pos; /* the rest of the input belongs to the body, or goes to `rest` */
         r = eat_body(c, p, n);
     }
-    if (r == H1_MORE) want(c, EV_READ);
+    if (r == H1_MORE) want(c, CONN_READABLE);
     if (r == H1_DONE) c->state = CONN_HEAD;
     return r == H1_DONE;
 }
@@ -490,7 +504,7 @@ static void serve(struct conn *c) {
         rq->began_ms = c->w->now_ms;
         conn_deadline(c, settings(c)->header_ms);
     }
-    want(c, EV_READ);
+    want(c, CONN_READABLE);
 }
 
 static bool make_room(struct conn *c) {
@@ -517,7 +531,7 @@ static void no_bytes(struct conn *c, ssize_t n) {
             give_state(c->w, c->rq);
             c->rq = NULL;
         }
-        want(c, n == STREAM_WANT_WRITE ? EV_WRITE : EV_READ);
+        blocked(c, n);
         return;
     }
     conn_close(c, n == 0 ? "the client closed" : "read failed");
@@ -533,17 +547,18 @@ static void read_head(struct conn *c) {
         conn_close(c, "head larger than its bound");
         return;
     }
-    ssize_t n = c->ops->read(c->stream, c->io.fd, rq->in + rq->in_n, rq->in_cap - rq->in_n);
+    ssize_t n = c->ops->read(c->stream, c->fd, rq->in + rq->in_n, rq->in_cap - rq->in_n);
     if (n <= 0) {
         no_bytes(c, n);
         return;
     }
+    note_read(c, n, rq->in_cap - rq->in_n);
     rq->in_n += (uint32_t)n;
     serve(c);
     /* TLS may hold decrypted bytes that the descriptor will never announce. */
     while (c->state == CONN_HEAD && c->rq && c->ops->pending && c->ops->pending(c->stream) > 0) {
         if (c->rq->in_n == c->rq->in_cap && !make_room(c)) break;
-        n = c->ops->read(c->stream, c->io.fd, c->rq->in + c->rq->in_n, c->rq->in_cap - c->rq->in_n);
+        n = c->ops->read(c->stream, c->fd, c->rq->in + c->rq->in_n, c->rq->in_cap - c->rq->in_n);
         if (n <= 0) break;
         c->rq->in_n += (uint32_t)n;
         serve(c);
@@ -553,11 +568,12 @@ static void read_head(struct conn *c) {
 static void read_body(struct conn *c) {
     char *p = c->w->scratch;
     do {
-        ssize_t n = c->ops->read(c->stream, c->io.fd, p, WORKER_SCRATCH);
+        ssize_t n = c->ops->read(c->stream, c->fd, p, WORKER_SCRATCH);
         if (n <= 0) {
             no_bytes(c, n);
             return;
         }
+        note_read(c, n, WORKER_SCRATCH);
         enum h1_result r = eat_body(c, p, (size_t)n);
         if (r == H1_BAD) return;
         if (r == H1_DONE) {
@@ -570,16 +586,19 @@ static void read_body(struct conn *c) {
 }
 
 static void read_linger(struct conn *c) {
-    ssize_t n = recv(c->io.fd, c->w->scratch, WORKER_SCRATCH, 0);
-    if (n < 0 && errno == EAGAIN) return;
+    ssize_t n = recv(c->fd, c->w->scratch, WORKER_SCRATCH, 0);
+    if (n < 0 && errno == EAGAIN) {
+        blocked(c, STREAM_WANT_READ);
+        return;
+    }
     if (n > 0 && (c->rq->out_sent += (uint32_t)n) < LINGER_BYTES) return;
     conn_close(c, "said goodbye");
 }
 
 static void shake_hands(struct conn *c) {
-    int r = c->ops->handshake(c->stream, c->io.fd);
+    int r = c->ops->handshake(c->stream, c->fd);
     if (r == STREAM_WANT_READ || r == STREAM_WANT_WRITE) {
-        want(c, r == STREAM_WANT_WRITE ? EV_WRITE : EV_READ);
+        blocked(c, r);
         return;
     }
     if (r != 1) {
@@ -605,21 +624,29 @@ static void advance(struct conn *c) {
         if (flush(c)) after_write(c);
         break;
     case CONN_LINGER: read_linger(c); break;
-    case CONN_APP:
-    case CONN_COMMIT: want(c, 0); break; /* the client sends ahead: that waits in the kernel until its answer has left */
     default: break;
     }
 }
 
-static void on_io(struct ev_loop *loop, ev_io *io, int revents) {
-    (void)loop, (void)revents;
-    struct conn *c = io->data;
-    struct worker *w = c->w;
-    advance(c);
-    conn_reap(w);
+/* Readiness is latched (edge-triggered polling): go on as long as what is wanted is there. */
+static void run(struct conn *c) {
+    while (c->state != CONN_DEAD && (c->ready & c->want)) advance(c);
+}
+
+void conn_event(struct conn *c, uint32_t events) {
+    if (c->state == CONN_DEAD) return; /* closed earlier in this batch */
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->ended = true;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->ready |= CONN_READABLE;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) c->ready |= CONN_WRITABLE;
+    run(c);
 }
 
 void conn_start(struct conn *c) {
     conn_deadline(c, c->state == CONN_HANDSHAKE ? settings(c)->handshake_ms : settings(c)->header_ms);
-    advance(c);
+    c->ready = CONN_READABLE | CONN_WRITABLE;
+    c->want = CONN_READABLE;
+    run(c);
+    if (c->state == CONN_DEAD) return;
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+    if (epoll_ctl(c->w->epoll, EPOLL_CTL_ADD, c->fd, &ev) != 0) conn_close(c, "the poll set is full");
 }

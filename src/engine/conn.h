@@ -36,8 +36,14 @@ struct request_state {
     struct field field[REQUEST_FIELDS];
 };
 
+enum { CONN_READABLE = 1, CONN_WRITABLE = 2 };
+
 struct conn {
-    ev_io io;
+    int fd;
+    uint8_t state;
+    uint8_t ready, want; /* CONN_READABLE, CONN_WRITABLE: latched by the poll set; what the state machine waits for */
+    bool ended;          /* the peer has said that it will send no more */
+    bool retired;        /* its listener is no longer in the plan: answer with close */
     struct conn *prev, *next;
     struct worker *w;
     struct generation *gen;
@@ -50,14 +56,13 @@ struct conn {
     struct addr remote, local; /* local.family 0 until somebody asks */
     int64_t since_ms;
     uint32_t requests;
-    uint8_t state;
-    bool retired; /* its listener is no longer in the plan: answer with close */
 };
 
 /* accept.c: a new connection that has been let in. Takes the fd; NULL = refused or no memory (closed). */
 struct conn *conn_open(struct acceptor *a, int fd, const struct sockaddr *sa);
 void conn_start(struct conn *c); /* try to read at once; else wait */
 void conn_close(struct conn *c, const char *why);
+void conn_event(struct conn *c, uint32_t events); /* from the worker's poll set */
 void conn_reap(struct worker *w); /* end of turn: free what was closed */
 void conn_timeout(struct wheel_node *n, void *ctx);
 void conn_resume(struct conn *c);                   /* the answer stands in rq->out: send it */

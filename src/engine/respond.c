@@ -73,7 +73,7 @@ void respond_log(struct conn *c) {
 static void describe_peer(struct conn *c) {
     struct request_state *rq = c->rq;
     const struct plan_socket *s = c->listener->plan;
-    rq->peer = (struct peer){.remote = c->remote, .fd = c->io.fd, .listener = s->name, .services = s->services, .sni = "", .tls = ""};
+    rq->peer = (struct peer){.remote = c->remote, .fd = c->fd, .listener = s->name, .services = s->services, .sni = "", .tls = ""};
     rq->peer.secure = s->scheme == SCHEME_HTTPS ? 1 : s->external_tls ? 2 : 0;
     if (c->stream) rq->peer.tls = tls_version(c->stream), rq->peer.sni = tls_sni(c->stream);
     rq->x.peer = &rq->peer;

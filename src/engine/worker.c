@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
+
+#define POLL_BATCH 256
 
 static void note_time(struct worker *w) {
     w->now_ms = clock_mono_ms();
@@ -22,6 +25,15 @@ static void note_time(struct worker *w) {
 static void on_check(struct ev_loop *loop, ev_check *c, int revents) {
     (void)loop, (void)revents;
     note_time(c->data);
+}
+
+static void on_polled(struct ev_loop *loop, ev_io *io, int revents) {
+    (void)loop, (void)revents;
+    struct worker *w = io->data;
+    struct epoll_event ev[POLL_BATCH];
+    int n = epoll_wait(w->epoll, ev, POLL_BATCH, 0);
+    for (int i = 0; i < n; i++) conn_event(ev[i].data.ptr, ev[i].events);
+    conn_reap(w); /* not before the whole batch: a later event may name a connection that an earlier one closed */
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *t, int revents) {
@@ -188,12 +200,15 @@ static void *worker_main(void *arg) {
 
 static bool prepare_loop(struct worker *w) {
     w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    if (!w->loop) return false;
+    w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (!w->loop || w->epoll < 0) return false;
     ev_async_init(&w->wake, on_wake);
     ev_timer_init(&w->tick, on_tick, WHEEL_TICK_MS / 1000.0, WHEEL_TICK_MS / 1000.0);
     ev_check_init(&w->check, on_check);
     ev_set_priority(&w->check, EV_MAXPRI); /* the time is right before any callback reads it */
-    w->wake.data = w->tick.data = w->check.data = w;
+    ev_io_init(&w->polled, on_polled, w->epoll, EV_READ);
+    w->wake.data = w->tick.data = w->check.data = w->polled.data = w;
+    ev_io_start(w->loop, &w->polled);
     ev_async_start(w->loop, &w->wake);
     ev_timer_start(w->loop, &w->tick);
     ev_check_start(w->loop, &w->check);
@@ -207,7 +222,6 @@ struct worker *worker_start(struct engine *eng, unsigned index, struct err *e) {
     w->eng = eng;
     w->count = &eng->counters->worker[index];
     w->mail_tail = &w->mail;
-    w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     w->scratch = malloc(WORKER_SCRATCH);
     w->access.max = 1 << 20;
     pthread_mutex_init(&w->lock, NULL);
@@ -255,7 +269,7 @@ void worker_destroy(struct worker *w) {
     ev_loop_destroy(w->loop);
     free_spares(w);
     buf_free(&w->access);
-    if (w->reserve_fd >= 0) close(w->reserve_fd);
+    close(w->epoll);
     free(w->scratch);
     pthread_mutex_destroy(&w->lock);
     free(w);

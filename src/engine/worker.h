@@ -47,6 +47,8 @@ struct worker {
     pthread_t thread;
     struct ev_loop *loop;
     ev_async wake;
+    int epoll; /* connections, edge-triggered; libev (level-triggered only) watches this one descriptor for all of them */
+    ev_io polled;
     ev_timer tick, pause;
     ev_check check;
     struct wheel wheel;
@@ -58,7 +60,6 @@ struct worker {
     struct acceptor *acceptors;
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
     _Atomic unsigned live; /* connections; read by control while draining */
-    int reserve_fd; /* given up to refuse politely when descriptors run out */
     bool draining;
 
     struct conn *commit_first, *commit_last; /* answers waiting for the spool, in ticket order */
