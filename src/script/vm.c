@@ -159,8 +159,8 @@ static void *vm_alloc(void *ud, void *p, size_t osize, size_t nsize) {
         size_t more = nsize - old;
         if (v->depth) {
             if (v->lim.memory && (more > v->lim.memory || v->used > v->lim.memory - more)) return refuse(v, nsize);
-            if (!p && osize == LUA_TSTRING && v->bounded && nsize > LONG_STRING) {
-                if (nsize > VM_STRING_MAX) return refuse(v, nsize);
+            if (!p && osize == LUA_TSTRING && v->string_max && nsize > LONG_STRING) {
+                if (nsize > v->string_max) return refuse(v, nsize);
                 be_wary(v);
             }
             if (more >= BIG_ALLOCATION && v->lim.steps) {
@@ -240,7 +240,7 @@ static bool fail(struct vm *v, int status, struct err *e) {
         err_set(e, "%s: the call took more processor time than %lld steps may", at, (long long)v->lim.steps);
     else if (status == LUA_ERRMEM || v->over == VM_OVER_MEMORY)
         err_set(e, "%s: not enough memory (%zu bytes asked for, %zu in use, the bound is %zu)", at, v->refused_size, v->used,
-                v->refused_size > VM_STRING_MAX && v->bounded ? (size_t)VM_STRING_MAX : v->lim.memory);
+                v->string_max && v->refused_size > v->string_max ? v->string_max : v->lim.memory);
     else if (v->message[0])
         err_set(e, "%s", v->message);
     else
@@ -325,6 +325,7 @@ struct vm *vm_create(enum vm_kind kind, const struct vm_limits *lim, const char 
         return NULL;
     }
     v->lim = *lim;
+    v->string_max = !v->bounded ? 0 : kind == VM_SANDBOX ? VM_STRING_MAX : VM_STRING_MAX_TRUSTED;
     v->step = v->step_now = lim->steps && lim->steps < HOOK_STEP ? (int)lim->steps : HOOK_STEP;
     if (lim->steps) lua_sethook(v->L, on_count, LUA_MASKCOUNT, v->step);
     return v;

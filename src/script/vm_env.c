@@ -322,12 +322,25 @@ static void drop_working_directory(lua_State *L, const char *field, const char *
     lua_pop(L, 1);
 }
 
+static int safe_environment(lua_State *L) { /* environment() -> a fresh table of the whitelisted names, for code that people type */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_template);
+    copy_template(L, -1, true);
+    return 1;
+}
+static int open_safe(lua_State *L) { /* portreeve.safe, in trusted states */
+    static const luaL_Reg functions[] = {{"environment", safe_environment}, {NULL, NULL}};
+    luaL_newlib(L, functions);
+    return 1;
+}
+
 static void setup_trusted(lua_State *L, struct vm *v) {
     lua_pushboolean(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* nor from the environment of whoever starts us */
     luaL_openlibs(L);
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "preload");
+    lua_pushcfunction(L, open_safe);
+    lua_setfield(L, -2, "portreeve.safe");
     lua_rawsetp(L, LUA_REGISTRYINDEX, &vm_key_preload);
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;", v->luadir, v->luadir);
     lua_insert(L, -2);

@@ -6,6 +6,7 @@
 #include <lua5.4/lualib.h>
 
 #define VM_STRING_MAX (2u << 20) /* a longer string is refused in sandboxes: comparing two of them is one instruction */
+#define VM_STRING_MAX_TRUSTED (16u << 20) /* … and in trusted states with a step limit: the console's answers */
 #define VM_SPAN_MAX 1000000      /* elements one table function may walk over */
 #define VM_SPREAD_MAX 4096       /* values one call may push: unpack, string.byte, utf8.codepoint */
 #define VM_TEXT_MAX (1u << 20)   /* bytes of one policy file */
@@ -25,7 +26,7 @@ struct vm {
     unsigned hooks_run; /* since the outermost call began */
     int step, step_now; /* VM instructions between hooks: as a rule, and in this call */
     int64_t left, cpu_started_ns;
-    size_t used, refused_size; /* bytes in use; the allocation last refused */
+    size_t used, refused_size, string_max; /* bytes in use; the allocation last refused; the longest string, 0 = any */
     void *owner;
     char *luadir;
     const char *(*fetch)(void *ctx, const char *name, size_t *n, const char **display);
