@@ -13,7 +13,7 @@ from portreeve import SLOW, Server
 from tap import done, ok, same
 
 SETTINGS = {'HeaderTimeout': 1500, 'BodyTimeout': 1500, 'IdleTimeout': 1500, 'HandshakeTimeout': 1500, 'WriteTimeout': 2000,
-            'MaxRequestLine': 1024, 'MaxRequestHead': 4096, 'MaxHeaderFields': 20, 'MaxRequestBody': 20000, 'MaxRequestsPerConnection': 200}
+            'MaxRequestLine': 1024, 'MaxRequestHead': 4096, 'MaxHeaderFields': 20, 'MaxRequestBody': 2000, 'MaxRequestsPerConnection': 200}
 FORM = {'Content-Type': 'application/x-www-form-urlencoded'}
 ONE_CLICK = b'List-Unsubscribe=One-Click'
 PATIENCE = 30  # a connection that should have been closed is waited for this long, so that a slow machine never decides
@@ -84,16 +84,16 @@ def bodies(s):
             r = c.call('POST', unsub_path(s, 903), chunk, body)
             ok(r.status == 400 and c.ends(), 'chunked with %s: 400 and close' % what, r)
     with conn(s) as c:
-        r = c.call('POST', unsub_path(s, 904), dict(FORM, **{'Content-Length': '20001'}), b'')
+        r = c.call('POST', unsub_path(s, 904), dict(FORM, **{'Content-Length': '2001'}), b'')
         ok(r.status == 413 and c.ends(), 'Content-Length beyond MaxRequestBody: 413 before the body', r)
     with conn(s) as c:
         try:
-            r = c.call('POST', unsub_path(s, 905), chunk, http1.chunked(*[b'a' * 5000] * 5))
+            r = c.call('POST', unsub_path(s, 905), chunk, http1.chunked(*[b'a' * 500] * 5))
             ok(r.status == 413 and c.ends(), 'chunks beyond MaxRequestBody: 413', r)
         except http1.Closed as e:
             ok(False, 'chunks beyond MaxRequestBody: 413', e)
     with conn(s) as c:
-        same(c.call('POST', unsub_path(s, 906), FORM, ONE_CLICK + b'&x=' + b'y' * (20000 - len(ONE_CLICK) - 3)).status, 200, 'a body of exactly MaxRequestBody')
+        same(c.call('POST', unsub_path(s, 906), FORM, ONE_CLICK + b'&x=' + b'y' * (2000 - len(ONE_CLICK) - 3)).status, 200, 'a body of exactly MaxRequestBody')
     with conn(s) as c:
         r = c.call('POST', unsub_path(s, 907), dict(FORM, **{'Content-Length': '18446744073709551617'}), b'')
         ok(r.status in (400, 413) and c.ends(), 'Content-Length beyond 2^64 is refused', r)
@@ -200,7 +200,7 @@ def drip(c, data, every, until):
 def slow_clients(s):
     """Each deadline is absolute: bytes that trickle in do not move it."""
     trickle = b'GET /robots.txt HTTP/1.1\r\nHost: a\r\n' + b'X-Slow: a\r\n' * 400
-    body = http1.request('POST', unsub_path(s, 930), dict(FORM, **{'Content-Length': '5000'})) + b'x' * 4000
+    body = http1.request('POST', unsub_path(s, 930), dict(FORM, **{'Content-Length': '2000'})) + b'x' * 1900
     chunks = http1.request('POST', unsub_path(s, 931), dict(FORM, **{'Transfer-Encoding': 'chunked'})) + b'1\r\nx\r\n' * 1000
     extension = http1.request('POST', unsub_path(s, 932), dict(FORM, **{'Transfer-Encoding': 'chunked'})) + b'1;' + b'x' * 4000
     cases = [('a head that trickles in', trickle, None), ('a body that trickles in', body, None), ('chunks that trickle in', chunks, None),
@@ -232,7 +232,8 @@ def slow_clients(s):
     with conn(s) as c:
         c.call('GET', '/robots.txt')
         ok(closes(c, time.monotonic()) is not None, 'an idle kept connection is closed after IdleTimeout')
-    ok(s.counter('timeouts') >= len(cases), 'deadlines are counted', s.status()['counters'])
+    # A kept connection that says nothing any more is no fault: it is closed, not counted.
+    ok(s.counter('timeouts') >= len(cases) - 1, 'deadlines are counted', s.status()['counters'])
 
 
 def slow_reader(s):
