@@ -11,4 +11,9 @@ int cmd_check(int argc, char **argv); /* cmd_check.c: the reload gate without re
 int cmd_plan(int argc, char **argv);  /* cmd_plan.c: the sockets a configuration makes, and why */
 int cmd_test(int argc, char **argv);  /* cmd_test.c: the policies' own tests, as TAP */
 int planner_main(int argc, char **argv); /* planner.c: `--plan`, started by the supervisor */
+int cmd_mint(int argc, char **argv);   /* cmd_mint.c: make tracking links */
+int cmd_events(int argc, char **argv); /* cmd_events.c: show what the spool holds */
+
+/* State folder of a command: the one given, else $PORTREEVE_STATE, ./var where it is there, /var/lib/portreeve. */
+const char *cmd_state(const char *given);
 #endif
