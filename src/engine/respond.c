@@ -79,9 +79,9 @@ static void describe_peer(struct conn *c) {
     rq->x.peer = &rq->peer;
 }
 
-static bool policy_failed(struct conn *c, const char *what, const struct err *e) {
+static bool policy_failed(struct conn *c, const struct err *e) {
     COUNT(c->w->count, policy_errors);
-    log_error("policy", "%s: %s", what, e->text);
+    log_error("policy", "%s", e->text);
     respond_error(c, 500, false);
     return true;
 }
@@ -125,22 +125,10 @@ static bool record(struct conn *c, struct outcome *o) {
     return false;
 }
 
-static bool respond_tracker(struct conn *c) {
-    struct request_state *rq = c->rq;
-    struct buf fields = {.max = 65536}, body = {.max = 1 << 20};
-    struct outcome o = {.fields = &fields, .body = &body};
-    struct err e;
-    rq->out_hold = (uint32_t)rq->out.n;
-    bool done = true;
-    if (!hooks_handle(c->gen->hooks[c->w->index], SVC_TRACKER, &rq->x, &o, &e))
-        policy_failed(c, "tracker", &e);
-    else {
-        write_outcome(c, &o);
-        if (o.has_event) done = record(c, &o);
-    }
-    if (fields.p) buf_free(&fields);
-    if (body.p) buf_free(&body);
-    return done;
+static bool respond_tracker(struct conn *c, struct outcome *o) {
+    c->rq->out_hold = (uint32_t)c->rq->out.n;
+    write_outcome(c, o);
+    return !o->has_event || record(c, o);
 }
 
 static bool respond_ops(struct conn *c) {
@@ -178,6 +166,17 @@ void respond_job(struct conn *c, struct job *j) {
         respond_error(c, 500, false);
 }
 
+static bool respond_as(struct conn *c, struct outcome *o) {
+    struct request_state *rq = c->rq;
+    if (!(o->service & c->listener->plan->services)) {
+        respond_error(c, o->service ? 404 : o->status, false);
+        return true;
+    }
+    rq->service = o->service;
+    if (o->answered) return respond_tracker(c, o);
+    return o->service == SVC_OPS ? respond_ops(c) : respond_app(c);
+}
+
 bool respond(struct conn *c) {
     struct request_state *rq = c->rq;
     describe_peer(c);
@@ -188,17 +187,11 @@ bool respond(struct conn *c) {
         respond_error(c, m == M_TRACE ? 405 : 501, false);
         return true;
     }
-    struct route r = {0};
+    struct buf fields = {.max = 65536}, body = {.max = 1 << 20};
+    struct outcome o = {.fields = &fields, .body = &body};
     struct err e;
-    if (!hooks_route(c->gen->hooks[c->w->index], &rq->x, &r, &e)) return policy_failed(c, "route", &e);
-    if (!(r.service & c->listener->plan->services)) {
-        respond_error(c, r.service ? 404 : r.status, false);
-        return true;
-    }
-    rq->service = r.service;
-    switch (r.service) {
-    case SVC_TRACKER: return respond_tracker(c);
-    case SVC_OPS: return respond_ops(c);
-    default: return respond_app(c);
-    }
+    bool done = hooks_serve(c->gen->hooks[c->w->index], &rq->x, &o, &e) ? respond_as(c, &o) : policy_failed(c, &e);
+    if (fields.p) buf_free(&fields);
+    if (body.p) buf_free(&body);
+    return done;
 }

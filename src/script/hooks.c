@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Stack of a worker's state, fixed for life: every hook pushes above these and comes back to them. */
-enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_ADMIT, SLOT_ROUTE, SLOT_TRACKER, SLOT_TOP = SLOT_TRACKER };
+enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_ADMIT, SLOT_SERVE, SLOT_TOP = SLOT_SERVE };
 
 struct hooks {
     struct vm *vm;
@@ -58,7 +58,7 @@ bool hooks_push_conf(struct vm *v, const struct bundle *b, struct err *e) {
     return vm_call(v, 1, 1, e);
 }
 
-static bool load_tracker(struct hooks *h, struct err *e) {
+static bool push_tracker(struct hooks *h, struct err *e) {
     lua_State *L = vm_lua(h->vm);
     if (!vm_require(h->vm, "portreeve.tracker", e)) return false;
     lua_getfield(L, -1, "new");
@@ -72,6 +72,16 @@ static bool load_tracker(struct hooks *h, struct err *e) {
     lua_newtable(L);
     if (!vm_call(h->vm, 2, 1, e)) return false;
     return lua_isfunction(L, -1) || err_set(e, "portreeve.tracker: new() must return a function");
+}
+
+/* route.lua and the handlers that live on workers, made one function by portreeve.serve. */
+static bool load_serve(struct hooks *h, struct err *e) {
+    lua_State *L = vm_lua(h->vm);
+    if (!vm_require(h->vm, "portreeve.serve", e) || !load_policy(h, "policies/route.lua", e)) return false;
+    lua_createtable(L, 0, 1);
+    if (!push_tracker(h, e)) return false;
+    lua_setfield(L, -2, "tracker");
+    return vm_call(h->vm, 2, 1, e);
 }
 
 struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e) {
@@ -97,7 +107,8 @@ struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e) {
     lua_settop(L, 0);
     h->facts = facts_push_box(L);
     h->req = request_push_box(L);
-    bool fine = load_policy(h, "policies/admission.lua", e) && load_policy(h, "policies/route.lua", e) && load_tracker(h, e);
+    h->req->lists = h->lists;
+    bool fine = load_policy(h, "policies/admission.lua", e) && load_serve(h, e);
     if (!fine || lua_gettop(L) != SLOT_TOP) {
         if (fine) err_set(e, "a policy left values on the stack");
         hooks_destroy(h);
@@ -150,31 +161,19 @@ bool hooks_admit(struct hooks *h, const struct facts *f, struct verdict *out, st
     return fine;
 }
 
-static bool read_route(lua_State *L, struct route *out, struct err *e) {
-    if (lua_type(L, -2) == LUA_TSTRING) {
-        out->service = plan_service_bit(lua_tostring(L, -2));
-        return out->service || err_set(e, "policies/route.lua: there is no service '%.60s'", lua_tostring(L, -2));
-    }
+/* The service's name (or nil and a status) at `index`. */
+static bool read_route(lua_State *L, int index, struct outcome *out, struct err *e) {
     int isnum;
-    lua_Integer status = lua_tointegerx(L, -1, &isnum);
-    if (lua_isnil(L, -2) && isnum && status >= 400 && status <= 599) {
-        out->service = 0;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        out->service = plan_service_bit(lua_tostring(L, index));
+        return out->service || err_set(e, "policies/route.lua: there is no service '%.60s'", lua_tostring(L, index));
+    }
+    lua_Integer status = lua_tointegerx(L, index + 1, &isnum);
+    if (lua_isnil(L, index) && isnum && status >= 400 && status <= 599) {
         out->status = (int)status;
         return true;
     }
     return err_set(e, "policies/route.lua: return a service's name, or nil and a status from 400 to 599");
-}
-
-bool hooks_route(struct hooks *h, struct exchange *x, struct route *out, struct err *e) {
-    lua_State *L = vm_lua(h->vm);
-    h->req->exchange = x;
-    h->req->lists = h->lists;
-    lua_pushvalue(L, SLOT_ROUTE);
-    lua_pushvalue(L, SLOT_REQ);
-    bool fine = vm_call(h->vm, 1, 2, e) && read_route(L, out, e);
-    h->req->exchange = NULL;
-    lua_settop(L, SLOT_TOP);
-    return fine;
 }
 
 static uint8_t word_index(const char *const *words, const char *w) {
@@ -208,22 +207,25 @@ static bool read_event(lua_State *L, const struct exchange *x, struct outcome *o
     return out->has_event || err_set(e, "portreeve.tracker: an event needs type, class and token");
 }
 
-static bool read_outcome(lua_State *L, const struct exchange *x, struct outcome *out, struct err *e) {
-    out->fixed = response_fixed_at(L, -2);
-    if (!out->fixed && !response_read(L, -2, &out->status, out->fields, out->body, e)) return false;
+static bool read_answer(lua_State *L, int index, const struct exchange *x, struct outcome *out, struct err *e) {
+    out->fixed = response_fixed_at(L, index);
+    if (!out->fixed && !response_read(L, index, &out->status, out->fields, out->body, e)) return false;
     if (out->fixed) out->status = out->fixed->status;
-    return lua_isnil(L, -1) || read_event(L, x, out, e);
+    return lua_isnil(L, index + 1) || read_event(L, x, out, e);
 }
 
-bool hooks_handle(struct hooks *h, uint32_t service, struct exchange *x, struct outcome *out, struct err *e) {
-    if (service != SVC_TRACKER) return err_set(e, "service %s has no handler on a worker", plan_service_name(service));
+bool hooks_serve(struct hooks *h, struct exchange *x, struct outcome *out, struct err *e) {
     lua_State *L = vm_lua(h->vm);
     h->req->exchange = x;
-    h->req->lists = h->lists;
-    out->has_event = out->wait = false;
-    lua_pushvalue(L, SLOT_TRACKER);
+    out->service = 0;
+    out->has_event = out->wait = out->answered = false;
+    lua_pushvalue(L, SLOT_SERVE);
     lua_pushvalue(L, SLOT_REQ);
-    bool fine = vm_call(h->vm, 1, 2, e) && read_outcome(L, x, out, e);
+    bool fine = vm_call(h->vm, 1, 3, e) && read_route(L, SLOT_TOP + 1, out, e);
+    if (fine && (out->service & SVC_TRACKER)) {
+        out->answered = true;
+        fine = read_answer(L, SLOT_TOP + 2, x, out, e);
+    }
     h->req->exchange = NULL;
     lua_settop(L, SLOT_TOP);
     return fine;

@@ -1,4 +1,4 @@
-/* The typed doors from a worker into its Lua state: admit, route, handle. One `struct hooks` per worker and generation, built on the control
+/* The typed doors from a worker into its Lua state: admit and serve. One `struct hooks` per worker and generation, built on the control
  * thread, then used by that worker only. Everything Lua returns is read strictly; what is not understood is an error, and the caller
  * fails closed. */
 #ifndef PORTREEVE_SCRIPT_HOOKS_H
@@ -25,20 +25,17 @@ void hooks_destroy(struct hooks *h); /* NULL is legal */
 /* false: the policy failed (e says where); the connection must be refused. */
 bool hooks_admit(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e);
 
-struct route {
-    uint32_t service; /* plan_service bit, 0 = none */
-    int status;       /* where service is 0: 404, 403, 421 … */
-};
-bool hooks_route(struct hooks *h, struct exchange *x, struct route *out, struct err *e);
-
 struct outcome {
+    uint32_t service; /* plan_service bit that route.lua chose; 0 = none, then status is 404, 403, 421 … */
+    bool answered;    /* the service's handler lives on the worker and has answered */
     const struct h1_fixed *fixed; /* NULL, or a constant answer; lives as long as the hooks */
     int status;                   /* else: status, with head fields and body in the caller's bufs */
     struct buf *fields, *body;
     bool has_event, wait; /* wait: durable whatever the setting says */
     struct event event;   /* strings borrowed from exchange and peer */
 };
-bool hooks_handle(struct hooks *h, uint32_t service, struct exchange *x, struct outcome *out, struct err *e);
+/* Route, and where the service is the tracker its handler too: one entry into Lua a request. */
+bool hooks_serve(struct hooks *h, struct exchange *x, struct outcome *out, struct err *e);
 
 const char *hooks_tracker_id(const struct hooks *h); /* tracker.ini TrackerId */
 size_t hooks_memory(const struct hooks *h);

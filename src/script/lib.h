@@ -18,7 +18,8 @@ int lib_engine(lua_State *L);   /* portreeve.engine:  trusted only: status, relo
 
 void vm_open_libs(struct vm *v, enum vm_kind kind);
 
-/* lib_request.c: the exchange behind a `req` argument; raises a Lua error where the exchange has ended. */
+/* lib_request.c: the exchange behind a `req` argument; raises a Lua error where the exchange has ended. The request's box is the owner of a
+ * sandbox vm (vm_set_owner). */
 struct exchange;
 struct exchange *request_check(lua_State *L, int index);
 #endif

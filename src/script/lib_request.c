@@ -1,18 +1,16 @@
-#include "base/clock.h"
 #include "plan/plan.h"
 #include "script/lib_facts.h"
-#include <ctype.h>
 #include <lua5.4/lauxlib.h>
-
-#define REQUEST_META "portreeve.req"
 
 enum part { P_METHOD = 1, P_PATH, P_QUERY, P_HOST, P_ADDRESS, P_LOCAL_ADDRESS, P_LISTENER, P_SECURE, P_NOW, P_BODY };
 static const struct { const char *name; enum part part; } request_parts[] = {
     {"method", P_METHOD}, {"path", P_PATH}, {"query", P_QUERY}, {"host", P_HOST}, {"address", P_ADDRESS}, {"local_address", P_LOCAL_ADDRESS},
     {"listener", P_LISTENER}, {"secure", P_SECURE}, {"now", P_NOW}, {"body", P_BODY}, {NULL, 0}};
 
+/* There is one box a state (its vm's owner), so that a method needs no look into metatables to know its argument. */
 static struct request_box *box_check(lua_State *L, int index) {
-    struct request_box *b = luaL_checkudata(L, index, REQUEST_META);
+    struct request_box *b = vm_owner(vm_of(L));
+    if (!b || lua_touserdata(L, index) != b) luaL_typeerror(L, index, "req");
     if (!b->exchange) luaL_error(L, "this request has already been answered");
     return b;
 }
@@ -59,27 +57,37 @@ static int push_part(lua_State *L, const struct exchange *x, enum part which) {
     return 0;
 }
 
-static int request_index(lua_State *L) {
-    struct request_box *b = box_check(L, 1);
+/* req.NAME that is no method: methods are found by Lua itself in the table whose fallback this is. */
+static int request_part(lua_State *L) {
+    struct request_box *b = vm_owner(vm_of(L));
+    if (!b || !b->exchange) return luaL_error(L, "this request has already been answered");
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
     if (lua_type(L, -1) == LUA_TNUMBER) return push_part(L, b->exchange, (enum part)lua_tointeger(L, -1));
-    if (lua_isnil(L, -1)) return luaL_error(L, "req has no field '%s'", luaL_tolstring(L, 2, NULL));
-    return 1;
+    return luaL_error(L, "req has no field '%s'", luaL_tolstring(L, 2, NULL));
 }
 
-static int request_header(lua_State *L) { /* req:header("user-agent") -> first value | nil */
-    struct request_box *b = box_check(L, 1);
+static const struct field *field_named(lua_State *L, const struct request *r, int index) {
     size_t n;
-    const char *name = luaL_checklstring(L, 2, &n);
+    const char *name = luaL_checklstring(L, index, &n);
     char lower[64];
-    if (n >= sizeof lower) return luaL_error(L, "no header field has a name of %d bytes", (int)n);
-    for (size_t i = 0; i <= n; i++) lower[i] = (char)tolower((unsigned char)name[i]);
-    const struct field *f = request_field(&b->exchange->req, lower);
-    if (f)
+    if (n >= sizeof lower) luaL_error(L, "no header field has a name of %d bytes", (int)n);
+    for (size_t i = 0; i <= n; i++) lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 32 : name[i]);
+    return request_field(r, lower);
+}
+
+/* req:header("sec-purpose"[, "purpose" …]) -> value of the first of these fields that is there | nil */
+static int request_header(lua_State *L) {
+    struct request_box *b = box_check(L, 1);
+    int last = lua_gettop(L);
+    luaL_checkstring(L, 2);
+    for (int i = 2; i <= last; i++) {
+        const struct field *f = field_named(L, &b->exchange->req, i);
+        if (!f) continue;
         lua_pushlstring(L, f->value.p, f->value.n);
-    else
-        lua_pushnil(L);
+        return 1;
+    }
+    lua_pushnil(L);
     return 1;
 }
 
@@ -119,18 +127,21 @@ struct request_box *request_push_box(lua_State *L) {
     static const luaL_Reg methods[] = {{"header", request_header}, {"starts", request_starts}, {"offers", request_offers}, {"listed", request_listed}, {NULL, NULL}};
     struct request_box *b = lua_newuserdatauv(L, sizeof *b, 0);
     *b = (struct request_box){0};
-    if (luaL_newmetatable(L, REQUEST_META)) {
-        lua_newtable(L);
-        luaL_setfuncs(L, methods, 0);
-        for (unsigned i = 0; request_parts[i].name; i++) {
-            lua_pushinteger(L, request_parts[i].part);
-            lua_setfield(L, -2, request_parts[i].name);
-        }
-        lua_pushcclosure(L, request_index, 1);
-        lua_setfield(L, -2, "__index");
-        lua_pushliteral(L, "req");
-        lua_setfield(L, -2, "__metatable");
+    vm_set_owner(vm_of(L), b);
+    lua_createtable(L, 0, 2); /* metatable of req */
+    luaL_newlib(L, methods);
+    lua_createtable(L, 0, 1); /* metatable of the methods: parts of the request */
+    lua_newtable(L);
+    for (unsigned i = 0; request_parts[i].name; i++) {
+        lua_pushinteger(L, request_parts[i].part);
+        lua_setfield(L, -2, request_parts[i].name);
     }
+    lua_pushcclosure(L, request_part, 1);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "__index");
+    lua_pushliteral(L, "req");
+    lua_setfield(L, -2, "__metatable");
     lua_setmetatable(L, -2);
     return b;
 }

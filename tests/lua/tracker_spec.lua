@@ -51,7 +51,12 @@ end
 
 local METHODS = {}
 function METHODS:starts(prefix) return self.path:sub(1, #prefix) == prefix end
-function METHODS:header(name) return self.headers[name] end
+function METHODS:header(...)
+  for _, name in ipairs { ... } do
+    if self.headers[name] then return self.headers[name] end
+  end
+  return nil
+end
 
 local HUMAN = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130 Safari/537.36"
 local function request(path, over)

@@ -98,7 +98,7 @@ function classify.new(settings)
   end
 
   local function prefetching(req)
-    return (req:header("sec-purpose") or req:header("purpose") or req:header("x-purpose") or req:header("x-moz")) ~= nil
+    return req:header("sec-purpose", "purpose", "x-purpose", "x-moz") ~= nil
   end
 
   -- kind: "open" or "click" (bursts are of clicks). -> class, reasons
