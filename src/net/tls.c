@@ -12,7 +12,8 @@ struct tls {
     struct tls_certs *certs;
     const struct tls_cert *own; /* the listener's certificate */
     const char *why;
-    bool dead; /* a final error was seen */
+    bool ready; /* the handshake is done */
+    bool dead;  /* a final error was seen */
 };
 
 struct tls_tickets *tls_tickets_of(SSL *ssl) {
@@ -68,7 +69,7 @@ static int outcome(struct tls *t, int rc, int saved_errno) {
         if (ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
             t->dead = true;
             t->why = "connection closed without close_notify";
-            return SSL_in_init(t->ssl) ? STREAM_ERROR : 0; /* a bare FIN: HTTP frames its messages itself, so it is an end like any other */
+            return t->ready ? 0 : STREAM_ERROR; /* a bare FIN: HTTP frames its messages itself, so it is an end like any other */
         }
     }
     }
@@ -110,7 +111,10 @@ static int tls_stream_handshake(void *self, int fd) {
     ERR_clear_error();
     errno = 0;
     int rc = SSL_accept(t->ssl);
-    if (rc == 1) return 1;
+    if (rc == 1) {
+        t->ready = true;
+        return 1;
+    }
     int r = outcome(t, rc, errno);
     if (r != 0) return r;
     t->dead = true;
@@ -121,7 +125,7 @@ static int tls_stream_handshake(void *self, int fd) {
 static int tls_stream_shutdown(void *self, int fd) {
     (void)fd;
     struct tls *t = self;
-    if (t->dead || SSL_in_init(t->ssl)) return 1;
+    if (t->dead || !t->ready) return 1;
     ERR_clear_error();
     errno = 0;
     int rc = SSL_shutdown(t->ssl);
