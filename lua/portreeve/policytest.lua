@@ -77,7 +77,9 @@ end
 
 -- run(tests) -> { {name=, ok=true|false, message=}… } in order of names; nil, err where `tests` is no table of functions.
 local function run(tests)
-  if type(tests) ~= "table" or next(tests) == nil then return nil, "a test file must return a table { [\"what it proves\"] = function(t) … end }" end
+  if type(tests) ~= "table" or next(tests) == nil then
+    return nil, 'a test file must return a table { ["what it proves"] = function(t) … end }'
+  end
   local names, results = {}, {}
   for name, f in pairs(tests) do
     if type(name) ~= "string" or type(f) ~= "function" then return nil, format("test %s is no function under a name", shown(name)) end

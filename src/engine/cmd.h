@@ -13,6 +13,8 @@ int cmd_test(int argc, char **argv);  /* cmd_test.c: the policies' own tests, as
 int planner_main(int argc, char **argv); /* planner.c: `--plan`, started by the supervisor */
 int cmd_mint(int argc, char **argv);   /* cmd_mint.c: make tracking links */
 int cmd_events(int argc, char **argv); /* cmd_events.c: show what the spool holds */
+int cmd_console(int argc, char **argv); /* cmd_console.c: lines typed, evaluated inside the running engine */
+int cmd_eval(int argc, char **argv);    /* cmd_eval.c: one expression, for scripts */
 
 /* State folder of a command: the one given, else $PORTREEVE_STATE, ./var where it is there, /var/lib/portreeve. */
 const char *cmd_state(const char *given);

@@ -1,0 +1,202 @@
+-- What `portreeve console` and `portreeve eval` offer inside the running engine. Operators' text is evaluated in an environment of the
+-- sandbox's names and the functions below, under the step and memory limits of the console's own Lua state.
+--   console.new(engine) -> { eval = function(text, as_json) -> ok, text, complete = function(word) -> array,
+--                            answer = function(line) -> line }
+--   engine: the module portreeve.engine, or a fake of it.
+local cjson = require "cjson"
+local completion = require "portreeve.console.complete"
+local safe = require "portreeve.safe"
+local show = require "portreeve.console.show"
+local error, getmetatable, ipairs, load, next, pairs, pcall, select, setmetatable, tostring, type =
+  error, getmetatable, ipairs, load, next, pairs, pcall, select, setmetatable, tostring, type
+local concat, pack, unpack = table.concat, table.pack, table.unpack
+local format, math_type = string.format, math.type
+local _ENV = nil
+
+-- What help() says, in this order; `reads`: completion may call it.
+local offers = {
+  { "listeners()", "what is bound, by which rule and line, and how busy it is", reads = true },
+  { 'listener("NAME")', "one listener, or several of that name" },
+  { "connections([N])", "open connections, at most N (1000)", reads = true },
+  { "refusals([N])", "the last refused connections, newest first, and the line that decided", reads = true },
+  { "plan()", "the bind plan in force", reads = true },
+  { "stats()", "counters since the server started", reads = true },
+  { "config()", "what this engine runs with: components, workers, folders, certificates", reads = true },
+  { "generations()", "the living generation and the last reload", reads = true },
+  { "status()", "all of it at once", reads = true },
+  { "reload()", "read configuration and policies again; changes over if all of it is good" },
+  { 'where(list, "field", value)', 'the rows of a list with that value: where(connections(), "listener", "http")' },
+  { 'count(list, "field")', 'how many rows have which value: count(refusals(), "reason")' },
+  { "help()", "this" },
+}
+
+local array = {} -- metatable: an empty list is a list in JSON too
+
+local function as_list(t)
+  return type(t) == "table" and setmetatable(t, array) or t
+end
+
+local function check_list(t, name)
+  if type(t) ~= "table" then error(format("%s wants a list first, e.g. %s(connections(), …)", name, name), 3) end
+end
+
+local function help()
+  local out, wide = {}, 0
+  for _, o in ipairs(offers) do
+    if #o[1] > wide then wide = #o[1] end
+  end
+  for i, o in ipairs(offers) do
+    out[i] = o[1] .. (" "):rep(wide + 2 - #o[1]) .. o[2]
+  end
+  out[#out + 1] = '\nAny Lua expression will do: #connections(), listeners()[1].because, count(connections(), "state").'
+  out[#out + 1] = "Variables live for one line only."
+  return concat(out, "\n")
+end
+
+-- The functions operators have; each asks the engine anew.
+local function functions(engine)
+  local f = {}
+  function f.status() return engine.status() end
+  function f.listeners() return as_list(engine.status().listeners or {}) end
+  function f.listener(name)
+    local out = as_list {}
+    for _, l in ipairs(f.listeners()) do
+      if l.name == name then out[#out + 1] = l end
+    end
+    if not out[1] then error(format("there is no listener '%s'", tostring(name)), 2) end
+    return out[2] and out or out[1]
+  end
+  function f.connections(n) return as_list(engine.connections(n)) end
+  function f.refusals(n) return as_list(engine.refusals(n)) end
+  function f.plan() return as_list(engine.plan()) end
+  function f.stats() return engine.stats() end
+  function f.config()
+    local s = engine.status()
+    return { version = s.version, components = s.components, workers = s.workers, tracker_id = s.tracker_id, state_dir = engine.state_dir,
+             certificates = s.certificates, settings = s.settings }
+  end
+  function f.generations()
+    local s = engine.status()
+    return { generation = s.generation, since_ms = s.generation_ms, engine_since_ms = s.since_ms, last_reload = s.last_reload }
+  end
+  function f.reload()
+    local fine, text = engine.reload()
+    if not fine then error(text ~= "" and text or "the reload was refused", 0) end
+    return text ~= "" and text or "reloaded"
+  end
+  function f.where(list, field, value)
+    check_list(list, "where")
+    local out = as_list {}
+    for _, row in ipairs(list) do
+      if type(row) == "table" and row[field] == value then out[#out + 1] = row end
+    end
+    return out
+  end
+  function f.count(list, field)
+    check_list(list, "count")
+    local out = {}
+    for _, row in ipairs(list) do
+      local key = type(row) == "table" and row[field]
+      key = type(key) == "string" and key or math_type(key) == "float" and key % 1 == 0 and format("%d", key) or tostring(key)
+      out[key] = (out[key] or 0) + 1
+    end
+    return out
+  end
+  f.help = help
+  return f
+end
+
+-- Values JSON has no word for become text or go; cycles and depth are the encoder's errors.
+local function plain(v, depth)
+  if type(v) == "function" then return "function" end
+  if type(v) ~= "table" then return v end
+  if depth > 20 then error("nested too deeply for JSON", 0) end
+  local out, list = {}, #v > 0
+  for k in pairs(v) do
+    list = list and type(k) == "number"
+  end
+  for k, x in pairs(v) do
+    out[list and k or tostring(k)] = plain(x, depth + 1)
+  end
+  return out
+end
+
+local function to_json(v)
+  if v == nil then return "null" end
+  if type(v) == "table" and next(v) == nil then return getmetatable(v) == array and "[]" or "{}" end
+  return cjson.encode(plain(v, 0))
+end
+
+local function render(results, as_json)
+  local out = {}
+  if as_json then
+    if results.n == 0 then return "null" end
+    for i = 1, results.n do
+      out[i] = to_json(results[i])
+    end
+    return concat(out, "\n")
+  end
+  for i = 1, results.n do
+    out[i] = show.show(results[i])
+  end
+  return concat(out, "\n")
+end
+
+local function compile(text, env)
+  local f = load("return " .. text, "=console", "t", env)
+  if f then return f end
+  return load(text, "=console", "t", env)
+end
+
+local function message(e)
+  if type(e) == "table" and type(e.message) == "string" then e = e.message end
+  return type(e) == "string" and show.clean(e, true) or "an error that is no text (a " .. type(e) .. ")"
+end
+
+local function new(engine)
+  local names = functions(engine)
+  local harmless = {}
+  for _, o in ipairs(offers) do
+    if o.reads then harmless[o[1]:match "^%a+"] = true end
+  end
+
+  -- Evaluate an expression, or statements. Variables live in a table of their own, so nobody can break the console for the next one.
+  local function eval(text, as_json)
+    local base = safe.environment()
+    for k, f in pairs(names) do
+      base[k] = f
+    end
+    local f, err = compile(text, setmetatable({}, {
+      __index = function(_, k)
+        if base[k] ~= nil then return base[k] end
+        error(format("there is no '%s' here; help() tells what there is", tostring(k)), 2)
+      end,
+      __metatable = false,
+    }))
+    if not f then return false, message(err) end
+    local results = pack(pcall(f))
+    if not results[1] then return false, message(results[2]) end
+    local fine, out = pcall(render, pack(select(2, unpack(results, 1, results.n))), as_json)
+    return fine, fine and out or message(out)
+  end
+
+  local function complete(word)
+    return completion.complete(word, names, harmless)
+  end
+
+  local function reply(fine, text)
+    return format('{"ok":%s,"text":%s}', fine and "true" or "false", cjson.encode(text))
+  end
+
+  local function answer(line)
+    local fine, rq = pcall(cjson.decode, line)
+    if not fine or type(rq) ~= "table" then return reply(false, "a request is one line of JSON") end
+    if type(rq.eval) == "string" then return reply(eval(rq.eval, rq.json == true)) end
+    if type(rq.complete) == "string" then return reply(true, concat(complete(rq.complete), "\n")) end
+    return reply(false, 'a request has "eval" or "complete"')
+  end
+
+  return { eval = eval, complete = complete, answer = answer }
+end
+
+return { new = new }
