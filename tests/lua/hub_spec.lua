@@ -67,7 +67,8 @@ describe("the hub", function()
       assert.equal(403, browser.get("/hub/setup").status)
     end)
     it("changes nothing on GET", function()
-      browser.get("/hub/setup?token=" .. setup_token() .. "&account=ada&password=" .. PASSWORD:gsub(" ", "+") .. "&again=" .. PASSWORD:gsub(" ", "+"))
+      browser.get("/hub/setup?token=" .. setup_token() .. "&account=ada&password=" .. PASSWORD:gsub(" ", "+") .. "&again="
+        .. PASSWORD:gsub(" ", "+"))
       assert.equal(0, #query("SELECT * FROM account"))
     end)
     it("makes one account, once", function()
@@ -316,7 +317,8 @@ describe("the hub", function()
     it("work when the engine says nothing", function()
       world.status = {}
       assert.equal(200, browser.get("/hub/").status)
-      world.status = { listeners = cjson.null, last_reload = cjson.null, certificates = cjson.null, spool = cjson.null, components = cjson.null }
+      world.status = { listeners = cjson.null, last_reload = cjson.null, certificates = cjson.null, spool = cjson.null,
+        components = cjson.null }
       assert.equal(200, browser.get("/hub/").status)
     end)
   end)
@@ -342,7 +344,8 @@ describe("the hub", function()
       local answer = browser.post("/hub/reload", { csrf = browser.csrf("/hub/") })
       assert.equal(1, asked)
       assert.equal("/hub/?done=refused#reload", answer.headers.Location)
-      assert.same({ { account = "ada", detail = "refused: conf/tomcat.ini:3: bad" } }, query("SELECT account, detail FROM audit WHERE what = 'reload'"))
+      assert.same({ { account = "ada", detail = "refused: conf/tomcat.ini:3: bad" } },
+        query("SELECT account, detail FROM audit WHERE what = 'reload'"))
     end)
     it("is not for strangers", function()
       assert.equal(403, trusted.browser({ ["/hub"] = handler }).post("/hub/reload", { csrf = browser.csrf("/hub/") }).status)
@@ -355,8 +358,10 @@ describe("the hub", function()
     before_each(function()
       make_account()
       link = assert((require "portreeve.web.loginlink")(world.state, cjson.encode { listeners = {
-        { address = "192.0.2.1", port = 80, scheme = "http", services = "hub" }, { address = "0.0.0.0", port = 8080, scheme = "http", services = { "tracker", "hub" } },
-        { address = "::1", port = 8443, scheme = "https", services = "ui,hub" }, { address = "127.0.0.1", port = 9090, scheme = "http", services = "ops" } } }))
+        { address = "192.0.2.1", port = 80, scheme = "http", services = "hub" }, { address = "0.0.0.0", port = 8080, scheme = "http",
+          services = { "tracker", "hub" } },
+        { address = "::1", port = 8443, scheme = "https", services = "ui,hub" }, { address = "127.0.0.1", port = 9090, scheme = "http",
+          services = "ops" } } }))
     end)
     local function token() return link:match("token=(%x+)") end
 
@@ -443,7 +448,8 @@ describe("the hub", function()
       contacts.poll(conf, package.loaded["portreeve.engine"], accounts, world.call, function() return false end)
       assert.equal("http://127.0.0.1:5310/internal/status", urls[1]) -- M51
       local body = browser.get("/hub/").body
-      for _, text in ipairs { "0.2.0", "127.0.0.1:5310", "127.0.0.1:41099", "Connection refused", "No contact", "1 alarm(s)", "trouble &lt;i&gt;" } do
+      for _, text in ipairs { "0.2.0", "127.0.0.1:5310", "127.0.0.1:41099", "Connection refused", "No contact", "1 alarm(s)",
+        "trouble &lt;i&gt;" } do
         assert.truthy(body:find(text, 1, true), text)
       end
       accounts.db:close()

@@ -23,7 +23,8 @@ describe("the web modules", function()
         .. "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;</p>", html.render(h.p { title = evil, evil }))
     end)
     it("makes no executable address", function()
-      for _, bad in ipairs { "javascript:alert(1)", " JaVaScRiPt:alert(1)", "\tjavascript:x", "data:text/html,x", "vbscript:x", "java\nscript:x" } do
+      for _, bad in ipairs { "javascript:alert(1)", " JaVaScRiPt:alert(1)", "\tjavascript:x", "data:text/html,x", "vbscript:x",
+        "java\nscript:x" } do
         local out = html.render(h.a { href = bad, "x" })
         assert.is_nil(out:lower():match('href="%s*[%a]+%s*script:'), bad)
         assert.is_nil(out:match('href="data:'), bad)
@@ -63,7 +64,8 @@ describe("the web modules", function()
     it("takes forms only as forms", function()
       assert.is_nil((form.of_request { headers = { ["content-type"] = "application/json" }, body = "a=1" }))
       assert.is_nil((form.of_request { headers = {}, body = "a=1" }))
-      assert.same({ a = "1" }, (form.of_request { headers = { ["content-type"] = "application/x-www-form-urlencoded; charset=utf-8" }, body = "a=1" }))
+      assert.same({ a = "1" }, (form.of_request { headers = { ["content-type"] = "application/x-www-form-urlencoded; charset=utf-8" },
+        body = "a=1" }))
     end)
     it("goes there and back", function()
       local value = "a b&c=d+%ä\n\"'"

@@ -8,15 +8,16 @@ local form = require "portreeve.web.form"
 local events = require "portreeve.db.events"
 local http = require "portreeve.http"
 local sys = require "portreeve.sys"
-local math_min, setmetatable, tointeger, tonumber, tostring = math.min, setmetatable, math.tointeger, tonumber, tostring
+local ceil, math_min, setmetatable, tointeger, tonumber, tostring = math.ceil, math.min, setmetatable, math.tointeger, tonumber, tostring
 local _ENV = nil
 
 local READER = "ui"
 local WAIT_MS = 20000 -- long poll; a stop ends it within half a second
-local LIMIT = 8 * 1024 * 1024
+local REPLY_MAX = 32 * 1024 * 1024 -- the tracker stops at about 8
 local BACKOFF_MS, BACKOFF_MOST_MS = 500, 60000
 local PAUSE_MS = 1000 -- between looks whether an alarm has been accepted
 local SLICE_MS = 250
+local REMOVED = "the database file was removed; nothing is acknowledged, events are fetched again"
 
 local methods = {}
 local metatable = { __index = methods }
@@ -27,7 +28,7 @@ local function new(spec)
   return setmetatable({
     store = events.new(spec.db), db = spec.db, engine = spec.engine, call = spec.call or http.call,
     host = conf_of.value(conf, "lui", "TrackerHost", "localhost"), -- M27: the ui connects, the tracker never does
-    port = conf_of.value(conf, "lui", "TrackerCommunicationsPort", nil) or conf_of.value(conf, "tracker", "CommunicationsPort", 7000),
+    port = conf_of.written(conf, "lui", "TrackerCommunicationsPort") or conf_of.value(conf, "tracker", "CommunicationsPort", 7000),
     interval_ms = conf_of.value(conf, "lui", "TransferInterval", 0), failures = 0,
   }, metatable)
 end
@@ -45,25 +46,28 @@ local function rest(ms, stop)
     if left <= 0 then
       return
     end
-    sys.sleep(math_min(left, SLICE_MS) // 1 | 0)
+    sys.sleep(ceil(math_min(left, SLICE_MS)))
   end
 end
 
-function methods:get(after, wait, stop)
+-- ask {after=, wait=, look = true: without a reader's name, so nothing is acknowledged by it}
+-- -> {tracker, last, newest, body} | nil, why, status
+function methods:get(ask, stop)
   local place = self:place()
-  local reply, why = self.call { url = "http://" .. place .. "/events" .. form.query { after = ("%d"):format(after), reader = READER,
-    wait = ("%d"):format(wait) },
-    connect_ms = 3000, total_ms = wait + 15000, max_reply = LIMIT * 2, stop = stop }
+  local query = { after = ("%d"):format(ask.after), wait = ("%d"):format(ask.wait), reader = not ask.look and READER or nil }
+  local reply, why = self.call { url = "http://" .. place .. "/events" .. form.query(query), connect_ms = 3000, total_ms = ask.wait + 15000,
+    max_reply = REPLY_MAX, stop = stop }
   if not reply then
     return nil, why
-  elseif reply.status ~= 200 and reply.status ~= 204 then
-    return nil, "tracker at " .. place .. " answered " .. tostring(reply.status) .. " " .. (reply.body or ""):sub(1, 200):gsub("%c", " ")
+  elseif reply.status ~= 200 then
+    local said = (reply.body or ""):sub(1, 200):gsub("%c", " ")
+    return nil, ("tracker at %s answered %d %s"):format(place, reply.status, said), reply.status
   end
   local tracker, last = reply.headers["x-tracker-id"], tointeger(tonumber(reply.headers["x-last-position"]))
   if not tracker or not tracker:match("^[%w._-]+$") or #tracker > 63 or not last then
     return nil, "what answers at " .. place .. " is no tracker (X-Tracker-Id or X-Last-Position is missing)"
   end
-  return { tracker = tracker, last = last, body = reply.body or "", newest = tointeger(tonumber(reply.headers["x-spool-newest"])) }
+  return { tracker = tracker, last = last, body = reply.body or "", newest = tointeger(tonumber(reply.headers["x-spool-newest"])) or last }
 end
 
 -- Which tracker is there, and how far it has been read. A changed tracker at a known place is found here too.
@@ -73,7 +77,7 @@ function methods:identify(stop)
     return nil, why
   end
   if not known then
-    local reply, fault = self:get(0, 0, stop)
+    local reply, fault = self:get({ after = 0, wait = 0, look = true }, stop)
     if not reply then
       return nil, fault
     end
@@ -89,15 +93,15 @@ end
 function methods:acknowledge(position, stop)
   -- Last look: a file removed since the commit took the commit with it, so it must not be acknowledged.
   if not self.db:current() then
-    return nil, "the database file was removed; nothing is acknowledged, events are fetched again"
+    return nil, REMOVED
   end
-  local reply, why = self.call { method = "POST", url = "http://" .. self:place() .. "/ack" .. form.query { reader = READER,
-    position = ("%d"):format(position) },
-    body = "", connect_ms = 3000, total_ms = 15000, stop = stop }
+  local query = form.query { reader = READER, position = ("%d"):format(position) }
+  local reply, why = self.call { method = "POST", url = "http://" .. self:place() .. "/ack" .. query, body = "",
+    connect_ms = 3000, total_ms = 15000, stop = stop }
   if not reply then
     return nil, why
   elseif reply.status < 200 or reply.status > 299 then
-    return nil, "the tracker did not take the acknowledgement: " .. tostring(reply.status) .. " " .. (reply.body or ""):sub(1, 200)
+    return nil, "the tracker did not take the acknowledgement: " .. (reply.body or ""):sub(1, 200), reply.status
   end
   self.acknowledged = position
   return true
@@ -105,13 +109,11 @@ end
 
 local function describe(a)
   if a.kind == "rewind" then
-    return ("tracker %s: its spool ends at position %d, but position %d was read before; fetching stops until the alarm is accepted in "
-      .. "the ui"):format(
-      a.tracker, a.found, a.expected - 1)
+    return ("tracker %s: its spool ends at position %d, but position %d was read before; fetching stops until the alarm is accepted "
+      .. "in the ui"):format(a.tracker, a.found, a.expected - 1)
   end
-  return ("tracker %s, epoch %d: event %d expected, %d came; fetching stops until the alarm is accepted in the ui"):format(a.tracker,
-    a.epoch,
-    a.expected, a.found)
+  return ("tracker %s, epoch %d: event %d expected, %d came; fetching stops until the alarm is accepted in the ui"):format(
+    a.tracker, a.epoch, a.expected, a.found)
 end
 
 function methods:pause(a)
@@ -149,8 +151,8 @@ end
 function methods:store_reply(reply, position, asked_ms)
   local now = sys.now_ms()
   local batch = { tracker = reply.tracker, place = self:place(), after = position, last = reply.last, body = reply.body, now = now }
-  -- A short answer was all there was when it was asked for; after a long one there is more to come.
-  batch.upto_ms = reply.body == "" and now or #reply.body < LIMIT / 2 and asked_ms or nil
+  -- With the newest position here, everything up to the question is here; else the events themselves say how far.
+  batch.upto_ms = reply.last >= reply.newest and (reply.body == "" and now or asked_ms) or nil
   if reply.body == "" then
     local ok, why = self.store:note_idle(batch)
     return ok and { new = 0, seen = 0 }, why
@@ -158,8 +160,28 @@ function methods:store_reply(reply, position, asked_ms)
   return self.store:apply(batch)
 end
 
---- One turn: fetch, store, acknowledge. -> "new" | "idle" | "paused" | "stopped" | nil, why
-function methods:round(stop)
+-- The tracker does not know our position: its spool is another one than before.
+function methods:lost_place(tracker, position, why, stop)
+  local reply, fault = self:get({ after = 0, wait = 0, look = true }, stop)
+  if not reply then
+    return nil, fault
+  elseif reply.tracker ~= tracker then
+    return self:other_tracker(reply.tracker)
+  elseif reply.newest >= position then
+    return nil, why
+  end
+  local a = { tracker = tracker, kind = "rewind", epoch = 0, expected = position + 1, found = reply.newest, position = position,
+    pauses = 1 }
+  local ok, db_fault = self.store:raise(a, sys.now_ms())
+  if not ok then
+    return nil, db_fault
+  end
+  return self:pause(a)
+end
+
+-- Everything that must be in order before a question.
+-- -> tracker, position | false, what the round comes to (and why) | nil, why
+function methods:prepare(stop)
   local ok, why = self.db:ensure()
   if not ok then
     return nil, why
@@ -168,29 +190,40 @@ function methods:round(stop)
   if stays == nil then
     return nil, fault
   elseif stays then
-    return "paused"
+    return false, "paused"
   end
   local tracker, position = self:identify(stop)
-  if not tracker then
-    return nil, position
-  end
-  if position > 0 and self.acknowledged ~= position then -- a crash between commit and acknowledgement
-    ok, why = self:acknowledge(position, stop)
-    if not ok then
-      return nil, why
+  if tracker and position > 0 and self.acknowledged ~= position then -- a crash between commit and acknowledgement
+    local done, no, status = self:acknowledge(position, stop)
+    if not done and status == 409 then
+      return false, self:lost_place(tracker, position, no, stop)
+    elseif not done then
+      return nil, no
     end
   end
+  return tracker, position
+end
+
+--- One turn: fetch, store, acknowledge. -> "new" | "idle" | "paused" | nil, why
+function methods:round(stop)
+  local tracker, position, fault = self:prepare(stop)
+  if tracker == false then
+    return position, fault
+  elseif not tracker then
+    return nil, position
+  elseif position > 0 and not self.db:current() then -- asking after a position says that everything up to it is stored
+    return nil, REMOVED
+  end
   local asked_ms = sys.now_ms()
-  local reply, no = self:get(position, self.interval_ms == 0 and WAIT_MS or 0, stop)
-  if not reply then
-    return stop() and "stopped" or nil, no
+  local reply, why, status = self:get({ after = position, wait = self.interval_ms == 0 and WAIT_MS or 0 }, stop)
+  if not reply and status == 409 then
+    return self:lost_place(tracker, position, why, stop)
+  elseif not reply then
+    return nil, why
   elseif reply.tracker ~= tracker then
     return self:other_tracker(reply.tracker)
   elseif reply.last < position then
-    local a = { tracker = tracker, kind = "rewind", epoch = 0, expected = position + 1, found = reply.last, position = position,
-      pauses = 1 }
-    ok, why = self.store:raise(a, sys.now_ms())
-    return ok and self:pause(a), why
+    return self:lost_place(tracker, position, "the tracker's position went back", stop)
   end
   return self:take(reply, position, asked_ms, stop)
 end

@@ -2,17 +2,25 @@
 local ipairs, tointeger, tonumber, type = ipairs, math.tointeger, tonumber, type
 local _ENV = nil
 
--- Value of an entry: conf_value(conf, "lui", "TrackerHost", "localhost")
-local function value(conf, file, entry, otherwise)
-  local entries = conf and (conf[file .. ".ini"] or conf[file])
+local function entry_of(conf, file, entry)
+  local entries = conf and (conf[file] or conf[file .. ".ini"])
   local found = type(entries) == "table" and entries[entry]
-  if type(found) == "table" and found.value ~= nil then
-    found = found.value
-  end
-  if found == nil or type(found) == "table" then
+  return type(found) == "table" and found or {}
+end
+
+-- Value of an entry, its default, or `otherwise`: value(conf, "lui", "TrackerHost", "localhost")
+local function value(conf, file, entry, otherwise)
+  local found = entry_of(conf, file, entry).value
+  if found == nil then
     return otherwise
   end
   return found
+end
+
+-- Value of an entry that somebody wrote down (or gave with --set), else nil.
+local function written(conf, file, entry)
+  local found = entry_of(conf, file, entry)
+  return (found.file or "") ~= "" and found.value or nil
 end
 
 -- Port 0 (a test run) was given a number by the kernel: this host's own engine knows it.
@@ -38,4 +46,4 @@ local function authority(host, port)
   return ("%s:%d"):format(host, port)
 end
 
-return { value = value, port_of = port_of, authority = authority }
+return { value = value, written = written, port_of = port_of, authority = authority }
