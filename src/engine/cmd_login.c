@@ -12,7 +12,6 @@
 #include <grp.h>
 #include <lua5.4/lua.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -107,16 +106,9 @@ static bool make_link(const char *state, struct err *e) {
     return fine;
 }
 
-static const char *default_state(void) {
-    const char *env = getenv("PORTREEVE_STATE");
-    struct stat st;
-    if (env && *env) return env;
-    return stat("./var", &st) == 0 && S_ISDIR(st.st_mode) ? "./var" : "/var/lib/portreeve";
-}
-
 int cmd_login_link(int argc, char **argv) {
     static const struct option options[] = {{"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
-    const char *state = default_state();
+    const char *state = NULL;
     struct err e = {0};
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "s:h", options, NULL)) != -1;) {
@@ -130,7 +122,7 @@ int cmd_login_link(int argc, char **argv) {
     if (optind != argc) return fputs(HELP, stderr), 2;
     umask(077);
     log_setup(STDERR_FILENO, false, LOG_LVL_WARN);
-    if (make_link(state, &e)) return 0;
+    if (make_link(cmd_state(state), &e)) return 0;
     fprintf(stderr, "portreeve: %s\n", e.text);
     return 1;
 }
