@@ -112,6 +112,7 @@ static int run_terminal(void) {
     stifle_history(HISTORY_LINES);
     history_path(history, sizeof history);
     if (history[0]) read_history(history);
+    rl_basic_word_break_characters = breaks; /* libedit looks at this one, readline at the other */
     rl_completer_word_break_characters = breaks;
     rl_completion_append_character = '\0';
     rl_attempted_completion_function = complete;

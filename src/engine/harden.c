@@ -111,8 +111,18 @@ bool harden_engine(const char *user, const char *state_dir, const char *luadir, 
     return true;
 }
 
+static const char *const words[] = {"off", "part", "on"};
+
+bool harden_json(struct buf *out) {
+    bool fine = buf_str(out, "[");
+    for (unsigned i = 0; i < nmeasures; i++) {
+        fine = fine && buf_fmt(out, "%s{\"name\":\"%s\",\"state\":\"%s\",\"how\":", i ? "," : "", measures[i].name, words[measures[i].state]);
+        fine = fine && buf_json(out, measures[i].how, strlen(measures[i].how)) && buf_str(out, "}");
+    }
+    return fine && buf_str(out, "]");
+}
+
 bool harden_report(struct buf *out) {
-    static const char *const words[] = {"off", "part", "on"};
     bool fine = true;
     for (unsigned i = 0; i < nmeasures; i++) fine = fine && buf_fmt(out, "%-13s %-4s %s\n", measures[i].name, words[measures[i].state], measures[i].how);
     return fine;

@@ -12,4 +12,6 @@
 bool harden_engine(const char *user, const char *state_dir, const char *luadir, struct err *e);
 /* One line a measure: its name, on or part or off, what exactly. Any thread, after harden_engine. */
 bool harden_report(struct buf *out);
+/* The same as a JSON array of {"name":…,"state":"on"|"part"|"off","how":…}. */
+bool harden_json(struct buf *out);
 #endif

@@ -13,7 +13,9 @@ struct vm_limits {
     int64_t steps;   /* VM instructions per vm_call, 0 = unlimited; uncatchable by pcall in the script */
 };
 struct vm;
-/* luadir: folder that holds portreeve/… (the standard library). NULL with e on a fault. */
+/* luadir: folder that holds portreeve/… (the standard library). NULL with e on a fault. C modules come by vm_open_libs (lib.h) or vm_preload.
+ * With a step limit a call also has a limit of processor time, far above what its steps take; strings are bounded (vm_i.h). A VM_TRUSTED state
+ * with a step limit (the console's) gets the sandbox's string, table and utf8 functions, and module portreeve.safe: environment() -> table. */
 struct vm *vm_create(enum vm_kind kind, const struct vm_limits *lim, const char *luadir, struct err *e);
 void vm_destroy(struct vm *v); /* NULL is legal */
 lua_State *vm_lua(struct vm *v);

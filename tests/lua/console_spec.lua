@@ -27,7 +27,7 @@ local function fake_engine(world)
     state_dir = "/var/lib/portreeve",
     status = function()
       return { version = "0.1.0", generation = 3.0, since_ms = 1.0e3, workers = 2.0, components = "tracker", listeners = world.listeners,
-        last_reload = { ok = true, at_ms = 1.7e12, text = "" } }
+        security = { { name = "calls", state = "on", how = "seccomp" } }, last_reload = { ok = true, at_ms = 1.7e12, text = "" } }
     end,
     connections = function(n)
       world.asked = n
@@ -164,6 +164,7 @@ describe("the console", function()
       assert.matches(name .. "(", eval "help()", 1, true)
     end
     assert.matches("components  tracker", eval "config()", 1, true)
+    assert.matches("seccomp", eval "security()")
   end)
 
   it("completes names, fields and listeners, and calls nothing that changes", function()

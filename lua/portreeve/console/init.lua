@@ -23,6 +23,7 @@ local offers = {
   { "stats()", "counters since the server started", reads = true },
   { "config()", "what this engine runs with: components, workers, folders, certificates", reads = true },
   { "generations()", "the living generation and the last reload", reads = true },
+  { "security()", "what the engine has given up: user, files, system calls", reads = true },
   { "status()", "all of it at once", reads = true },
   { "reload()", "read configuration and policies again; changes over if all of it is good" },
   { 'where(list, "field", value)', 'the rows of a list with that value: where(connections(), "listener", "http")' },
@@ -79,6 +80,7 @@ local function functions(engine)
     local s = engine.status()
     return { generation = s.generation, since_ms = s.generation_ms, engine_since_ms = s.since_ms, last_reload = s.last_reload }
   end
+  function f.security() return as_list(engine.status().security or error("this engine does not tell", 0)) end
   function f.reload()
     local fine, text = engine.reload()
     if not fine then error(text ~= "" and text or "the reload was refused", 0) end

@@ -98,6 +98,7 @@ cell = function(key, v, depth)
   if v == nil then return "" end
   if type(v) == "table" then return inline(v, depth) end
   if type(v) == "number" and type(key) == "string" and (key == "ms" or key:find "_ms$") then return time(v) end
+  if type(v) == "number" and type(key) == "string" and key:find "^not_" then return date("%Y-%m-%d %H:%M:%S", v // 1) end -- certificates: s
   if math_type(v) == "float" and v % 1 == 0 and v < 2 ^ 53 and v > -2 ^ 53 then return format("%d", v) end -- JSON knows one kind of number
   if type(v) == "number" or type(v) == "boolean" then return tostring(v) end
   if type(v) == "string" then return clean(v) end
@@ -120,7 +121,7 @@ local function columns_of(rows)
   local seen = {}
   for i = 1, #rows do
     for k, v in pairs(rows[i]) do
-      if v ~= "" then seen[k] = true end
+      if v ~= "" and v ~= false then seen[k] = true end -- what is so in no row is not worth a column
     end
   end
   local keys = keys_of(seen)
@@ -203,7 +204,7 @@ end
 
 -- Text of any value, without a newline at its end.
 local function show(v)
-  if type(v) == "string" then return clean(v, true) end
+  if type(v) == "string" then return (clean(v, true):gsub("\n+$", "")) end
   if type(v) == "function" then return "a function: call it with ()" end
   if type(v) ~= "table" then return v == nil and "nil" or cell(nil, v, 0) end
   local text = block(v, "", 0)
