@@ -61,7 +61,8 @@ static void become_child(const struct child_spec *s) {
     if (s->planner_limits && !planner_limits()) return;
     caps_drop_child();
     if (s->as && !account_become(s->as)) return;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return;
+    /* Root's children get their capabilities at exec (within caps_bound), which this would prevent; the engine sets it itself later. */
+    if (geteuid() != 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return;
     execv(s->path, s->argv);
 }
 

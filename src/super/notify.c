@@ -41,7 +41,7 @@ void notify_init(struct notify *n) {
     unsetenv("WATCHDOG_PID");
 }
 
-void notify_say(const struct notify *n, const char *fmt, ...) {
+void notify_say(struct notify *n, const char *fmt, ...) {
     char text[512];
     if (n->fd < 0) return;
     va_list ap;
@@ -50,10 +50,12 @@ void notify_say(const struct notify *n, const char *fmt, ...) {
     va_end(ap);
     if (len <= 0) return;
     size_t size = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
-    if (send(n->fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) log_warn("notify", "the service manager does not take messages: %s", strerror(errno));
+    bool deaf = send(n->fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0;
+    if (deaf && !n->deaf) log_warn("notify", "the service manager does not take messages: %s", strerror(errno));
+    n->deaf = deaf;
 }
 
-void notify_reloading(const struct notify *n) {
+void notify_reloading(struct notify *n) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t); /* systemd compares this with its own clock: never the replaceable one */
     notify_say(n, "RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=reloading", (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000);
