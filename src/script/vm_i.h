@@ -46,8 +46,13 @@ int vm_exhaust(lua_State *L, enum vm_over why);
 /* "file:line" of the innermost Lua function, "" where there is none. Allocates nothing. */
 void vm_where(lua_State *L, char out[VM_AT_MAX]);
 
-/* vm_env.c: builds template and trusted environment; runs protected, may raise. */
+/* vm_setup.c: builds template and trusted environment; runs protected, may raise. */
 int vm_env_setup(lua_State *L);
+/* vm_env.c. Push a copy of the table at index, deep: its sub-tables copied too. */
+void vm_copy_template(lua_State *L, int index, bool deep);
+/* Push an environment: the whitelist and `require`. Unknown names and new globals are errors. */
+void vm_push_env(lua_State *L, lua_CFunction require);
+int vm_std_require(lua_State *L); /* require(name) of the library itself in a sandbox: any portreeve.* module */
 
 /* lib_safe.c, lib_pattern.c: both raise on a fault. vm_safe_template pushes a new table: the whitelisted globals with sub-tables
  * string, table, math, utf8, os. vm_pattern_open adds find, match, gmatch, gsub to the table on top. */
