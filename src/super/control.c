@@ -42,7 +42,10 @@ static void flush(struct control_client *c) {
         }
         c->sent += (size_t)n;
     }
-    if (c->phase == CLIENT_WRITING) close_client(c);
+    if (c->phase != CLIENT_WRITING) return;
+    char rest[4096]; /* bytes left unread would turn our end of file into a reset */
+    for (int i = 0; i < 16 && recv(c->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
+    close_client(c);
 }
 
 static void begin_answer(struct control_client *c, bool ok) {

@@ -266,7 +266,7 @@ for text in sys.argv[1].split(','):
     c.bind((address, int(port)))
     c.listen(64)
     at.append(c)
-moved = [os.dup2(os.dup(c.fileno()), 200 + i) for i, c in enumerate(at)]
+moved = [os.dup2(c.fileno(), 200 + i, inheritable=False) for i, c in enumerate(at)]
 for i, fd in enumerate(moved):
     os.dup2(fd, 3 + i, inheritable=True)
 os.environ.update(LISTEN_FDS=str(len(moved)), LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='x')
