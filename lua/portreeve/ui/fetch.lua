@@ -82,6 +82,12 @@ function methods:identify(stop)
       return nil, fault
     end
     known = reply.tracker
+    -- The first long poll may take a while to end: say at once that the tracker was reached.
+    local ok, no = self.store:note_idle { tracker = known, place = self:place(), now = sys.now_ms(),
+      upto_ms = reply.newest == 0 and sys.now_ms() or nil }
+    if not ok then
+      return nil, no
+    end
   end
   local position, fault = self.store:position(known)
   if not position then
