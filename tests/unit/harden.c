@@ -74,8 +74,8 @@ static bool no_code(void) {
     return w != MAP_FAILED && mprotect(w, 4096, PROT_READ | PROT_EXEC) == -1 && errno == EPERM &&
            mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == EPERM;
 }
-static bool libraries_load(void) { /* the app threads' Lua states load theirs after hardening */
-    return dlopen("/usr/lib/x86_64-linux-gnu/lua/5.4/cjson.so", RTLD_NOW | RTLD_LAZY) != NULL || access("/usr/lib/x86_64-linux-gnu/lua/5.4/cjson.so", F_OK) != 0;
+static bool libraries_load(void) { /* as the app threads' Lua states load theirs after hardening; this program is not linked with this one */
+    return dlopen("libsqlite3.so.0", RTLD_NOW) != NULL;
 }
 static bool families(void) {
     return socket(AF_PACKET, SOCK_RAW, 0) == -1 && errno == EAFNOSUPPORT && socket(38, SOCK_SEQPACKET, 0) == -1 && errno == EAFNOSUPPORT &&
