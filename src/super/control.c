@@ -82,7 +82,8 @@ static bool fill_sockets(const struct super *s, struct buf *out) {
 
 static void obey(struct super *s, struct control_client *c) {
     struct waiter w = {.id = c->id};
-    if (strcmp(c->in, "status") == 0) answer_status(s, c, status_text);
+    if (c->stranger) say(c, false, "only root and the user portreeve runs as may do this\n");
+    else if (strcmp(c->in, "status") == 0) answer_status(s, c, status_text);
     else if (strcmp(c->in, "status json") == 0) answer_status(s, c, status_json);
     else if (strcmp(c->in, "sockets") == 0) answer_status(s, c, fill_sockets);
     else if (strcmp(c->in, "reload") == 0) {
@@ -138,7 +139,7 @@ static void accept_client(struct super *s) {
     int fd = c ? accept4(s->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
     if (fd < 0) return;
     *c = (struct control_client){.fd = fd, .id = ++s->client_ids, .phase = CLIENT_READING, .deadline = clock_mono_ms() + READ_MS};
-    if (!allowed(fd)) say(c, false, "only root and the user portreeve runs as may do this\n");
+    c->stranger = !allowed(fd);
 }
 
 unsigned control_polls(struct super *s, struct pollfd *p, unsigned room) {

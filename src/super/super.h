@@ -75,6 +75,7 @@ struct reload {
 struct control_client {
     int fd; /* -1 = free */
     uint64_t id;
+    bool stranger; /* its request is read and refused: hanging up first would lose the answer */
     enum { CLIENT_READING, CLIENT_WAITING, CLIENT_WRITING, CLIENT_HELD } phase; /* held: kept open until we are gone (stop) */
     char in[256];
     size_t nin, sent;
