@@ -112,7 +112,7 @@ class Server:
 
     def __init__(self, components=None, settings=None, sets=(), files=None, policies=None, bind=None, ports=True, netns=None, args=(), env=None,
                  start=True, prefix=(), keep_log=True):
-        self.dir = tempfile.mkdtemp(prefix='portreeve-test-')
+        self.dir = tempfile.mkdtemp(prefix='pr-')  # short: paths stand in messages and in socket names, which have bounds
         self.conf = os.path.join(self.dir, 'conf')
         self.policies = os.path.join(self.dir, 'policies')
         self.state = os.path.join(self.dir, 'state')
