@@ -19,12 +19,31 @@ local function read_token(kind, text, target)
 end
 
 local token = { OPEN = 1, CLICK = 2, LINK = 3, UNSUBSCRIBE = 4, TRAP = 5 }
-function token.open(kind, text, target) return read_token(kind, text, target) end
-function token.from_path(req, kind, prefix, suffix, target)
+local function lowered(t, verdict, most)
+  if not t then return nil, verdict end
+  t.level = math.min(t.level, most or 4)
+  return t, verdict == "ok" and t.level == 0 and "off" or verdict
+end
+function token.open(kind, text, target, _, most)
+  local t, verdict = read_token(kind, text, target)
+  return lowered(t, verdict, most)
+end
+function token.from_path(req, kind, prefix, suffix, target, most)
   local path = req.path
   local fits = #path >= #prefix + #suffix and path:sub(1, #prefix) == prefix and path:sub(#path - #suffix + 1) == suffix
   if not fits then return nil, "path" end
-  return read_token(kind, (path:sub(#prefix + 1, #path - #suffix):gsub("~", "!")), target)
+  local t, verdict = read_token(kind, (path:sub(#prefix + 1, #path - #suffix):gsub("~", "!")), target)
+  return lowered(t, verdict, most)
+end
+function token.signals(req, tok, early_ms)
+  local reasons, agent = 0, req.headers["user-agent"]
+  for _, name in ipairs { "purpose", "sec-purpose", "x-purpose", "x-moz" } do
+    if req.headers[name] then reasons = reasons | 4 end
+  end
+  if req.method == "HEAD" then reasons = reasons | 64 end
+  if req.now - (tok.minute * 60000 + 1577836800000) < early_ms then reasons = reasons | 2 end
+  if not agent or agent == "" then return reasons | 16 end
+  return reasons, agent
 end
 function token.lower(t, most)
   t.level = math.min(t.level, most)
@@ -91,7 +110,7 @@ local function with_fakes(run)
 end
 
 local tracker = with_fakes(function() return require "portreeve.tracker" end)
-local classify = require "portreeve.tracker.classify"
+local classify = with_fakes(function() return require "portreeve.tracker.classify" end)
 local agents = require "portreeve.tracker.agents"
 
 local function handler(level, extra, links)
@@ -116,7 +135,7 @@ describe("tracker routes", function()
     assert.equal("human", ev.class)
     assert.equal(0, ev.reasons)
     assert.equal(11, ev.token.recipient)
-    assert.is_nil(ev.wait)
+    assert.is_false(ev.wait)
   end)
 
   it("gives the same picture and no event for a bad, foreign or expired token", function()

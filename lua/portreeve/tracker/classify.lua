@@ -2,12 +2,12 @@
 -- can be counted again. A classifier is the state of one worker: recent recipients, traps that were touched, agents seen. All of it is
 -- bounded and forgets by the clock.
 local agents = require "portreeve.tracker.agents"
+local signals = require("portreeve.token").signals
 local pairs = pairs
 local _ENV = nil
 
 -- Bits of event.reasons (enum event_reason of src/svc/spool.h).
 local BURST, EARLY, PURPOSE, AGENT, NO_AGENT, TRAP, HEAD = 1, 2, 4, 8, 16, 32, 64
-local MINUTE_ZERO_MS = 1577836800000 -- 2020-01-01T00:00Z, as in a token
 
 local classify = {
   BURST = BURST, EARLY = EARLY, PURPOSE = PURPOSE, AGENT = AGENT, NO_AGENT = NO_AGENT, TRAP = TRAP, HEAD = HEAD,
@@ -54,19 +54,19 @@ function classify.new(settings)
   for name, value in pairs(classify.defaults) do
     set[name] = settings and settings[name] or value
   end
+  local early_ms = set.early_ms
   local recent = fading(set.burst_ms, set.most_recipients)
   local traps = fading(set.trap_ms, set.most_recipients)
   local known, nknown = {}, 0
   local self = {}
 
-  local function agent_class(agent)
-    local class = known[agent]
-    if class then return class end
-    class = agents.class_of(agent)
+  -- key stands for the agent's text, so that a known one need not become a string.
+  local function learn(key, req)
+    local class = agents.class_of(req:header("user-agent"))
     if nknown >= set.most_agents then
       known, nknown = {}, 0
     end
-    known[agent] = class
+    known[key] = class
     nknown = nknown + 1
     return class
   end
@@ -97,42 +97,15 @@ function classify.new(settings)
     traps.put(req.address, now, now)
   end
 
-  local function prefetching(req)
-    return req:header("sec-purpose", "purpose", "x-purpose", "x-moz") ~= nil
-  end
-
   -- kind: "open" or "click" (bursts are of clicks). -> class, reasons
   function self.judge(req, tok, kind)
-    local now, reasons = req.now, 0
-    local agent = req:header("user-agent")
-    local class = agent and agent ~= "" and agent_class(agent) or "unknown"
-    if not agent or agent == "" then
-      reasons = NO_AGENT
-    elseif class ~= "human" and class ~= "unknown" then
-      reasons = AGENT
-    end
-    local machine = class == "human" or class == "unknown" -- may a weaker sign still decide?
-    if prefetching(req) then
-      reasons = reasons | PURPOSE
-      if machine then class, machine = "prefetch", false end
-    end
-    if req.method == "HEAD" then
-      reasons = reasons | HEAD
-      if machine then class, machine = "scanner", false end
-    end
-    if now - (tok.minute * 60000 + MINUTE_ZERO_MS) < set.early_ms then
-      reasons = reasons | EARLY
-      if machine then class, machine = "scanner", false end
-    end
-    if kind == "click" and burst(tok, now) then
-      reasons = reasons | BURST
-      if machine then class, machine = "scanner", false end
-    end
-    if not traps.empty() and trapped(req, tok, now) then
-      reasons = reasons | TRAP
-      if machine then class = "scanner" end
-    end
-    return class, reasons
+    local reasons, key = signals(req, tok, early_ms)
+    local class = key and (known[key] or learn(key, req)) or "unknown"
+    if class ~= "human" and class ~= "unknown" then reasons = reasons | AGENT end
+    if kind == "click" and burst(tok, req.now) then reasons = reasons | BURST end
+    if not traps.empty() and trapped(req, tok, req.now) then reasons = reasons | TRAP end
+    if reasons & ~NO_AGENT == 0 or reasons & AGENT ~= 0 then return class, reasons end -- an agent's own word names the class
+    return reasons & PURPOSE ~= 0 and "prefetch" or "scanner", reasons
   end
 
   return self

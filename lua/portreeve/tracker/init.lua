@@ -10,7 +10,6 @@ local _ENV = nil
 
 local OPEN, CLICK, LINK, UNSUBSCRIBE, TRAP = token.OPEN, token.CLICK, token.LINK, token.UNSUBSCRIBE, token.TRAP
 local from_path, lower_level, param = token.from_path, token.lower, token.param
-local OFF = 0 -- tracking level
 local BODY_MOST = 16384
 local DAY_MS = 86400000
 local MINUTE_ZERO_MS = 1577836800000
@@ -90,11 +89,16 @@ local function new(conf, services)
     burst_ms = value_of(conf, "tracker", "BurstTime", nil), trap_ms = value_of(conf, "tracker", "TrapTime", nil),
   }
 
-  -- The event of a verified token, or nothing where the level in force forbids it or its key has run out.
+  -- One table for every event of this worker: the engine has read it before the next request comes.
+  local event = { type = "", token = false, class = "", reasons = 0, wait = false }
+  local judge_of = judge.judge
+
+  -- The event of a verified token; nothing where the level in force forbids it or its key has run out (the verdict is not "ok").
   local function observe(kind, req, tok, verdict)
-    if verdict ~= "ok" or most == OFF or lower_level(tok, most) == OFF then return nil end
-    local class, reasons = judge.judge(req, tok, kind)
-    return { type = kind, token = tok, class = class, reasons = reasons }
+    if verdict ~= "ok" then return nil end
+    event.type, event.token, event.wait = kind, tok, false
+    event.class, event.reasons = judge_of(req, tok, kind)
+    return event
   end
 
   local function gets(req)
@@ -117,7 +121,7 @@ local function new(conf, services)
     if not gets(req) then return answer.get_only end
     local target = param(req.query or nil, "u")
     if not target then return answer.not_found end
-    local tok, verdict = from_path(req, CLICK, "/trk/c/", "", target)
+    local tok, verdict = from_path(req, CLICK, "/trk/c/", "", target, most)
     return click_to(req, tok, verdict, target)
   end
 
@@ -133,9 +137,10 @@ local function new(conf, services)
   local function undoable(req, tok) return req.now - (tok.minute * 60000 + MINUTE_ZERO_MS) <= undo_ms end
 
   local function order(kind, req, tok)
-    local class, reasons = judge.judge(req, tok, kind)
     lower_level(tok, most)
-    return { type = kind, token = tok, class = class, reasons = reasons, wait = true }
+    event.type, event.token, event.wait = kind, tok, true
+    event.class, event.reasons = judge_of(req, tok, kind)
+    return event
   end
 
   -- A link whose key has run out still unsubscribes: that is an order, not an observation.
@@ -156,7 +161,7 @@ local function new(conf, services)
 
   local function trap(req, tok, verdict)
     if not gets(req) then return answer.get_only end
-    if tok and verdict == "ok" then
+    if verdict == "ok" then
       judge.trap(req, tok)
       return answer.nothing, observe("trap", req, tok, verdict)
     end
@@ -167,7 +172,7 @@ local function new(conf, services)
   local function old_open(req)
     local ref = param(req.query or nil, "ref")
     if not ref then return open(req, nil) end
-    return open(req, token.open(OPEN, ref, nil, req.now))
+    return open(req, token.open(OPEN, ref, nil, req.now, most))
   end
 
   local function old_click(req)
@@ -175,8 +180,8 @@ local function new(conf, services)
     local query = req.query or nil
     local ref, target = param(query, "ref"), param(query, "u")
     if not ref then return answer.not_found end
-    if not target then return short(req, token.open(LINK, ref, nil, req.now)) end
-    local tok, verdict = token.open(CLICK, ref, target, req.now)
+    if not target then return short(req, token.open(LINK, ref, nil, req.now, most)) end
+    local tok, verdict = token.open(CLICK, ref, target, req.now, most)
     return click_to(req, tok, verdict, target)
   end
 
@@ -188,12 +193,12 @@ local function new(conf, services)
   }
 
   return function(req)
-    local tok, verdict = from_path(req, OPEN, "/trk/o/", ".gif")
+    local tok, verdict = from_path(req, OPEN, "/trk/o/", ".gif", nil, most)
     if verdict ~= "path" then return open(req, tok, verdict) end
     if req:starts("/trk/c/") then return click(req) end
     if req:starts("/trk/u/") then return unsubscribe(req) end
-    if req:starts("/trk/l/") then return short(req, from_path(req, LINK, "/trk/l/", "")) end
-    if req:starts("/trk/t/") then return trap(req, from_path(req, TRAP, "/trk/t/", "")) end
+    if req:starts("/trk/l/") then return short(req, from_path(req, LINK, "/trk/l/", "", nil, most)) end
+    if req:starts("/trk/t/") then return trap(req, from_path(req, TRAP, "/trk/t/", "", nil, most)) end
     local handler = whole[req.path]
     if handler then return handler(req) end
     return answer.not_found
