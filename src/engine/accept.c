@@ -84,7 +84,6 @@ static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents) {
     (void)loop, (void)revents;
     struct acceptor *a = io->data;
     accept_batch(a);
-    conn_reap(a->worker);
 }
 
 static struct acceptor *acceptor_of(struct worker *w, uint64_t inode) {

@@ -638,7 +638,16 @@ void conn_event(struct conn *c, uint32_t events) {
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->ended = true;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->ready |= CONN_READABLE;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) c->ready |= CONN_WRITABLE;
+    if (c->state == CONN_APP && (events & (EPOLLHUP | EPOLLERR) || (c->ended && c->w->draining))) {
+        conn_close(c, "nobody waits for this answer");
+        return;
+    }
     run(c);
+}
+
+void conn_drain(struct conn *c) {
+    if (conn_idle(c)) conn_deadline(c, 500);
+    if (c->state == CONN_APP && c->ended) conn_close(c, "nobody waits for this answer");
 }
 
 void conn_start(struct conn *c) {

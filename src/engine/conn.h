@@ -69,6 +69,7 @@ void conn_resume(struct conn *c);                   /* the answer stands in rq->
 void conn_committed(struct conn *c, bool ok);
 void conn_move(struct conn *c, struct generation *g); /* idle: change to generation g */
 void conn_deadline(struct conn *c, int64_t ms); /* from this turn of the loop */
+void conn_drain(struct conn *c);                     /* the engine ends: idle ones get half a second, ones nobody waits for go now */
 bool conn_idle(const struct conn *c);
 const struct addr *conn_local(struct conn *c);
 const char *conn_state_name(const struct conn *c);

@@ -256,6 +256,7 @@ static void begin_drain(struct control *k, const struct fdlink_msg *m) {
     k->stopping = true;
     k->drain_until = clock_mono_ms() + (int64_t)ms;
     atomic_store(&eng->draining, true);
+    if (eng->spool) spool_hurry(eng->spool);
     log_info("engine", "draining for at most %llu ms", (unsigned long long)ms);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_DRAIN, NULL, (int64_t)close_now);
 }
@@ -342,6 +343,7 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
 static void end_engine(struct control *k) {
     struct engine *eng = &k->eng;
     atomic_store(&eng->draining, true);
+    if (eng->spool) spool_hurry(eng->spool);
     console_stop(k->console);
     throw_pending(k);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_STOP, NULL, 0);

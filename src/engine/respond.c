@@ -103,7 +103,7 @@ static bool record(struct conn *c, struct outcome *o) {
     struct worker *w = c->w;
     const struct plan_settings *set = &c->gen->plan.set;
     if (o->event.token.level > set->tracking) o->event.token.level = (uint8_t)set->tracking;
-    uint64_t ticket = w->eng->spool ? spool_put(w->eng->spool, w->index, &o->event) : 0;
+    uint64_t ticket = w->eng->spool ? spool_push(w->eng->spool, w->index, &o->event) : 0;
     COUNT(w->count, events);
     if (!ticket) {
         COUNT(w->count, events_dropped);
@@ -112,6 +112,7 @@ static bool record(struct conn *c, struct outcome *o) {
         respond_error(c, 503, false);
         return true;
     }
+    w->pushed = true;
     if (!o->wait && !set->durable) return true;
     rq->ticket = ticket;
     rq->must_commit = o->wait;

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "engine/accept.h"
 #include "engine/generation.h"
+#include "engine/harden.h"
 #include "engine/worker.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -73,6 +74,14 @@ static void spool_json(struct engine *eng, struct buf *b) {
             s.queued, s.committed, s.dropped, s.commits, s.failures, s.epoch, s.last_seq, s.bytes, s.backlog, s.last_commit_us, s.failing ? "true" : "false");
 }
 
+static void settings_json(const struct generation *g, struct buf *b) {
+    struct plan_settings set = g->plan.set;
+    buf_str(b, ",\"settings\":{");
+    for (unsigned i = 0; plan_setting_defs[i].field; i++)
+        buf_fmt(b, "%s\"%s\":%" PRId64, i ? "," : "", plan_setting_defs[i].entry, *plan_setting(&set, plan_setting_defs[i].field));
+    buf_str(b, "}");
+}
+
 static bool status(void *ctx, struct buf *b) {
     struct engine *eng = ctx;
     struct generation *g = engine_current(eng);
@@ -89,6 +98,9 @@ static bool status(void *ctx, struct buf *b) {
     buf_str(b, "],\"counters\":");
     counters_json(eng, b);
     if (eng->spool) spool_json(eng, b);
+    settings_json(g, b);
+    buf_str(b, ",\"security\":");
+    harden_json(b);
     pthread_mutex_lock(&eng->lock);
     if (eng->last_reload) {
         buf_str(b, ",\"last_reload\":");

@@ -27,20 +27,29 @@ static void on_check(struct ev_loop *loop, ev_check *c, int revents) {
     note_time(c->data);
 }
 
+/* The end of a turn, before the loop waits again. Memory of closed connections goes only now: callers further up, and later events of a batch,
+ * may still have named them. */
+static void on_turned(struct ev_loop *loop, ev_prepare *p, int revents) {
+    (void)loop, (void)revents;
+    struct worker *w = p->data;
+    conn_reap(w);
+    if (!w->pushed) return;
+    w->pushed = false;
+    spool_wake(w->eng->spool);
+}
+
 static void on_polled(struct ev_loop *loop, ev_io *io, int revents) {
     (void)loop, (void)revents;
     struct worker *w = io->data;
     struct epoll_event ev[POLL_BATCH];
     int n = epoll_wait(w->epoll, ev, POLL_BATCH, 0);
     for (int i = 0; i < n; i++) conn_event(ev[i].data.ptr, ev[i].events);
-    conn_reap(w); /* not before the whole batch: a later event may name a connection that an earlier one closed */
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *t, int revents) {
     (void)loop, (void)revents;
     struct worker *w = t->data;
     wheel_run(&w->wheel, w->now_ms, conn_timeout, w);
-    conn_reap(w);
     if (w->access.n) access_put(w->eng->access, &w->access);
 }
 
@@ -107,7 +116,7 @@ static void begin_drain(struct worker *w, bool close_listeners) {
     accept_stop(w, close_listeners);
     for (struct conn *c = w->conns, *next; c; c = next) {
         next = c->next;
-        if (conn_idle(c) && w->now_ms - c->since_ms > 1000) wheel_set(&w->wheel, &c->timer, w->now_ms + 500);
+        conn_drain(c);
     }
 }
 
@@ -176,7 +185,6 @@ static void on_wake(struct ev_loop *loop, ev_async *a, int revents) {
         free(m);
         m = next;
     }
-    conn_reap(w);
 }
 
 static void *worker_main(void *arg) {
@@ -207,10 +215,12 @@ static bool prepare_loop(struct worker *w) {
     ev_check_init(&w->check, on_check);
     ev_set_priority(&w->check, EV_MAXPRI); /* the time is right before any callback reads it */
     ev_io_init(&w->polled, on_polled, w->epoll, EV_READ);
-    w->wake.data = w->tick.data = w->check.data = w->polled.data = w;
+    w->wake.data = w->tick.data = w->check.data = w->polled.data = w->turned.data = w;
     ev_io_start(w->loop, &w->polled);
     ev_async_start(w->loop, &w->wake);
     ev_timer_start(w->loop, &w->tick);
+    ev_prepare_init(&w->turned, on_turned);
+    ev_prepare_start(w->loop, &w->turned);
     ev_check_start(w->loop, &w->check);
     return true;
 }

@@ -51,6 +51,8 @@ struct worker {
     ev_io polled;
     ev_timer tick, pause;
     ev_check check;
+    ev_prepare turned;
+    bool pushed; /* events went into the spool's queue during this turn */
     struct wheel wheel;
     int64_t now_ms, real_ms; /* of this turn of the loop: monotonic, unix */
     char date[30];

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev) {
+uint64_t spool_push(struct spool *s, unsigned producer, const struct event *ev) {
     uint8_t record[RECORD_MAX];
     if (producer >= s->cfg.producers) return 0;
     struct producer *pr = &s->producer[producer];
@@ -23,11 +23,19 @@ uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev) {
     else
         pr->dropped++;
     pthread_mutex_unlock(&pr->lock);
-    if (ticket != 0 && atomic_load(&s->idle)) {
-        pthread_mutex_lock(&s->lock);
-        pthread_cond_signal(&s->wake);
-        pthread_mutex_unlock(&s->lock);
-    }
+    return ticket;
+}
+
+void spool_wake(struct spool *s) {
+    if (!atomic_load(&s->idle)) return; /* it looks again before it rests */
+    pthread_mutex_lock(&s->lock);
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev) {
+    uint64_t ticket = spool_push(s, producer, ev);
+    if (ticket) spool_wake(s);
     return ticket;
 }
 
@@ -148,10 +156,17 @@ uint64_t spool_last_pos(struct spool *s) {
     return atomic_load(&s->last_pos);
 }
 
+void spool_hurry(struct spool *s) {
+    pthread_mutex_lock(&s->lock);
+    s->hurry = true;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
 bool spool_wait(struct spool *s, uint64_t after, unsigned ms) {
     int64_t end = clock_mono_ms() + ms;
     pthread_mutex_lock(&s->lock);
-    while (atomic_load(&s->last_pos) <= after && !s->stop) {
+    while (atomic_load(&s->last_pos) <= after && !s->stop && !s->hurry) {
         int64_t left = end - clock_mono_ms();
         if (left <= 0) break;
         spool_wait_on(s, &s->moved, left);

@@ -45,7 +45,10 @@ void spool_stop(struct spool *s); /* commits what is queued, joins, closes; NULL
 /* Queue one event. Copies it. Returns this producer's ticket (1, 2, 3 …), or 0 where the queue is full or the spool is failing:
  * the event is then dropped and counted. At LEVEL_OFF only unsubscribe and resubscribe are taken (they are orders and always name their
  * recipient); anything else at that level is 0 and is not counted. Never blocks beyond a short mutex. */
-uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev);
+uint64_t spool_push(struct spool *s, unsigned producer, const struct event *ev);
+/* What was pushed is to be committed: called once after a turn of pushing, so that a turn's events share a commit. */
+void spool_wake(struct spool *s);
+uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev); /* push and wake */
 
 struct spool_stats { uint64_t queued, committed, dropped, commits, failures; uint64_t epoch, last_seq; int64_t bytes, backlog, last_commit_us; bool failing; };
 /* queued: waiting for a commit · committed, dropped: events of this life · backlog: events in the file that not every reader has acknowledged ·
@@ -65,6 +68,8 @@ void spool_reader_close(struct spool_reader *r);
 bool spool_read(struct spool_reader *r, uint64_t after, size_t max_bytes, struct buf *out, uint64_t *last, struct err *e);
 /* Wait until something beyond `after` is committed by this process's spool, at most ms. */
 bool spool_wait(struct spool *s, uint64_t after, unsigned ms);
+/* From now on spool_wait returns at once: the engine drains and long polls must end. */
+void spool_hurry(struct spool *s);
 /* Reader `name` has durably stored everything up to pos: delete what all known readers acknowledged. Idempotent; runs on the spool thread,
  * returns when committed. pos beyond the end is an error. A reader is known from its first ack on (pos 0 will do) and holds back deletion until
  * it has not been heard of for 30 days. 1–64 of [A-Za-z0-9._-], at most 16 readers. */

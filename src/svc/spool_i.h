@@ -47,7 +47,7 @@ struct spool {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake, moved; /* thread · spool_wait and spool_ack */
-    bool stop;
+    bool stop, hurry;
     _Atomic bool idle, failing, full;
     struct ack *ack[ACKS];
     unsigned acks;

@@ -7,11 +7,9 @@
  *   …+12   first 96 bits of HMAC-SHA-256 (key of this key id and kind) over everything before, then the target for a click
  * The header delimits itself, so header and target cannot be shifted against each other. */
 #include "svc/token.h"
+#include "svc/mac.h"
 #include "svc/token_ring.h"
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,50 +21,29 @@
 
 struct token_ctx {
     const struct token_ring *ring;
-    EVP_MAC *hmac;
     uint64_t bad;
-    EVP_MAC_CTX *ready[TOKEN_KEYS_MAX][TOKEN_KINDS]; /* keyed once, then only reset */
+    struct prepared { bool is; struct mac_key key; } ready[TOKEN_KEYS_MAX][TOKEN_KINDS];
 };
 
 struct token_ctx *token_ctx_create(const struct token_ring *r) {
     struct token_ctx *c = calloc(1, sizeof *c);
     if (c == NULL) return NULL;
     c->ring = r;
-    c->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    if (c->hmac == NULL) {
-        free(c);
-        return NULL;
-    }
     return c;
 }
 
 void token_ctx_free(struct token_ctx *c) {
     if (c == NULL) return;
-    for (unsigned k = 0; k < TOKEN_KEYS_MAX; k++)
-        for (unsigned i = 0; i < TOKEN_KINDS; i++) EVP_MAC_CTX_free(c->ready[k][i]);
-    EVP_MAC_free(c->hmac);
+    OPENSSL_cleanse(c, sizeof *c);
     free(c);
 }
 
-static EVP_MAC_CTX *mac_for(struct token_ctx *c, unsigned slot, unsigned kind) {
-    EVP_MAC_CTX **at = &c->ready[slot][kind - 1];
-    if (*at != NULL) return EVP_MAC_init(*at, NULL, 0, NULL) == 1 ? *at : NULL;
-    EVP_MAC_CTX *m = EVP_MAC_CTX_new(c->hmac);
-    char digest[] = "SHA256";
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0), OSSL_PARAM_construct_end()};
-    if (m == NULL || EVP_MAC_init(m, c->ring->key[slot].derived[kind - 1], TOKEN_KEY_BYTES, params) != 1) {
-        EVP_MAC_CTX_free(m);
-        return NULL;
-    }
-    return *at = m;
-}
-
-static bool sign(struct token_ctx *c, unsigned slot, unsigned kind, const uint8_t *head, size_t head_n, const char *target, size_t n,
+static void sign(struct token_ctx *c, unsigned slot, unsigned kind, const uint8_t *head, size_t head_n, const char *target, size_t n,
                  uint8_t mac[32]) {
-    EVP_MAC_CTX *m = mac_for(c, slot, kind);
-    size_t got = 0;
-    return m != NULL && EVP_MAC_update(m, head, head_n) == 1 && (n == 0 || EVP_MAC_update(m, (const uint8_t *)target, n) == 1) &&
-           EVP_MAC_final(m, mac, &got, 32) == 1 && got == 32;
+    struct prepared *p = &c->ready[slot][kind - 1];
+    if (!p->is) mac_prepare(&p->key, c->ring->key[slot].derived[kind - 1], TOKEN_KEY_BYTES);
+    p->is = true;
+    mac_sign(&p->key, head, head_n, target, n, mac);
 }
 
 static size_t put_varint(uint8_t *p, uint64_t v) {
@@ -176,10 +153,7 @@ ssize_t token_seal(struct token_ctx *c, const struct token *t, const char *targe
     o += put_varint(raw + o, t->link);
     raw[o++] = (uint8_t)(t->flags << 3 | t->level);
     for (int shift = 24; shift >= 0; shift -= 8) raw[o++] = (uint8_t)(t->minute >> shift);
-    if (!sign(c, (unsigned)slot, t->kind, raw, o, target, t->kind == TOKEN_CLICK ? n : 0, mac)) {
-        err_set(e, "token: OpenSSL cannot make the HMAC");
-        return -1;
-    }
+    sign(c, (unsigned)slot, t->kind, raw, o, target, t->kind == TOKEN_CLICK ? n : 0, mac);
     memcpy(raw + o, mac, MAC_BYTES);
     return (ssize_t)encode64(raw, o + MAC_BYTES, out);
 }
@@ -213,7 +187,7 @@ static enum token_verdict verify(struct token_ctx *c, enum token_kind kind, cons
     size_t head_n = raw_n - MAC_BYTES;
     int slot = c->ring->slot[raw[1]];
     if (slot < 0 || !read_head(raw, head_n, &t)) return TOKEN_BAD;
-    if (!sign(c, (unsigned)slot, kind, raw, head_n, target, n, mac)) return TOKEN_BAD;
+    sign(c, (unsigned)slot, kind, raw, head_n, target, n, mac);
     if (CRYPTO_memcmp(mac, raw + head_n, MAC_BYTES) != 0) return TOKEN_BAD;
     *out = t;
     return token_ring_expired(c->ring, (unsigned)slot, now_minute) ? TOKEN_EXPIRED : TOKEN_OK;
