@@ -63,36 +63,37 @@ fuzzers: $(FUZZ_BIN)
 # --- what people type ---
 # Packages first, then a make of its own: only then are compiler and headers there to look at.
 .PHONY: run test unit e2e asan tsan fuzz lint fmt layers cov bench install clean help
+BUILD = $(MAKE) --no-print-directory -s -j$$(nproc)
 run:
 	@.ci/need build
-	@$(MAKE) --no-print-directory all
+	@$(BUILD) all
 	@exec $(B)/portreeve run --conf conf --policies policies --state var $(ARGS)
 
 test:
 	@.ci/need build test
-	@$(MAKE) --no-print-directory all units
+	@$(BUILD) all units
 	@MODE=$(MODE) tests/run $(ONLY)
 
 unit:
 	@.ci/need build test
-	@$(MAKE) --no-print-directory all units
+	@$(BUILD) all units
 	@MODE=$(MODE) tests/run unit/ lua/ policies
 
 e2e:
 	@.ci/need build test
-	@$(MAKE) --no-print-directory all
+	@$(BUILD) all
 	@MODE=$(MODE) tests/run e2e/
 
 # The units and the real processes once more, with the sanitizer looking on.
 asan tsan:
 	@.ci/need build test
-	@$(MAKE) --no-print-directory MODE=$@ all units
+	@$(BUILD) MODE=$@ all units
 	@MODE=$@ tests/run unit/ e2e/
 
 FUZZ_SECONDS ?= 60
 fuzz:
 	@.ci/need build fuzz
-	@$(MAKE) --no-print-directory MODE=fuzz fuzzers
+	@$(BUILD) MODE=fuzz fuzzers
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/lib/fuzz $(ONLY)
 
 lint: layers
@@ -112,13 +113,13 @@ layers:
 cov:
 	@.ci/need build test
 	@find build/cov -name '*.gcda' -delete 2>/dev/null || :
-	@$(MAKE) --no-print-directory MODE=cov all units
+	@$(BUILD) MODE=cov all units
 	@MODE=cov tests/run; status=$$?; tests/lib/cov; exit $$status
 
 bench:
 	@.ci/need build
 	@.ci/need --say bench
-	@$(MAKE) --no-print-directory all
+	@$(BUILD) all
 	@tests/bench/bench.py $(ARGS)
 
 # DESTDIR, PREFIX, SYSCONFDIR and LOCALSTATEDIR as usual. Files in SYSCONFDIR that are there already stay as they are.
