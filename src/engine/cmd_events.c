@@ -11,21 +11,21 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char HELP[] =
-    "usage: portreeve events [--json] [--follow] [--after POSITION] [--state DIR]\n"
-    "\n"
-    "Shows the events in the spool that no reader has fetched and acknowledged yet, oldest first. It only looks: nothing is acknowledged or deleted,\n"
-    "and it works whether or not the server runs.\n"
-    "\n"
-    "  --json             one JSON object a line, as the ui gets them\n"
-    "  --follow           go on with new events as they are committed, until interrupted\n"
-    "  --after POSITION   only what lies behind this position of the spool\n"
-    "  --state DIR        state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
-    "  --help             this text\n"
-    "\n"
-    "Exit status: 0 shown, 1 refused (why is on standard error), 2 wrong usage.\n";
+static const char HELP[] = "usage: portreeve events [--json] [--follow] [--after POSITION] [--state DIR]\n"
+                           "\n"
+                           "Shows the events in the spool that no reader has fetched and acknowledged yet, oldest first. It only looks: "
+                           "nothing is acknowledged or deleted,\n"
+                           "and it works whether or not the server runs.\n"
+                           "\n"
+                           "  --json             one JSON object a line, as the ui gets them\n"
+                           "  --follow           go on with new events as they are committed, until interrupted\n"
+                           "  --after POSITION   only what lies behind this position of the spool\n"
+                           "  --state DIR        state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
+                           "  --help             this text\n"
+                           "\n"
+                           "Exit status: 0 shown, 1 refused (why is on standard error), 2 wrong usage.\n";
 
-#define PART (1u << 20)
+#define PART    (1u << 20)
 #define LOOK_MS 200
 
 struct view {
@@ -60,7 +60,8 @@ static bool add_time(struct buf *out, const char *ms) {
 
 /* One line for people: when, what, by whom, and the rest as name=value. */
 static bool add_readable(struct buf *out, const char *line, size_t line_n) {
-    static const char *const rest[] = {"campaign", "recipient", "pseudonym", "link", "level", "reasons", "since", "address", "agent", "listener", "tls", "method", "tracker", "epoch", "seq"};
+    static const char *const rest[] = {"campaign", "recipient", "pseudonym", "link",   "level",   "reasons", "since", "address",
+                                       "agent",    "listener",  "tls",       "method", "tracker", "epoch",   "seq"};
     size_t n = 0;
     const char *ms = member(line, line_n, "ms", &n), *type, *cls;
     bool fine = ms != NULL && add_time(out, ms);

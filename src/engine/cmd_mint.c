@@ -16,7 +16,8 @@ static const char HELP[] =
     "usage: portreeve mint --campaign N --recipient N --link N --url URL [--level LEVEL] [--base URL] [--kind KIND] [--state DIR]\n"
     "       portreeve mint --new-key [--state DIR]\n"
     "\n"
-    "Makes the signed links of one recipient of one campaign and prints them as JSON: open (the picture), click (to --url), unsubscribe, and the two\n"
+    "Makes the signed links of one recipient of one campaign and prints them as JSON: open (the picture), click (to --url), unsubscribe, "
+    "and the two\n"
     "header fields List-Unsubscribe and List-Unsubscribe-Post.\n"
     "\n"
     "  --campaign N   whole numbers below 2^63: whose links these are\n"
@@ -80,7 +81,9 @@ static int take(struct order *o, int c) {
         if ((v = word_of(optarg, levels, 5)) < 0) return usage("there is no tracking level", optarg) + 1;
         o->t.level = (uint8_t)v;
         return 0;
-    case 'b': o->base = optarg; return base_ok(optarg) ? 0 : usage("--base is an absolute http or https address without ? and #", optarg) + 1;
+    case 'b':
+        o->base = optarg;
+        return base_ok(optarg) ? 0 : usage("--base is an absolute http or https address without ? and #", optarg) + 1;
     case 'k':
         if ((v = word_of(optarg, kinds, 5)) < 0) return usage("there is no kind of link", optarg) + 1;
         o->kind = v + 1;
@@ -94,9 +97,10 @@ static int take(struct order *o, int c) {
 
 /* -1 = go on, else exit status. */
 static int read_options(int argc, char **argv, struct order *o) {
-    static const struct option options[] = {{"campaign", 1, NULL, 'c'}, {"recipient", 1, NULL, 'r'}, {"link", 1, NULL, 'l'}, {"url", 1, NULL, 'u'},
-                                            {"level", 1, NULL, 'v'},    {"base", 1, NULL, 'b'},      {"kind", 1, NULL, 'k'}, {"state", 1, NULL, 's'},
-                                            {"new-key", 0, NULL, 'n'},  {"help", 0, NULL, 'h'},      {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"campaign", 1, NULL, 'c'}, {"recipient", 1, NULL, 'r'}, {"link", 1, NULL, 'l'},
+                                            {"url", 1, NULL, 'u'},      {"level", 1, NULL, 'v'},     {"base", 1, NULL, 'b'},
+                                            {"kind", 1, NULL, 'k'},     {"state", 1, NULL, 's'},     {"new-key", 0, NULL, 'n'},
+                                            {"help", 0, NULL, 'h'},     {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int c, rc; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
         if ((rc = take(o, c)) != 0) return rc - 1;
@@ -114,7 +118,8 @@ static bool ring_path(const char *state, char path[4096], struct stat *owner, st
         return err_set(e, "%s: there is no such state folder; name the server's with --state", state);
     if (snprintf(path, 4096, "%s/keys", state) >= 4000) return err_set(e, "%.100s…: path too long", state);
     if (mkdir(path, 0700) == 0) {
-        if (geteuid() == 0 && chown(path, owner->st_uid, owner->st_gid) != 0) return err_set(e, "%s: chown: %s", path, strerrordesc_np(errno));
+        if (geteuid() == 0 && chown(path, owner->st_uid, owner->st_gid) != 0)
+            return err_set(e, "%s: chown: %s", path, strerrordesc_np(errno));
     } else if (errno != EEXIST) {
         return err_set(e, "%s: cannot make the folder: %s", path, strerrordesc_np(errno));
     }
@@ -147,8 +152,8 @@ static bool add_address(struct token_ctx *c, const struct order *o, int kind, st
     if (kind == TOKEN_OPEN || kind == TOKEN_UNSUB || kind == TOKEN_TRAP) t.link = 0;
     if (token_seal(c, &t, click ? o->url : NULL, click ? strlen(o->url) : 0, text, e) < 0) return false;
     while (base_n > 0 && o->base[base_n - 1] == '/') base_n--;
-    bool fine = buf_add(out, o->base, base_n) && buf_str(out, paths[kind - 1]) && buf_str(out, text) && (kind != TOKEN_OPEN || buf_str(out, ".gif")) &&
-                (!click || (buf_str(out, "?u=") && add_percent(out, o->url)));
+    bool fine = buf_add(out, o->base, base_n) && buf_str(out, paths[kind - 1]) && buf_str(out, text) &&
+                (kind != TOKEN_OPEN || buf_str(out, ".gif")) && (!click || (buf_str(out, "?u=") && add_percent(out, o->url)));
     return fine || err_set(e, "out of memory");
 }
 
@@ -156,11 +161,13 @@ static bool add_member(struct token_ctx *c, const struct order *o, int kind, str
     struct buf address = {0};
     bool fine = add_address(c, o, kind, &address, e);
     if (fine)
-        fine = (buf_fmt(json, "%s\"%s\": ", json->n > 1 ? ", " : "", kinds[kind - 1]) && buf_json(json, address.p, address.n)) || err_set(e, "out of memory");
+        fine = (buf_fmt(json, "%s\"%s\": ", json->n > 1 ? ", " : "", kinds[kind - 1]) && buf_json(json, address.p, address.n)) ||
+               err_set(e, "out of memory");
     if (fine && kind == TOKEN_UNSUB && o->kind == 0) {
         struct buf header = {0};
-        fine = (buf_fmt(&header, "<%.*s>", (int)address.n, address.p) && buf_str(json, ", \"headers\": {\"List-Unsubscribe\": ") && buf_json(json, header.p, header.n) &&
-                buf_str(json, ", \"List-Unsubscribe-Post\": \"List-Unsubscribe=One-Click\"}")) || err_set(e, "out of memory");
+        fine = (buf_fmt(&header, "<%.*s>", (int)address.n, address.p) && buf_str(json, ", \"headers\": {\"List-Unsubscribe\": ") &&
+                buf_json(json, header.p, header.n) && buf_str(json, ", \"List-Unsubscribe-Post\": \"List-Unsubscribe=One-Click\"}")) ||
+               err_set(e, "out of memory");
         buf_free(&header);
     }
     buf_free(&address);

@@ -59,9 +59,7 @@ static int outcome(struct tls *t, int rc, int saved_errno) {
     case SSL_ERROR_WANT_READ: return STREAM_WANT_READ;
     case SSL_ERROR_WANT_WRITE: return STREAM_WANT_WRITE;
     case SSL_ERROR_ZERO_RETURN: return 0;
-    case SSL_ERROR_SYSCALL:
-        t->why = saved_errno != 0 ? strerrordesc_np(saved_errno) : "connection closed by the peer";
-        break;
+    case SSL_ERROR_SYSCALL: t->why = saved_errno != 0 ? strerrordesc_np(saved_errno) : "connection closed by the peer"; break;
     default: {
         unsigned long code = ERR_peek_error();
         const char *text = ERR_reason_error_string(code);

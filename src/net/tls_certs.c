@@ -10,9 +10,9 @@
 #include <string.h>
 #include <time.h>
 
-#define CIPHERS_12                                                                                                                       \
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"             \
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:"                   \
+#define CIPHERS_12                                                                                                                         \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                 \
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:"                       \
     "DHE-RSA-CHACHA20-POLY1305"
 #define NAMES_MAX 4096u /* of all certificates together */
 
@@ -77,8 +77,10 @@ static bool self_handshake(const struct plan_cert *pc, SSL_CTX *server, struct e
     if (client == NULL) return tls_refuse(pc, pc->chain, e, "out of memory");
     SSL_CTX_set_verify(client, SSL_VERIFY_NONE, NULL);
     const char *bad = NULL, *why = "";
-    if (!shake(server, client, TLS1_3_VERSION)) bad = "TLS 1.3";
-    else if (!shake(server, client, TLS1_2_VERSION)) bad = "TLS 1.2";
+    if (!shake(server, client, TLS1_3_VERSION))
+        bad = "TLS 1.3";
+    else if (!shake(server, client, TLS1_2_VERSION))
+        bad = "TLS 1.2";
     if (bad != NULL) why = last_reason();
     SSL_CTX_free(client);
     if (bad == NULL) return true;
@@ -143,18 +145,23 @@ static void describe(const struct plan_cert *pc, X509 *x, struct tls_cert_info *
     GENERAL_NAMES_free(san);
 }
 
-static void warn_of_time(const struct plan_cert *pc, const struct tls_cert_info *info, void (*warn)(void *ctx, const char *text), void *ctx) {
+static void warn_of_time(const struct plan_cert *pc, const struct tls_cert_info *info, void (*warn)(void *ctx, const char *text),
+                         void *ctx) {
     char text[400], day[32];
     int64_t now = clock_real_ms() / 1000, left = (info->not_after - now) / 86400;
     if (warn == NULL || (now >= info->not_before && left >= 30)) return;
-    bool early = now < info->not_before, late = now > info->not_after;
+    bool early = now<info->not_before, late = now> info->not_after;
     time_t at = (time_t)(early ? info->not_before : info->not_after);
     struct tm tm;
     gmtime_r(&at, &tm);
     strftime(day, sizeof day, "%Y-%m-%d %H:%MZ", &tm);
     snprintf(text, sizeof text, "certificate %s (%s): %s %s", pc->name, pc->chain,
-             early ? "is not yet valid, only from" : late ? "has expired on" : left < 1 ? "expires within a day, at" : left < 7 ? "expires in less than a week, on"
-                                                                                                              : "expires in less than 30 days, on", day);
+             early      ? "is not yet valid, only from"
+             : late     ? "has expired on"
+             : left < 1 ? "expires within a day, at"
+             : left < 7 ? "expires in less than a week, on"
+                        : "expires in less than 30 days, on",
+             day);
     warn(ctx, text);
 }
 
@@ -212,8 +219,8 @@ struct tls_certs *tls_certs_load(const struct plan *p, const struct bundle *b, v
     bool fine = (c->cert != NULL && c->name != NULL) || err_set(e, "certificates: out of memory");
     for (; fine && c->n < p->ncerts; c->n++) {
         const struct plan_cert *pc = &p->cert[c->n];
-        fine = load_one(c, c->n, pc, b, warn, ctx, e) &&
-               index_names(c, c->n, pc->names[0] != '\0' ? pc->names : c->cert[c->n].info.names, e);
+        fine =
+            load_one(c, c->n, pc, b, warn, ctx, e) && index_names(c, c->n, pc->names[0] != '\0' ? pc->names : c->cert[c->n].info.names, e);
         if (!fine) {
             tls_tickets_free(c->cert[c->n].tickets);
             SSL_CTX_free(c->cert[c->n].ctx);

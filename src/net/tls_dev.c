@@ -66,7 +66,8 @@ bool tls_make_development(const char *path, struct err *e) {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *x = key == NULL ? NULL : certificate(key);
     BIO *bio = BIO_new(BIO_s_secmem());
-    bool fine = x != NULL && bio != NULL && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1 && PEM_write_bio_X509(bio, x) == 1;
+    bool fine = x != NULL && bio != NULL && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1 &&
+                PEM_write_bio_X509(bio, x) == 1;
     if (fine) {
         char *p;
         long n = BIO_get_mem_data(bio, &p);

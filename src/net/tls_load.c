@@ -4,8 +4,8 @@
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/x509.h>
-#include <stdio.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +19,8 @@ bool tls_refuse(const struct plan_cert *pc, const char *file, struct err *e, con
     va_end(ap);
     ERR_clear_error();
     if (pc->because.file[0] == '\0') return err_set(e, "certificate %s: %s: %s", pc->name, file, why);
-    return err_at(e, pc->because.file, pc->because.line, "%s: %s: %s", pc->because.entry[0] != '\0' ? pc->because.entry : pc->name, file, why);
+    return err_at(e, pc->because.file, pc->because.line, "%s: %s: %s", pc->because.entry[0] != '\0' ? pc->because.entry : pc->name, file,
+                  why);
 }
 
 void tls_material_finish(struct tls_material *m) {
@@ -69,13 +70,15 @@ static bool refuse_unknown(const struct plan_cert *pc, const char *file, const c
     if (begins(p, n, "\xfe\xed\xfe\xed", 4) || begins(p, n, "\xce\xce\xce\xce", 4))
         return tls_refuse(pc, file, e,
                           "a Java keystore (JKS), which OpenSSL cannot read; convert it: "
-                          "keytool -importkeystore -srckeystore %s -destkeystore new.p12 -deststoretype PKCS12", file);
+                          "keytool -importkeystore -srckeystore %s -destkeystore new.p12 -deststoretype PKCS12",
+                          file);
     size_t len = der_length(u, n);
     if (len > n) return tls_refuse(pc, file, e, "truncated: %zu of %zu bytes are there", n, len);
     const uint8_t *at = u;
     X509 *x = len == 0 ? NULL : d2i_X509(NULL, &at, (long)n);
     X509_free(x);
-    if (x != NULL) return tls_refuse(pc, file, e, "a certificate in DER form; convert it: openssl x509 -inform der -in %s -out new.pem", file);
+    if (x != NULL)
+        return tls_refuse(pc, file, e, "a certificate in DER form; convert it: openssl x509 -inform der -in %s -out new.pem", file);
     return tls_refuse(pc, file, e, "unknown format: neither PEM nor PKCS#12");
 }
 
@@ -102,7 +105,8 @@ static bool pem_key(const struct plan_cert *pc, const char *file, const char *p,
     BIO_free(bio);
     if (*out != NULL) return true;
     if (memmem(p, n, "PRIVATE KEY-----", 16) == NULL) return tls_refuse(pc, file, e, "no private key in it");
-    if (memmem(p, n, "ENCRYPTED", 9) == NULL) return tls_refuse(pc, file, e, "the private key is damaged or of a kind OpenSSL does not know");
+    if (memmem(p, n, "ENCRYPTED", 9) == NULL)
+        return tls_refuse(pc, file, e, "the private key is damaged or of a kind OpenSSL does not know");
     if (pc->password[0] == '\0')
         return tls_refuse(pc, file, e, "the private key is encrypted and no password is given; set %s.PasswordFile", pc->name);
     return tls_refuse(pc, file, e, "wrong password for the private key");
@@ -144,16 +148,17 @@ static bool p12_password(PKCS12 *p12, const char *given, const char **use) {
 static bool p12_load(const struct plan_cert *pc, const char *file, PKCS12 *p12, struct tls_material *out, struct err *e) {
     const char *password = pc->password;
     if (PKCS12_mac_present(p12) && !p12_password(p12, pc->password, &password)) {
-        if (pc->password[0] == '\0')
-            return tls_refuse(pc, file, e, "the keystore needs a password; set %s.PasswordFile", pc->name);
+        if (pc->password[0] == '\0') return tls_refuse(pc, file, e, "the keystore needs a password; set %s.PasswordFile", pc->name);
         return tls_refuse(pc, file, e, "wrong password for the keystore");
     }
     ERR_clear_error();
     if (PKCS12_parse(p12, password, &out->key, &out->cert, &out->chain) != 1) {
         unsigned long code = ERR_peek_error();
         if (ERR_GET_REASON(code) == ERR_R_UNSUPPORTED || ERR_GET_REASON(code) == ERR_R_FETCH_FAILED)
-            return tls_refuse(pc, file, e, "the keystore uses a cipher OpenSSL 3 no longer offers; make it anew: openssl pkcs12 -legacy -in %s "
-                              "-nodes -out new.pem", file);
+            return tls_refuse(pc, file, e,
+                              "the keystore uses a cipher OpenSSL 3 no longer offers; make it anew: openssl pkcs12 -legacy -in %s "
+                              "-nodes -out new.pem",
+                              file);
         return tls_refuse(pc, file, e, "wrong password for the keystore, or the keystore is damaged");
     }
     if (out->key == NULL) return tls_refuse(pc, file, e, "no private key in the keystore");
@@ -183,7 +188,8 @@ static bool key_fits(const struct plan_cert *pc, const char *file, const struct 
     if (public == NULL) return tls_refuse(pc, file, e, "the certificate's public key is of a kind OpenSSL does not know");
     if (EVP_PKEY_get_base_id(public) != EVP_PKEY_get_base_id(m->key)) {
         const char *a = EVP_PKEY_get0_type_name(public), *b = EVP_PKEY_get0_type_name(m->key);
-        return tls_refuse(pc, file, e, "the certificate is for a key of type %s, the key is of type %s", a == NULL ? "?" : a, b == NULL ? "?" : b);
+        return tls_refuse(pc, file, e, "the certificate is for a key of type %s, the key is of type %s", a == NULL ? "?" : a,
+                          b == NULL ? "?" : b);
     }
     if (X509_check_private_key(m->cert, m->key) == 1) return true;
     for (int i = 0; m->chain != NULL && i < sk_X509_num(m->chain); i++)
@@ -192,8 +198,8 @@ static bool key_fits(const struct plan_cert *pc, const char *file, const struct 
     return tls_refuse(pc, file, e, "certificate and key do not belong together");
 }
 
-static bool bundle_bytes(const struct plan_cert *pc, const struct bundle *b, const char *path, const char **p, size_t *n, const char **display,
-                         struct err *e) {
+static bool bundle_bytes(const struct plan_cert *pc, const struct bundle *b, const char *path, const char **p, size_t *n,
+                         const char **display, struct err *e) {
     const struct bundle_file *f = bundle_find(b, path);
     if (f == NULL) return tls_refuse(pc, path, e, "the file is not there");
     if (f->size > 1u << 20) return tls_refuse(pc, f->display, e, "more than 1 MiB: not a certificate or key");
@@ -203,8 +209,8 @@ static bool bundle_bytes(const struct plan_cert *pc, const struct bundle *b, con
     return true;
 }
 
-static bool load_pem(const struct plan_cert *pc, const struct bundle *b, const char *file, const char *p, size_t n, struct tls_material *out,
-                     struct err *e) {
+static bool load_pem(const struct plan_cert *pc, const struct bundle *b, const char *file, const char *p, size_t n,
+                     struct tls_material *out, struct err *e) {
     const char *key_file = file;
     if (!pem_certs(pc, file, p, n, out, e)) return false;
     if (pc->key[0] != '\0' && !bundle_bytes(pc, b, pc->key, &p, &n, &key_file, e)) return false;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define RENEW_MS (12ll * 3600 * 1000)
-#define GONE_MS (24ll * 3600 * 1000)
+#define GONE_MS  (24ll * 3600 * 1000)
 
 struct ticket_key {
     uint8_t name[16], aes[32], mac[32];
@@ -38,7 +38,8 @@ void tls_tickets_free(struct tls_tickets *t) {
 }
 
 static bool fresh(struct ticket_key *k, int64_t now) {
-    k->live = RAND_bytes(k->name, sizeof k->name) == 1 && RAND_priv_bytes(k->aes, sizeof k->aes) == 1 && RAND_priv_bytes(k->mac, sizeof k->mac) == 1;
+    k->live = RAND_bytes(k->name, sizeof k->name) == 1 && RAND_priv_bytes(k->aes, sizeof k->aes) == 1 &&
+              RAND_priv_bytes(k->mac, sizeof k->mac) == 1;
     k->born_ms = now;
     return k->live;
 }

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #define SPOOL_META "portreeve.spool.handle"
-#define READ_MOST (16 << 20)
-#define KEEP (1 << 20)
+#define READ_MOST  (16 << 20)
+#define KEEP       (1 << 20)
 
 static const char handle_key;
 struct handle { /* in the registry; closes its reader when the state ends */
@@ -88,14 +88,19 @@ static int l_ack(lua_State *L) { /* ack(reader, pos) -> true | nil, err */
     return 1;
 }
 
-static int l_stats(lua_State *L) { /* stats() -> {tracker=, epoch=, last_seq=, last_pos=, queued=, committed=, dropped=, commits=, failures=, bytes=, backlog=, last_commit_us=, failing=} */
+/* stats() -> {tracker=, epoch=, last_seq=, last_pos=, queued=, committed=, dropped=, commits=, failures=, bytes=, backlog=, last_commit_us=,
+ * failing=} */
+static int l_stats(lua_State *L) {
     struct handle *h = handle_of(L);
     struct spool_stats st;
     spool_stats(h->spool, &st);
-    const struct { const char *name; int64_t v; } fields[] = {
-        {"epoch", (int64_t)st.epoch}, {"last_seq", (int64_t)st.last_seq}, {"last_pos", (int64_t)spool_last_pos(h->spool)}, {"queued", (int64_t)st.queued},
-        {"committed", (int64_t)st.committed}, {"dropped", (int64_t)st.dropped}, {"commits", (int64_t)st.commits}, {"failures", (int64_t)st.failures},
-        {"bytes", st.bytes}, {"backlog", st.backlog}, {"last_commit_us", st.last_commit_us}};
+    const struct {
+        const char *name;
+        int64_t v;
+    } fields[] = {{"epoch", (int64_t)st.epoch},     {"last_seq", (int64_t)st.last_seq},   {"last_pos", (int64_t)spool_last_pos(h->spool)},
+                  {"queued", (int64_t)st.queued},   {"committed", (int64_t)st.committed}, {"dropped", (int64_t)st.dropped},
+                  {"commits", (int64_t)st.commits}, {"failures", (int64_t)st.failures},   {"bytes", st.bytes},
+                  {"backlog", st.backlog},          {"last_commit_us", st.last_commit_us}};
     lua_createtable(L, 0, 14);
     for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++) {
         lua_pushinteger(L, fields[i].v);

@@ -1,5 +1,5 @@
-/* A token in Lua is a userdata with the fields kind level flags campaign recipient link minute. A worker makes one of each tracking request, so
- * the usual way (from_path) reads the request's path where it lies and makes no string. */
+/* A token in Lua is a userdata with the fields kind level flags campaign recipient link minute. A worker makes one of each tracking
+ * request, so the usual way (from_path) reads the request's path where it lies and makes no string. */
 #include "script/lib_token.h"
 #include "base/clock.h"
 #include "svc/spool.h"
@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define TOKEN_META "portreeve.token"
+#define TOKEN_META  "portreeve.token"
 #define MINUTE_ZERO 1577836800ll /* 2020-01-01T00:00Z */
-#define PARAM_MAX 8192
+#define PARAM_MAX   8192
 
 /* The state's own: one in the registry, and an upvalue of every function. Its user value is the token that from_path hands out. */
 struct box {
@@ -125,7 +125,8 @@ static int l_from_path(lua_State *L) {
     }
     struct box *box = box_of(L);
     const char *target = luaL_optlstring(L, 5, NULL, &target_n);
-    enum token_verdict v = token_open(box->ctx, kind_at(L, 2), path.p + a, path.n - a - b, target, target_n, minute_of(x->at_ms), box->scratch);
+    enum token_verdict v =
+        token_open(box->ctx, kind_at(L, 2), path.p + a, path.n - a - b, target, target_n, minute_of(x->at_ms), box->scratch);
     if (v == TOKEN_BAD) return bad(L);
     lua_getiuservalue(L, lua_upvalueindex(1), 1);
     return push_verdict(L, box->scratch, v, luaL_optinteger(L, 6, LEVEL_NETWORK));
@@ -164,8 +165,8 @@ static uint64_t hash_of(struct slice s, uint64_t h) {
     return h ^ h >> 32;
 }
 
-/* signals(req, token, early_ms) -> reasons, agent_key: what the head alone says against a person (bits of enum event_reason), and a number that
- * stands for the User-Agent, nil where there is none. One walk over the fields instead of one for each name. */
+/* signals(req, token, early_ms) -> reasons, agent_key: what the head alone says against a person (bits of enum event_reason), and a number
+ * that stands for the User-Agent, nil where there is none. One walk over the fields instead of one for each name. */
 static int l_signals(lua_State *L) {
     const struct exchange *x = request_check(L, 1);
     const struct token *t = token_check(L, 2);
@@ -232,7 +233,8 @@ static int l_seal(lua_State *L) { /* seal{kind=, campaign=, recipient=, link=, l
     return push_sealed(L, &t, target, n);
 }
 
-static int l_renew(lua_State *L) { /* renew(token) -> text | nil, err: the same token, sent now (a click has no target here and cannot be renewed) */
+static int
+l_renew(lua_State *L) { /* renew(token) -> text | nil, err: the same token, sent now (a click has no target here and cannot be renewed) */
     struct token t = *token_check(L, 1);
     t.minute = minute_of(clock_real_ms());
     return push_sealed(L, &t, NULL, 0);
@@ -267,7 +269,8 @@ static bool decode(const char *p, size_t n, char *out, size_t *out_n) {
     return true;
 }
 
-static int l_param(lua_State *L) { /* param(query|nil, name) -> value | nil where it is absent, stands twice, is badly escaped or too long */
+static int
+l_param(lua_State *L) { /* param(query|nil, name) -> value | nil where it is absent, stands twice, is badly escaped or too long */
     size_t n = 0, name_n, out_n = 0;
     const char *p = luaL_optlstring(L, 1, "", &n), *name = luaL_checklstring(L, 2, &name_n);
     const char *end = p + n, *value = NULL;
@@ -314,8 +317,9 @@ static int token_index(lua_State *L) {
 }
 
 int lib_token(lua_State *L) {
-    static const luaL_Reg functions[] = {{"open", l_open},   {"from_path", l_from_path}, {"signals", l_signals}, {"seal", l_seal},           {"renew", l_renew},
-                                         {"lower", l_lower}, {"param", l_param},         {"target_ok", l_target_ok}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"open", l_open},   {"from_path", l_from_path}, {"signals", l_signals},
+                                         {"seal", l_seal},   {"renew", l_renew},         {"lower", l_lower},
+                                         {"param", l_param}, {"target_ok", l_target_ok}, {NULL, NULL}};
     luaL_newlibtable(L, functions);
     push_box(L);
     luaL_setfuncs(L, functions, 1);

@@ -1,5 +1,5 @@
-#include "svc/spool_i.h"
 #include "base/clock.h"
+#include "svc/spool_i.h"
 #include <inttypes.h>
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -43,7 +43,7 @@ static bool config_ok(const struct spool_config *cfg, struct err *e) {
     size_t n = strlen(cfg->tracker_id);
     if (n == 0 || n > 63 || strspn(cfg->tracker_id, "abcdefghijklmnopqrstuvwxyz0123456789-") != n)
         return err_set(e, "TrackerId '%.80s': 1 to 63 of a-z, 0-9 and -", cfg->tracker_id);
-    if (strlen(cfg->dir) >= sizeof ((struct spool *)0)->dir) return err_set(e, "%.100s…: path too long", cfg->dir);
+    if (strlen(cfg->dir) >= sizeof((struct spool *)0)->dir) return err_set(e, "%.100s…: path too long", cfg->dir);
     if (cfg->producers == 0 || cfg->producers > 1024) return err_set(e, "spool: %u producers", cfg->producers);
     return true;
 }

@@ -11,7 +11,15 @@
 #include "svc/token.h"
 
 /* Bits of event.reasons: why an event is thought to come from a machine. The names are in spool_reason_name. */
-enum event_reason { REASON_BURST = 1, REASON_EARLY = 2, REASON_PURPOSE = 4, REASON_AGENT = 8, REASON_NO_AGENT = 16, REASON_TRAP = 32, REASON_HEAD = 64 };
+enum event_reason {
+    REASON_BURST = 1,    /* several links in a short time */
+    REASON_EARLY = 2,    /* within seconds of sending */
+    REASON_PURPOSE = 4,  /* Purpose, Sec-Purpose */
+    REASON_AGENT = 8,    /* a known machine */
+    REASON_NO_AGENT = 16,
+    REASON_TRAP = 32,    /* after a trap link */
+    REASON_HEAD = 64
+};
 enum event_type { EV_OPEN = 1, EV_CLICK, EV_UNSUBSCRIBE, EV_RESUBSCRIBE, EV_TRAP };
 enum event_class { CLASS_UNKNOWN, CLASS_HUMAN, CLASS_PROXY, CLASS_PREFETCH, CLASS_SCANNER, CLASS_BOT };
 enum event_tls { EV_TLS_NONE, EV_TLS_OWN, EV_TLS_EXTERNAL };
@@ -50,9 +58,16 @@ uint64_t spool_push(struct spool *s, unsigned producer, const struct event *ev);
 void spool_wake(struct spool *s);
 uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev); /* push and wake */
 
-struct spool_stats { uint64_t queued, committed, dropped, commits, failures; uint64_t epoch, last_seq; int64_t bytes, backlog, last_commit_us; bool failing; };
-/* queued: waiting for a commit · committed, dropped: events of this life · backlog: events in the file that not every reader has acknowledged ·
- * bytes: of the file's pages in use · failing: commits fail, or the file is at max_bytes: spool_put returns 0 until that passes. */
+struct spool_stats {
+    uint64_t queued;                      /* waiting for a commit */
+    uint64_t committed, dropped;          /* events of this life */
+    uint64_t commits, failures;
+    uint64_t epoch, last_seq;
+    int64_t bytes;                        /* of the file's pages in use */
+    int64_t backlog;                      /* events in the file that not every reader has acknowledged */
+    int64_t last_commit_us;
+    bool failing;                         /* commits fail, or the file is at max_bytes: spool_put returns 0 until that passes */
+};
 void spool_stats(struct spool *s, struct spool_stats *out);
 
 const char *spool_tracker(const struct spool *s);
@@ -71,8 +86,8 @@ bool spool_wait(struct spool *s, uint64_t after, unsigned ms);
 /* From now on spool_wait returns at once: the engine drains and long polls must end. */
 void spool_hurry(struct spool *s);
 /* Reader `name` has durably stored everything up to pos: delete what all known readers acknowledged. Idempotent; runs on the spool thread,
- * returns when committed. pos beyond the end is an error. A reader is known from its first ack on (pos 0 will do) and holds back deletion until
- * it has not been heard of for 30 days. 1–64 of [A-Za-z0-9._-], at most 16 readers. */
+ * returns when committed. pos beyond the end is an error. A reader is known from its first ack on (pos 0 will do) and holds back deletion
+ * until it has not been heard of for 30 days. 1–64 of [A-Za-z0-9._-], at most 16 readers. */
 bool spool_ack(struct spool *s, const char *reader, uint64_t pos, struct err *e);
 const char *spool_reason_name(unsigned bit); /* NULL = unused bit */
 #endif

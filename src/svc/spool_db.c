@@ -1,9 +1,9 @@
 /* Tables:
- *   batch(pos INTEGER PRIMARY KEY, epoch, first, count, total, bytes)   one row per commit and 256 KiB; total counts events since the file was
- *                                                                       made, so that the backlog is a difference of two rows
+ *   batch(pos INTEGER PRIMARY KEY, epoch, first, count, total, bytes)   one row per commit and 256 KiB; total counts events since the file
+ *                                                                       was made, so that the backlog is a difference of two rows
  *   cursor(reader PRIMARY KEY, pos, seen_ms) · epoch(epoch PRIMARY KEY, started_ms, tracker)
- * Positions grow for ever, also over a fresh file: its first one is made from the clock (ms × 1024), so that no reader's cursor can point into
- * the future of a younger file. The newest row is never deleted, since the next position is counted from it: without AUTOINCREMENT a commit
+ * Positions grow for ever, also over a fresh file: its first one is made from the clock (ms × 1024), so that no reader's cursor can point
+ * into the future of a younger file. The newest row is never deleted, since the next position is counted from it: without AUTOINCREMENT a commit
  * writes one page less. Several processes may write (a change of the engine's binary): each commit waits for the other's. */
 #include "svc/spool_db.h"
 #include "base/clock.h"
@@ -22,10 +22,11 @@
 #include <unistd.h>
 
 #define APPLICATION_ID 0x50527370
-#define CHECK_WHOLE_BELOW (64ll << 20) /* a larger file is looked over only when there is a reason: an engine must be back within a second */
-#define BUSY_US 500
+#define CHECK_WHOLE_BELOW                                                                                                                  \
+    (64ll << 20) /* a larger file is looked over only when there is a reason: an engine must be back within a second */
+#define BUSY_US    500
 #define BUSY_TURNS 20000 /* × BUSY_US = 10 s */
-#define TRIM_ROWS "128"
+#define TRIM_ROWS  "128"
 
 static enum db_result kind_of(int rc) {
     switch (rc & 0xff) {
@@ -48,7 +49,8 @@ static enum db_result kind_of_errno(int sys) {
 static enum db_result fault(struct spool_db *d, const char *doing, struct err *e) {
     int rc = sqlite3_extended_errcode(d->db), sys = sqlite3_system_errno(d->db);
     if ((rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB) sys = 0;
-    err_set(e, "%s: cannot %s: %s%s%s (SQLite %d)", d->path, doing, sqlite3_errmsg(d->db), sys != 0 ? ": " : "", sys != 0 ? strerrordesc_np(sys) : "", rc);
+    err_set(e, "%s: cannot %s: %s%s%s (SQLite %d)", d->path, doing, sqlite3_errmsg(d->db), sys != 0 ? ": " : "",
+            sys != 0 ? strerrordesc_np(sys) : "", rc);
     return sys == ENOSPC || sys == EDQUOT ? DB_FULL : kind_of(rc);
 }
 
@@ -145,8 +147,10 @@ static enum db_result connect_file(struct spool_db *d, struct err *e) {
     sqlite3_db_config(d->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(d->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     /* Checkpoints stay with the writer: done beside it, a steady stream of commits would never let the log start over. */
-    return run(d, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=16777216;"
-                  "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0", "set up the spool", e);
+    return run(d,
+               "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=16777216;"
+               "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0",
+               "set up the spool", e);
 }
 
 static enum db_result look_over(struct spool_db *d, struct err *e) {
@@ -169,15 +173,18 @@ static enum db_result schema(struct spool_db *d, struct err *e) {
     int64_t version = number(d, "PRAGMA user_version", 0, &r, e);
     if (r != DB_OK) return r;
     if (version > SPOOL_SCHEMA) {
-        err_set(e, "%s: written by a newer Portreeve (schema %" PRId64 ", this one knows %d); run that version, or move the file away", d->path, version, SPOOL_SCHEMA);
+        err_set(e, "%s: written by a newer Portreeve (schema %" PRId64 ", this one knows %d); run that version, or move the file away",
+                d->path, version, SPOOL_SCHEMA);
         return DB_REFUSED;
     }
     if (version == SPOOL_SCHEMA) return DB_OK;
-    return run(d, "CREATE TABLE batch(pos INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,"
-                  " total INTEGER NOT NULL, bytes BLOB NOT NULL);"
-                  "CREATE TABLE cursor(reader TEXT PRIMARY KEY, pos INTEGER NOT NULL, seen_ms INTEGER NOT NULL) WITHOUT ROWID;"
-                  "CREATE TABLE epoch(epoch INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, tracker TEXT NOT NULL);"
-                  "PRAGMA application_id=1347584880; PRAGMA user_version=1", "make the tables", e);
+    return run(d,
+               "CREATE TABLE batch(pos INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,"
+               " total INTEGER NOT NULL, bytes BLOB NOT NULL);"
+               "CREATE TABLE cursor(reader TEXT PRIMARY KEY, pos INTEGER NOT NULL, seen_ms INTEGER NOT NULL) WITHOUT ROWID;"
+               "CREATE TABLE epoch(epoch INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, tracker TEXT NOT NULL);"
+               "PRAGMA application_id=1347584880; PRAGMA user_version=1",
+               "make the tables", e);
 }
 
 static enum db_result enter_epoch(struct spool_db *d, uint64_t *epoch, uint64_t *last_seq, struct err *e) {
@@ -186,7 +193,8 @@ static enum db_result enter_epoch(struct spool_db *d, uint64_t *epoch, uint64_t 
     int64_t now = clock_real_ms(), newest = number(d, "SELECT coalesce(max(epoch), 0) FROM epoch", 0, &r, e);
     if (r != DB_OK) return r;
     if (*epoch == 0) *epoch = (uint64_t)(newest >= now ? newest + 1 : now);
-    if (sqlite3_prepare_v2(d->db, "INSERT OR IGNORE INTO epoch VALUES(?1, ?2, ?3)", -1, &st, NULL) != SQLITE_OK) return fault(d, "begin an epoch", e);
+    if (sqlite3_prepare_v2(d->db, "INSERT OR IGNORE INTO epoch VALUES(?1, ?2, ?3)", -1, &st, NULL) != SQLITE_OK)
+        return fault(d, "begin an epoch", e);
     sqlite3_bind_int64(st, 1, (sqlite3_int64)*epoch);
     sqlite3_bind_int64(st, 2, now);
     sqlite3_bind_text(st, 3, d->tracker, -1, SQLITE_STATIC);
@@ -194,19 +202,29 @@ static enum db_result enter_epoch(struct spool_db *d, uint64_t *epoch, uint64_t 
     sqlite3_finalize(st);
     if (r != DB_OK) return r;
     char sql[160];
-    snprintf(sql, sizeof sql, "SELECT coalesce(max(first + count - 1), 0) FROM (SELECT * FROM batch WHERE epoch = %" PRIu64 " ORDER BY pos DESC LIMIT 64)", *epoch);
+    snprintf(sql, sizeof sql,
+             "SELECT coalesce(max(first + count - 1), 0) FROM (SELECT * FROM batch WHERE epoch = %" PRIu64 " ORDER BY pos DESC LIMIT 64)",
+             *epoch);
     int64_t seq = number(d, sql, 0, &r, e);
-    if (r == DB_OK && (uint64_t)seq > *last_seq) *last_seq = (uint64_t)seq; /* a commit that was reported as failed may be there after all */
+    if (r == DB_OK && (uint64_t)seq > *last_seq)
+        *last_seq = (uint64_t)seq; /* a commit that was reported as failed may be there after all */
     return r;
 }
 
 static enum db_result prepare(struct spool_db *d, struct err *e) {
-    const struct { sqlite3_stmt **st; const char *sql; } all[] = {
-        {&d->begin, "BEGIN IMMEDIATE"}, {&d->commit, "COMMIT"}, {&d->rollback, "ROLLBACK"},
-        {&d->last, "SELECT pos, total FROM batch ORDER BY pos DESC LIMIT 1"}, {&d->insert, "INSERT INTO batch VALUES(?1, ?2, ?3, ?4, ?5, ?6)"},
-        {&d->trim, "DELETE FROM batch WHERE pos IN (SELECT pos FROM batch WHERE pos <= ?1 AND pos < (SELECT max(pos) FROM batch) ORDER BY pos LIMIT " TRIM_ROWS ")"}};
+    const struct {
+        sqlite3_stmt **st;
+        const char *sql;
+    } all[] = {{&d->begin, "BEGIN IMMEDIATE"},
+               {&d->commit, "COMMIT"},
+               {&d->rollback, "ROLLBACK"},
+               {&d->last, "SELECT pos, total FROM batch ORDER BY pos DESC LIMIT 1"},
+               {&d->insert, "INSERT INTO batch VALUES(?1, ?2, ?3, ?4, ?5, ?6)"},
+               {&d->trim, "DELETE FROM batch WHERE pos IN (SELECT pos FROM batch WHERE pos <= ?1 AND pos < (SELECT max(pos) FROM batch) "
+                          "ORDER BY pos LIMIT " TRIM_ROWS ")"}};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
-        if (sqlite3_prepare_v3(d->db, all[i].sql, -1, SQLITE_PREPARE_PERSISTENT, all[i].st, NULL) != SQLITE_OK) return fault(d, "prepare", e);
+        if (sqlite3_prepare_v3(d->db, all[i].sql, -1, SQLITE_PREPARE_PERSISTENT, all[i].st, NULL) != SQLITE_OK)
+            return fault(d, "prepare", e);
     return DB_OK;
 }
 
@@ -246,14 +264,19 @@ static bool quarantine(struct spool_db *d, const struct err *why, struct err *e)
     for (unsigned i = 0; i < 3; i++) {
         snprintf(from, sizeof from, "%s%s", d->path, parts[i]);
         snprintf(to, sizeof to, "%s%s", base, parts[i]);
-        if (rename(from, to) != 0 && errno != ENOENT) return err_set(e, "%s: damaged, and cannot be moved away: %s", from, strerrordesc_np(errno));
+        if (rename(from, to) != 0 && errno != ENOENT)
+            return err_set(e, "%s: damaged, and cannot be moved away: %s", from, strerrordesc_np(errno));
     }
-    log_error("spool", "THE SPOOL IS DAMAGED: %s. It now is %s, and a fresh one takes its place. Events that were not yet fetched are in the damaged file only: "
-              "keep it; sqlite3 %s .recover saves what can be read", why->text, base, base);
+    log_error("spool",
+              "THE SPOOL IS DAMAGED: %s. It now is %s, and a fresh one takes its place. Events that were not yet fetched are in the "
+              "damaged file only: "
+              "keep it; sqlite3 %s .recover saves what can be read",
+              why->text, base, base);
     return newfile_sync_folder(d->path, e);
 }
 
-enum db_result spool_db_open(struct spool_db *d, const char *dir, const char *tracker, enum db_open how, uint64_t *epoch, uint64_t *last_seq, struct err *e) {
+enum db_result spool_db_open(struct spool_db *d, const char *dir, const char *tracker, enum db_open how, uint64_t *epoch,
+                             uint64_t *last_seq, struct err *e) {
     snprintf(d->dir, sizeof d->dir, "%s", dir);
     snprintf(d->path, sizeof d->path, "%s/spool.db", d->dir);
     snprintf(d->tracker, sizeof d->tracker, "%s", tracker);
@@ -347,8 +370,10 @@ void spool_db_measure(struct spool_db *d) {
 uint64_t spool_db_backlog(struct spool_db *d, uint64_t acked) {
     char sql[200];
     enum db_result r = DB_OK;
-    snprintf(sql, sizeof sql, "SELECT coalesce((SELECT total FROM batch ORDER BY pos DESC LIMIT 1) - (SELECT total - count FROM batch WHERE pos > %" PRIu64
-             " ORDER BY pos LIMIT 1), 0)", acked);
+    snprintf(sql, sizeof sql,
+             "SELECT coalesce((SELECT total FROM batch ORDER BY pos DESC LIMIT 1) - (SELECT total - count FROM batch WHERE pos > %" PRIu64
+             " ORDER BY pos LIMIT 1), 0)",
+             acked);
     int64_t n = number(d, sql, 0, &r, NULL);
     return r == DB_OK && n > 0 ? (uint64_t)n : 0;
 }
@@ -399,8 +424,9 @@ enum db_result spool_db_cursors(struct spool_db *d, struct spool_cursor out[SPOO
 
 enum db_result spool_db_set_cursor(struct spool_db *d, const struct spool_cursor *c, struct err *e) {
     sqlite3_stmt *st = NULL;
-    int rc = sqlite3_prepare_v2(d->db, "INSERT INTO cursor VALUES(?1, ?2, ?3) ON CONFLICT(reader) DO UPDATE SET pos = excluded.pos, seen_ms = excluded.seen_ms", -1,
-                                &st, NULL);
+    int rc = sqlite3_prepare_v2(
+        d->db, "INSERT INTO cursor VALUES(?1, ?2, ?3) ON CONFLICT(reader) DO UPDATE SET pos = excluded.pos, seen_ms = excluded.seen_ms", -1,
+        &st, NULL);
     if (rc != SQLITE_OK) return fault(d, "store a cursor", e);
     sqlite3_bind_text(st, 1, c->reader, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st, 2, (sqlite3_int64)c->pos);

@@ -25,15 +25,20 @@ struct spool_db {
     uint8_t pseudonym_key[PSEUDONYM_KEY];
 };
 
-/* Open or create the file and everything in it. epoch 0: begin a new one and set it; else make sure this one is there and raise *last_seq to
- * what the file has of it. A damaged file is renamed and a fresh one made in its place. */
-enum db_open { OPEN_FIRST, OPEN_AGAIN /* after a fault: the log is begun anew */, OPEN_DAMAGED /* the same, and the whole file is looked over */ };
-enum db_result spool_db_open(struct spool_db *d, const char *dir, const char *tracker, enum db_open how, uint64_t *epoch, uint64_t *last_seq, struct err *e);
+/* Open or create the file and everything in it. epoch 0: begin a new one and set it; else make sure this one is there and raise *last_seq
+ * to what the file has of it. A damaged file is renamed and a fresh one made in its place. */
+enum db_open {
+    OPEN_FIRST,
+    OPEN_AGAIN,  /* after a fault: the log is begun anew */
+    OPEN_DAMAGED /* the same, and the whole file is looked over */
+};
+enum db_result spool_db_open(struct spool_db *d, const char *dir, const char *tracker, enum db_open how, uint64_t *epoch,
+                             uint64_t *last_seq, struct err *e);
 void spool_db_close(struct spool_db *d); /* legal when closed */
 
 enum db_result spool_db_begin(struct spool_db *d, struct err *e);
 enum db_result spool_db_insert(struct spool_db *d, uint64_t epoch, uint64_t first, uint32_t count, const void *p, size_t n, struct err *e);
-/* Delete a bounded number of rows up to pos, never the newest one (its pos is what the next one counts on from). *more: there are others. */
+/* Delete a bounded number of rows up to pos, never the newest one (the next pos is counted from it). *more: there are others. */
 enum db_result spool_db_trim(struct spool_db *d, uint64_t pos, bool *more, struct err *e);
 enum db_result spool_db_commit(struct spool_db *d, struct err *e); /* on a fault everything since begin is undone */
 void spool_db_undo(struct spool_db *d);
@@ -41,8 +46,8 @@ enum db_result spool_db_last(struct spool_db *d, struct err *e); /* sets last_po
 void spool_db_measure(struct spool_db *d); /* sets bytes */
 uint64_t spool_db_backlog(struct spool_db *d, uint64_t acked); /* events behind that position */
 
-/* The ballast: 4 MiB kept beside the file, given up when the disk is full, so that readers can still have events deleted. It can be made again
- * only where 1 MiB is free besides, so that a disk that hovers at full does not make the spool come and go. */
+/* The ballast: 4 MiB kept beside the file, given up when the disk is full, so that readers can still have events deleted. It can be made
+ * again only where 1 MiB is free besides, so that a disk that hovers at full does not make the spool come and go. */
 bool spool_ballast_make(struct spool_db *d); /* true: it is there */
 void spool_ballast_drop(struct spool_db *d);
 

@@ -1,7 +1,7 @@
 /* The inside of a running spool, for the spool*.c files only.
- * Each producer has two halves: it appends encoded records to one, the spool thread takes the other away whole. A half knows where it may be
- * cut into rows. The thread's turn: take every half, one transaction, tell the producers, again; it sleeps only where nothing waits.
- * Locks: producer.lock (append, take) and spool.lock (idle, acks, waiters); a producer's may be taken inside the spool's, never the reverse. */
+ * Each producer has two halves: it appends encoded records to one, the spool thread takes the other away whole. A half knows where it may
+ * be cut into rows. The thread's turn: take every half, one transaction, tell the producers, again; it sleeps only where nothing waits.
+ * Locks: producer.lock (append, take) and spool.lock (idle, acks, waiters); the former may be taken inside the latter, never the reverse. */
 #ifndef PORTREEVE_SVC_SPOOL_I_H
 #define PORTREEVE_SVC_SPOOL_I_H
 #include "svc/spool_db.h"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #define HALF_KEEP (256u << 10) /* memory kept by an empty half */
-#define TURN_MAX (4u << 20)    /* bytes after which no further half joins a transaction */
+#define TURN_MAX  (4u << 20)   /* bytes after which no further half joins a transaction */
 
 static bool half_room(struct half *h, size_t more) {
     if (h->cap - h->n >= more) return true;

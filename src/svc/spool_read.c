@@ -48,8 +48,11 @@ static bool connect_file(struct spool_reader *r, struct err *e) {
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     if (rc == SQLITE_OK) rc = sqlite3_exec(r->db, "PRAGMA query_only=1; PRAGMA mmap_size=0", NULL, NULL, NULL);
-    if (rc == SQLITE_OK) rc = sqlite3_prepare_v3(r->db, "SELECT pos, epoch, first, count, bytes FROM batch WHERE pos > ?1 ORDER BY pos", -1, SQLITE_PREPARE_PERSISTENT, &r->rows, NULL);
-    if (rc == SQLITE_OK) rc = sqlite3_prepare_v3(r->db, "SELECT tracker FROM epoch WHERE epoch = ?1", -1, SQLITE_PREPARE_PERSISTENT, &r->epoch, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v3(r->db, "SELECT pos, epoch, first, count, bytes FROM batch WHERE pos > ?1 ORDER BY pos", -1,
+                                SQLITE_PREPARE_PERSISTENT, &r->rows, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v3(r->db, "SELECT tracker FROM epoch WHERE epoch = ?1", -1, SQLITE_PREPARE_PERSISTENT, &r->epoch, NULL);
     if (rc == SQLITE_OK) return true;
     fault(r, e);
     disconnect(r);

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define BATCH_VERSION 1
-#define MINUTE_ZERO 1577836800ll /* 2020-01-01T00:00Z, as in a token */
+#define MINUTE_ZERO   1577836800ll /* 2020-01-01T00:00Z, as in a token */
 enum { HAS_RECIPIENT = 0x20, HAS_PSEUDONYM = 0x40, HAS_NETWORK = 0x80 };
 
 static const char *const type_names[] = {"?", "open", "click", "unsubscribe", "resubscribe", "trap"};
@@ -106,7 +106,8 @@ static uint8_t *put_network(uint8_t *p, const struct event *ev) {
 
 size_t record_encode(const struct event *ev, struct pseudonyms *who, uint8_t out[RECORD_MAX]) {
     bool order = ev->type == EV_UNSUBSCRIBE || ev->type == EV_RESUBSCRIBE;
-    if (ev->type < EV_OPEN || ev->type > EV_TRAP || ev->cls > CLASS_BOT || ev->tls > EV_TLS_EXTERNAL || ev->token.level > LEVEL_NETWORK) return 0;
+    if (ev->type < EV_OPEN || ev->type > EV_TRAP || ev->cls > CLASS_BOT || ev->tls > EV_TLS_EXTERNAL || ev->token.level > LEVEL_NETWORK)
+        return 0;
     if (ev->token.level == LEVEL_OFF && !order) return 0;
     uint8_t *p = out, bits = who_bits(ev);
     if (ev->token.level == LEVEL_NETWORK) bits |= HAS_NETWORK;
@@ -222,8 +223,8 @@ static bool record_decode(struct cursor *c, struct record *r) {
         if (r->agent_n > RECORD_AGENT) c->bad = true;
         r->agent = get_bytes(c, r->agent_n);
     }
-    return !c->bad && r->minute <= UINT32_MAX && r->type < COUNT_OF(type_names) && r->cls < COUNT_OF(class_names) && r->level < COUNT_OF(level_names) &&
-           r->tls < COUNT_OF(tls_names) && r->method < COUNT_OF(method_names);
+    return !c->bad && r->minute <= UINT32_MAX && r->type < COUNT_OF(type_names) && r->cls < COUNT_OF(class_names) &&
+           r->level < COUNT_OF(level_names) && r->tls < COUNT_OF(tls_names) && r->method < COUNT_OF(method_names);
 }
 
 static char *put_text(char *p, const char *s) {
@@ -296,7 +297,8 @@ static bool record_line(const struct record *r, const char *tracker, uint64_t ep
     return buf_add(out, "}\n", 2);
 }
 
-bool batch_lines(const uint8_t *p, size_t n, const char *tracker, uint64_t epoch, uint64_t first, uint32_t count, struct buf *out, struct err *e) {
+bool batch_lines(const uint8_t *p, size_t n, const char *tracker, uint64_t epoch, uint64_t first, uint32_t count, struct buf *out,
+                 struct err *e) {
     size_t before = out->n;
     if (n < BATCH_HEAD) return err_set(e, "shorter than its head");
     if (p[0] != BATCH_VERSION) return err_set(e, "layout version %u, this program knows %d", p[0], BATCH_VERSION);

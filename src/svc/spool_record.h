@@ -18,5 +18,6 @@ size_t record_encode(const struct event *ev, struct pseudonyms *who, uint8_t out
 /* Fill in the head of a batch whose records stand behind it. n counts head and records. */
 void batch_seal(uint8_t *p, size_t n);
 /* A batch as NDJSON lines; seq of the first record is `first`. false: e says what is damaged; out is as before. */
-bool batch_lines(const uint8_t *p, size_t n, const char *tracker, uint64_t epoch, uint64_t first, uint32_t count, struct buf *out, struct err *e);
+bool batch_lines(const uint8_t *p, size_t n, const char *tracker, uint64_t epoch, uint64_t first, uint32_t count, struct buf *out,
+                 struct err *e);
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#define RETRY_MS 500            /* between attempts to open a failing spool */
+#define RETRY_MS      500       /* between attempts to open a failing spool */
 #define MEASURE_EVERY (1 << 20) /* bytes written between looks at the file's true size */
 
 static enum db_result write_row(struct spool *s, uint64_t *seq, struct err *e) {
@@ -84,8 +84,11 @@ void spool_begin_failing(struct spool *s, const struct err *e, enum db_result r)
     pthread_mutex_unlock(&s->lock);
     if (atomic_exchange(&s->failing, true)) return;
     s->fail_drops = 0;
-    log_error("spool", "events cannot be stored: %s. Pixels and redirects go on being answered, unsubscribes get 503, events are dropped and counted "
-              "until the spool can be written again", e->text);
+    log_error(
+        "spool",
+        "events cannot be stored: %s. Pixels and redirects go on being answered, unsubscribes get 503, events are dropped and counted "
+        "until the spool can be written again",
+        e->text);
 }
 
 static int64_t mono_us(void) {
@@ -103,8 +106,11 @@ static bool over_the_bound(struct spool *s) {
     bool over = s->db.bytes >= s->cfg.max_bytes;
     if (over && !atomic_exchange(&s->full, true)) {
         atomic_store(&s->failing, true);
-        log_error("spool", "the spool has reached %" PRId64 " bytes (SpoolMaxBytes of portreeve.ini is %" PRId64 "): events are dropped and counted until the ui has "
-                  "fetched and acknowledged some", s->db.bytes, s->cfg.max_bytes);
+        log_error("spool",
+                  "the spool has reached %" PRId64 " bytes (SpoolMaxBytes of portreeve.ini is %" PRId64
+                  "): events are dropped and counted until the ui has "
+                  "fetched and acknowledged some",
+                  s->db.bytes, s->cfg.max_bytes);
     } else if (!over && atomic_exchange(&s->full, false)) {
         atomic_store(&s->failing, false);
         log_notice("spool", "the spool is below SpoolMaxBytes again (%" PRId64 " bytes): events are stored again", s->db.bytes);
@@ -163,7 +169,8 @@ static void try_again(struct spool *s) {
     s->measured = s->db.bytes;
     atomic_store(&s->full, false);
     atomic_store(&s->failing, false);
-    log_notice("spool", "the spool can be written again; %" PRIu64 " waiting events were dropped meanwhile, besides those refused", s->fail_drops);
+    log_notice("spool", "the spool can be written again; %" PRIu64 " waiting events were dropped meanwhile, besides those refused",
+               s->fail_drops);
     over_the_bound(s);
     spool_publish(s, 0, 0, 0);
 }
@@ -187,7 +194,8 @@ static bool troubled(const struct spool *s) {
 /* Sleep until something waits. false: stop was asked and nothing is left. */
 static bool rest(struct spool *s) {
     pthread_mutex_lock(&s->lock);
-    atomic_store(&s->idle, true); /* from here on a producer signals, for which it needs the lock; what it appended before, queue_any sees */
+    atomic_store(&s->idle,
+                 true); /* from here on a producer signals, for which it needs the lock; what it appended before, queue_any sees */
     bool work = s->acks > 0 || (s->trimming && s->db.db != NULL && !s->stop) || queue_any(s);
     if (!work && !s->stop) {
         int64_t ms = s->retry_at - clock_mono_ms();

@@ -14,15 +14,18 @@
 #include <string.h>
 
 #define TOKEN_VERSION 1
-#define MAC_BYTES 12
-#define HEAD_MAX (2 + 3 * 9 + 1 + 4)
-#define HEAD_MIN (2 + 3 + 1 + 4)
-#define RAW_MAX (HEAD_MAX + MAC_BYTES)
+#define MAC_BYTES     12
+#define HEAD_MAX      (2 + 3 * 9 + 1 + 4)
+#define HEAD_MIN      (2 + 3 + 1 + 4)
+#define RAW_MAX       (HEAD_MAX + MAC_BYTES)
 
 struct token_ctx {
     const struct token_ring *ring;
     uint64_t bad;
-    struct prepared { bool is; struct mac_key key; } ready[TOKEN_KEYS_MAX][TOKEN_KINDS];
+    struct prepared {
+        bool is;
+        struct mac_key key;
+    } ready[TOKEN_KEYS_MAX][TOKEN_KINDS];
 };
 
 struct token_ctx *token_ctx_create(const struct token_ring *r) {
@@ -136,7 +139,8 @@ static bool sealable(const struct token *t, const char *target, size_t n, struct
     if (t->kind != TOKEN_CLICK && target != NULL) return err_set(e, "token: only a click has a target");
     if (n > TOKEN_TARGET_MAX) return err_set(e, "token: the target has %zu bytes, at most %d are allowed", n, TOKEN_TARGET_MAX);
     if (target != NULL && !token_target_ok(target, n))
-        return err_set(e, "token: the target must be an absolute http or https address without blanks or control bytes: %.*s", (int)(n > 200 ? 200 : n), target);
+        return err_set(e, "token: the target must be an absolute http or https address without blanks or control bytes: %.*s",
+                       (int)(n > 200 ? 200 : n), target);
     return true;
 }
 

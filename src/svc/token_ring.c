@@ -16,13 +16,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RING_TEXT 16384                     /* bytes of a key file: comments and 64 lines of 100 */
-#define GRACE_MINUTES (400u * 24u * 60u)    /* a retired key goes on verifying this long (components.md "Token") */
-#define MINUTE_ZERO 1577836800ll            /* 2020-01-01T00:00Z */
+#define RING_TEXT     16384              /* bytes of a key file: comments and 64 lines of 100 */
+#define GRACE_MINUTES (400u * 24u * 60u) /* a retired key goes on verifying this long (components.md "Token") */
+#define MINUTE_ZERO   1577836800ll       /* 2020-01-01T00:00Z */
 
-static const char ring_head[] = "# Portreeve's tracking keys: id, key, created, retired (unix seconds, - = in use). The newest in use signs.\n"
-                                "# A retired key still verifies for 400 days; after that its links redirect but are no longer recorded.\n"
-                                "# Take a line out and every link it signed is dead. Keep this file secret, and in the backup.\n";
+static const char ring_head[] =
+    "# Portreeve's tracking keys: id, key, created, retired (unix seconds, - = in use). The newest in use signs.\n"
+    "# A retired key still verifies for 400 days; after that its links redirect but are no longer recorded.\n"
+    "# Take a line out and every link it signed is dead. Keep this file secret, and in the backup.\n";
 
 bool token_ring_expired(const struct token_ring *r, unsigned slot, uint32_t now_minute) {
     int64_t retired = r->key[slot].retired;

@@ -1,4 +1,5 @@
-/* TLS: certificates told apart why they do not load; who gets which certificate; what the stream says at every end; what an idle one costs. */
+/* TLS: certificates told apart why they do not load; who gets which certificate; what the stream says at every end; what an idle one
+ * costs. */
 #include "net/tls.h"
 #include "base/clock.h"
 #include "net/tls_ctx.h"
@@ -38,22 +39,32 @@ static void shell(const char *script) {
 }
 
 static void make_files(void) {
-    shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout rsa.key -out rsa.pem -days 90 -subj /CN=rsa.example -addext subjectAltName=DNS:rsa.example,DNS:*.wild.example,IP:192.0.2.1");
-    shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ec.key -out ec.pem -days 90 -subj /CN=ec.example -addext subjectAltName=DNS:ec.example,DNS:one.wild.example");
-    shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ec2.key -out ec2.pem -days 90 -subj /CN=ec2.example");
-    shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout week.key -out week.pem -days 3 -subj /CN=week.example");
+    shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout rsa.key -out rsa.pem -days 90 -subj /CN=rsa.example -addext "
+          "subjectAltName=DNS:rsa.example,DNS:*.wild.example,IP:192.0.2.1");
+    shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ec.key -out ec.pem -days 90 -subj /CN=ec.example "
+          "-addext subjectAltName=DNS:ec.example,DNS:one.wild.example");
+    shell(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ec2.key -out ec2.pem -days 90 -subj /CN=ec2.example");
+    shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout week.key -out week.pem -days 3 -subj "
+          "/CN=week.example");
     shell("openssl genpkey -algorithm ED448 -out ed.key && openssl req -x509 -key ed.key -out ed.pem -days 90 -subj /CN=ed.example");
     shell("openssl req -x509 -newkey rsa:1024 -nodes -keyout weak.key -out weak.pem -days 90 -subj /CN=weak.example");
     /* a chain: root, intermediate, leaf */
     shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out root.pem -days 90 -subj /CN=Root");
-    shell("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout mid.key -out mid.csr -subj /CN=Middle && printf 'basicConstraints=critical,CA:TRUE' > ca.ext &&"
+    shell("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout mid.key -out mid.csr -subj /CN=Middle && printf "
+          "'basicConstraints=critical,CA:TRUE' > ca.ext &&"
           " openssl x509 -req -in mid.csr -CA root.pem -CAkey root.key -CAcreateserial -days 60 -extfile ca.ext -out mid.pem");
-    shell("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf.example && openssl x509 -req -in leaf.csr -CA mid.pem -CAkey mid.key"
+    shell("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf.example && openssl "
+          "x509 -req -in leaf.csr -CA mid.pem -CAkey mid.key"
           " -CAcreateserial -days 60 -out leaf.pem");
-    shell("cat ec.pem ec.key > both.pem; cat leaf.pem mid.pem > chain.pem; cat mid.pem leaf.pem > swapped.pem; head -c 400 ec.pem > cut.pem; head -c 120 ec.key > cut.key");
-    shell("openssl pkcs12 -export -in leaf.pem -inkey leaf.key -certfile mid.pem -passout pass:geheim -out leaf.p12; openssl pkcs12 -export -in ec.pem -inkey ec.key -passout pass: -out open.p12");
-    shell("head -c 500 leaf.p12 > cut.p12; openssl pkcs12 -export -nokeys -in ec.pem -passout pass:geheim -out nokey.p12; openssl pkey -in ec.key -aes256 -passout pass:geheim -out locked.key");
-    shell("openssl ec -in ec.key -aes256 -passout pass:geheim -out locked1.key; openssl x509 -in ec.pem -outform der -out ec.der; printf '\\376\\355\\376\\355\\000\\000\\000\\002xxxx' > old.jks");
+    shell("cat ec.pem ec.key > both.pem; cat leaf.pem mid.pem > chain.pem; cat mid.pem leaf.pem > swapped.pem; head -c 400 ec.pem > "
+          "cut.pem; head -c 120 ec.key > cut.key");
+    shell("openssl pkcs12 -export -in leaf.pem -inkey leaf.key -certfile mid.pem -passout pass:geheim -out leaf.p12; openssl pkcs12 "
+          "-export -in ec.pem -inkey ec.key -passout pass: -out open.p12");
+    shell("head -c 500 leaf.p12 > cut.p12; openssl pkcs12 -export -nokeys -in ec.pem -passout pass:geheim -out nokey.p12; openssl pkey -in "
+          "ec.key -aes256 -passout pass:geheim -out locked.key");
+    shell("openssl ec -in ec.key -aes256 -passout pass:geheim -out locked1.key; openssl x509 -in ec.pem -outform der -out ec.der; printf "
+          "'\\376\\355\\376\\355\\000\\000\\000\\002xxxx' > old.jks");
     shell("printf 'hello' > junk; : > empty; sed 's/^\\(MI.\\).../\\1!!!!/' ec.pem > torn.pem");
 }
 
@@ -118,47 +129,54 @@ static struct tls_certs *load(const struct given *g, uint32_t n, struct err *e) 
 }
 
 static void test_loading(void) {
-    static const struct given good[] = {{"a", "ec.pem", "ec.key", NULL, NULL},  {"b", "rsa.pem", "rsa.key", NULL, NULL},       {"c", "both.pem", NULL, NULL, NULL},
-                                        {"d", "chain.pem", "leaf.key", NULL, NULL}, {"e", "leaf.p12", NULL, "geheim", NULL},   {"f", "open.p12", NULL, NULL, NULL},
+    static const struct given good[] = {{"a", "ec.pem", "ec.key", NULL, NULL},         {"b", "rsa.pem", "rsa.key", NULL, NULL},
+                                        {"c", "both.pem", NULL, NULL, NULL},           {"d", "chain.pem", "leaf.key", NULL, NULL},
+                                        {"e", "leaf.p12", NULL, "geheim", NULL},       {"f", "open.p12", NULL, NULL, NULL},
                                         {"g", "ec.pem", "locked.key", "geheim", NULL}, {"h", "ec.pem", "locked1.key", "geheim", NULL}};
     struct err e;
     for (unsigned i = 0; i < sizeof good / sizeof *good; i++) {
         struct tls_certs *c = load(&good[i], 1, &e);
         struct tls_cert_info info = {.subject = ""};
-        ok(c != NULL && tls_certs_info(c, 0, &info) && !tls_certs_info(c, 1, &info) && strcmp(info.name, good[i].name) == 0 && info.not_after > info.not_before, "%s loads: %s%s", good[i].chain,
-           info.subject, e.text);
+        ok(c != NULL && tls_certs_info(c, 0, &info) && !tls_certs_info(c, 1, &info) && strcmp(info.name, good[i].name) == 0 &&
+               info.not_after > info.not_before,
+           "%s loads: %s%s", good[i].chain, info.subject, e.text);
         tls_certs_free(c);
     }
-    static const struct { struct given g; const char *says; } bad[] = {
-        {{"x", "no-such.pem", NULL, NULL, NULL}, "not there"},
-        {{"x", "ec.pem", NULL, NULL, NULL}, "x.Key"},
-        {{"x", "ec.pem", "no-such.key", NULL, NULL}, "not there"},
-        {{"x", "ec.pem", "ec2.key", NULL, NULL}, "do not belong together"},
-        {{"x", "ec.pem", "rsa.key", NULL, NULL}, "type EC, the key is of type RSA"},
-        {{"x", "rsa.pem", "ec.key", NULL, NULL}, "type RSA, the key is of type EC"},
-        {{"x", "swapped.pem", "leaf.key", NULL, NULL}, "must stand first"},
-        {{"x", "cut.pem", "ec.key", NULL, NULL}, "truncated"},
-        {{"x", "ec.pem", "cut.key", NULL, NULL}, "truncated"},
-        {{"x", "torn.pem", "ec.key", NULL, NULL}, "damaged"},
-        {{"x", "cut.p12", NULL, "geheim", NULL}, "truncated: 500 of"},
-        {{"x", "leaf.p12", NULL, "falsch", NULL}, "wrong password"},
-        {{"x", "leaf.p12", NULL, NULL, NULL}, "needs a password"},
-        {{"x", "nokey.p12", NULL, "geheim", NULL}, "no private key"},
-        {{"x", "ec.pem", "locked.key", "falsch", NULL}, "wrong password"},
-        {{"x", "ec.pem", "locked.key", NULL, NULL}, "no password is given"},
-        {{"x", "ec.pem", "locked1.key", "falsch", NULL}, "wrong password"},
-        {{"x", "ec.pem", "rsa.pem", NULL, NULL}, "no private key"},
-        {{"x", "ec.key", NULL, NULL, NULL}, "no certificate"},
-        {{"x", "ec.der", NULL, NULL, NULL}, "DER"},
-        {{"x", "old.jks", NULL, "x", NULL}, "keytool"},
-        {{"x", "junk", NULL, NULL, NULL}, "unknown format"},
-        {{"x", "empty", NULL, NULL, NULL}, "empty"},
-        {{"x", "weak.pem", "weak.key", NULL, NULL}, "too small"},
-        {{"x", "ed.pem", "ed.key", NULL, NULL}, NULL}};
+    static const struct {
+        struct given g;
+        const char *says;
+    } bad[] = {{{"x", "no-such.pem", NULL, NULL, NULL}, "not there"},
+               {{"x", "ec.pem", NULL, NULL, NULL}, "x.Key"},
+               {{"x", "ec.pem", "no-such.key", NULL, NULL}, "not there"},
+               {{"x", "ec.pem", "ec2.key", NULL, NULL}, "do not belong together"},
+               {{"x", "ec.pem", "rsa.key", NULL, NULL}, "type EC, the key is of type RSA"},
+               {{"x", "rsa.pem", "ec.key", NULL, NULL}, "type RSA, the key is of type EC"},
+               {{"x", "swapped.pem", "leaf.key", NULL, NULL}, "must stand first"},
+               {{"x", "cut.pem", "ec.key", NULL, NULL}, "truncated"},
+               {{"x", "ec.pem", "cut.key", NULL, NULL}, "truncated"},
+               {{"x", "torn.pem", "ec.key", NULL, NULL}, "damaged"},
+               {{"x", "cut.p12", NULL, "geheim", NULL}, "truncated: 500 of"},
+               {{"x", "leaf.p12", NULL, "falsch", NULL}, "wrong password"},
+               {{"x", "leaf.p12", NULL, NULL, NULL}, "needs a password"},
+               {{"x", "nokey.p12", NULL, "geheim", NULL}, "no private key"},
+               {{"x", "ec.pem", "locked.key", "falsch", NULL}, "wrong password"},
+               {{"x", "ec.pem", "locked.key", NULL, NULL}, "no password is given"},
+               {{"x", "ec.pem", "locked1.key", "falsch", NULL}, "wrong password"},
+               {{"x", "ec.pem", "rsa.pem", NULL, NULL}, "no private key"},
+               {{"x", "ec.key", NULL, NULL, NULL}, "no certificate"},
+               {{"x", "ec.der", NULL, NULL, NULL}, "DER"},
+               {{"x", "old.jks", NULL, "x", NULL}, "keytool"},
+               {{"x", "junk", NULL, NULL, NULL}, "unknown format"},
+               {{"x", "empty", NULL, NULL, NULL}, "empty"},
+               {{"x", "weak.pem", "weak.key", NULL, NULL}, "too small"},
+               {{"x", "ed.pem", "ed.key", NULL, NULL}, NULL}};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct tls_certs *c = load(&bad[i].g, 1, &e);
-        bool right = bad[i].says == NULL ? true : c == NULL && strstr(e.text, bad[i].says) != NULL && strstr(e.text, "conf/certificates.ini:3: x.Certificate") != NULL;
-        ok(right && strstr(e.text, "geheim") == NULL && strstr(e.text, "falsch") == NULL, "%s + %s: %s", bad[i].g.chain, bad[i].g.key == NULL ? "-" : bad[i].g.key, c != NULL ? "loads" : e.text);
+        bool right = bad[i].says == NULL ? true
+                                         : c == NULL && strstr(e.text, bad[i].says) != NULL &&
+                                               strstr(e.text, "conf/certificates.ini:3: x.Certificate") != NULL;
+        ok(right && strstr(e.text, "geheim") == NULL && strstr(e.text, "falsch") == NULL, "%s + %s: %s", bad[i].g.chain,
+           bad[i].g.key == NULL ? "-" : bad[i].g.key, c != NULL ? "loads" : e.text);
         tls_certs_free(c);
     }
     struct given week = {"week", "week.pem", "week.key", NULL, NULL};
@@ -174,14 +192,19 @@ static int64_t fake_real(void) {
 
 static void test_expiry(void) {
     static const struct given ec = {"ec", "ec.pem", "ec.key", NULL, NULL};
-    static const struct { int64_t days; const char *says; } at[] = {{0, ""}, {70, "less than 30 days"}, {86, "less than a week"}, {89, "within a day"}, {95, "has expired"}, {-2, "not yet valid"}};
+    static const struct {
+        int64_t days;
+        const char *says;
+    } at[] = {
+        {0, ""}, {70, "less than 30 days"}, {86, "less than a week"}, {89, "within a day"}, {95, "has expired"}, {-2, "not yet valid"}};
     int64_t now = clock_real_ms();
     struct err e;
     for (unsigned i = 0; i < sizeof at / sizeof *at; i++) {
         fake_now = now + at[i].days * 86400000 + 3600000;
         clock_fake(NULL, fake_real);
         struct tls_certs *c = load(&ec, 1, &e);
-        ok(c != NULL && (at[i].says[0] == '\0' ? warned[0] == '\0' : strstr(warned, at[i].says) != NULL), "day %lld: loads, warning \"%s\"", (long long)at[i].days, warned);
+        ok(c != NULL && (at[i].says[0] == '\0' ? warned[0] == '\0' : strstr(warned, at[i].says) != NULL), "day %lld: loads, warning \"%s\"",
+           (long long)at[i].days, warned);
         tls_certs_free(c);
     }
     clock_fake(NULL, NULL);
@@ -234,16 +257,27 @@ static const char *peer_name(SSL *c) {
 }
 
 static void test_names(struct tls_certs *certs) {
-    static const struct { const char *fallback, *sni, *want; } rows[] = {
-        {"ec", NULL, "ec.example"},           {"rsa", NULL, "rsa.example"},             {"ec", "rsa.example", "rsa.example"},      {"rsa", "EC.Example", "ec.example"},
-        {"ec", "unknown.example", "ec.example"}, {"ec", "a.wild.example", "rsa.example"}, {"rsa", "one.wild.example", "ec.example"}, {"ec", "a.b.wild.example", "ec.example"},
-        {"ec", "wild.example", "ec.example"}, {"rsa", "given.example", "leaf.example"}, {"rsa", "leaf.example", "rsa.example"},    {"leaf", "192.0.2.1", "rsa.example"},
-        {"leaf", "rsa.example.", "rsa.example"}};
+    static const struct {
+        const char *fallback, *sni, *want;
+    } rows[] = {{"ec", NULL, "ec.example"},
+                {"rsa", NULL, "rsa.example"},
+                {"ec", "rsa.example", "rsa.example"},
+                {"rsa", "EC.Example", "ec.example"},
+                {"ec", "unknown.example", "ec.example"},
+                {"ec", "a.wild.example", "rsa.example"},
+                {"rsa", "one.wild.example", "ec.example"},
+                {"ec", "a.b.wild.example", "ec.example"},
+                {"ec", "wild.example", "ec.example"},
+                {"rsa", "given.example", "leaf.example"},
+                {"rsa", "leaf.example", "rsa.example"},
+                {"leaf", "192.0.2.1", "rsa.example"},
+                {"leaf", "rsa.example.", "rsa.example"}};
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct link l;
         link_open(&l, certs, rows[i].fallback, rows[i].sni, 0, NULL);
         int rc = link_shake(&l);
-        ok(rc == 1 && strcmp(peer_name(l.c), rows[i].want) == 0 && strcmp(tls_version(l.t), "TLSv1.3") == 0, "listener %s, asked for %s: %s", rows[i].fallback, rows[i].sni == NULL ? "nothing" : rows[i].sni,
+        ok(rc == 1 && strcmp(peer_name(l.c), rows[i].want) == 0 && strcmp(tls_version(l.t), "TLSv1.3") == 0,
+           "listener %s, asked for %s: %s", rows[i].fallback, rows[i].sni == NULL ? "nothing" : rows[i].sni,
            rc == 1 ? peer_name(l.c) : tls_why(l.t));
         ok(strcmp(tls_sni(l.t), rows[i].sni == NULL ? "" : rows[i].sni) == 0, "tls_sni says so");
         link_close(&l);
@@ -252,7 +286,10 @@ static void test_names(struct tls_certs *certs) {
 }
 
 static void test_versions(struct tls_certs *certs) {
-    static const struct { int version; bool fine; } rows[] = {{TLS1_3_VERSION, true}, {TLS1_2_VERSION, true}, {TLS1_1_VERSION, false}, {TLS1_VERSION, false}};
+    static const struct {
+        int version;
+        bool fine;
+    } rows[] = {{TLS1_3_VERSION, true}, {TLS1_2_VERSION, true}, {TLS1_1_VERSION, false}, {TLS1_VERSION, false}};
     for (unsigned i = 0; i < 4; i++) {
         struct link l;
         link_open(&l, certs, "rsa", NULL, rows[i].version, NULL);
@@ -269,12 +306,15 @@ static void test_versions(struct tls_certs *certs) {
                 ERR_clear_error();
                 SSL_do_handshake(l.c);
             }
-            ok(SSL_num_renegotiations(l.c) == 0 || SSL_renegotiate_pending(l.c) || SSL_in_init(l.c), "a client's renegotiation is not done");
+            ok(SSL_num_renegotiations(l.c) == 0 || SSL_renegotiate_pending(l.c) || SSL_in_init(l.c),
+               "a client's renegotiation is not done");
         }
         link_close(&l);
     }
-    static const char *const weak[] = {"AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-RSA-AES128-SHA256", "AES128-GCM-SHA256", "DHE-RSA-AES128-SHA"};
-    static const char *const strong[] = {"ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305", "DHE-RSA-AES128-GCM-SHA256"};
+    static const char *const weak[] = {"AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-RSA-AES128-SHA256", "AES128-GCM-SHA256",
+                                       "DHE-RSA-AES128-SHA"};
+    static const char *const strong[] = {"ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305",
+                                         "DHE-RSA-AES128-GCM-SHA256"};
     unsigned right = 0;
     for (unsigned i = 0; i < 9; i++) {
         struct link l;
@@ -337,10 +377,12 @@ static void test_tickets(struct tls_certs *certs, struct tls_certs *other) {
         SSL_SESSION *s = get_session(certs, "ec", versions[i]);
         ok(s != NULL && SSL_SESSION_get_max_early_data(s) == 0, "a ticket, without early data");
         ok(resumes(certs, "ec", versions[i], s), "it resumes");
-        ok(!resumes(certs, "rsa", versions[i], s) && !resumes(other, "ec", versions[i], s), "not with another certificate, not with another generation");
+        ok(!resumes(certs, "rsa", versions[i], s) && !resumes(other, "ec", versions[i], s),
+           "not with another certificate, not with another generation");
         mono_add = base + 13ll * 3600 * 1000;
         SSL_SESSION *later = get_session(certs, "ec", versions[i]); /* makes the keys rotate */
-        ok(resumes(certs, "ec", versions[i], s) && resumes(certs, "ec", versions[i], later), "after a change of keys the older ticket still does");
+        ok(resumes(certs, "ec", versions[i], s) && resumes(certs, "ec", versions[i], later),
+           "after a change of keys the older ticket still does");
         mono_add = base + 25ll * 3600 * 1000;
         SSL_SESSION *last = get_session(certs, "ec", versions[i]);
         ok(!resumes(certs, "ec", versions[i], s) && resumes(certs, "ec", versions[i], last), "after 24 hours its key is gone");
@@ -366,8 +408,11 @@ static void test_stream(struct tls_certs *certs) {
     ssize_t n = stream_tls.read(l.t, l.fd[0], got, sizeof got);
     ioctl(l.fd[0], FIONREAD, &left);
     ok(n == 18 && left == 0, "three records come in one read of the socket");
-    ok(stream_tls.pending(l.t) > 0 && stream_tls.read(l.t, l.fd[0], got, 5) == 5 && stream_tls.pending(l.t) == 13, "pending says what waits inside");
-    ok(stream_tls.read(l.t, l.fd[0], got, sizeof got) == 13 && stream_tls.read(l.t, l.fd[0], got, sizeof got) == 18 && stream_tls.pending(l.t) == 0, "all of it is read");
+    ok(stream_tls.pending(l.t) > 0 && stream_tls.read(l.t, l.fd[0], got, 5) == 5 && stream_tls.pending(l.t) == 13,
+       "pending says what waits inside");
+    ok(stream_tls.read(l.t, l.fd[0], got, sizeof got) == 13 && stream_tls.read(l.t, l.fd[0], got, sizeof got) == 18 &&
+           stream_tls.pending(l.t) == 0,
+       "all of it is read");
     ssize_t w = 0, total = 0;
     while ((w = stream_tls.write(l.t, l.fd[0], big, sizeof big)) > 0) total += w;
     ok(w == STREAM_WANT_WRITE && total > 0, "a slow reader: wants to write after %zd bytes", total);
@@ -381,7 +426,8 @@ static void test_stream(struct tls_certs *certs) {
     ok(total == 0, "no byte is lost");
     SSL_shutdown(l.c);
     ok(stream_tls.read(l.t, l.fd[0], got, sizeof got) == 0, "close_notify: 0");
-    ok(stream_tls.shutdown(l.t, l.fd[0]) == 1 && SSL_read(l.c, got, 1) <= 0 && SSL_get_error(l.c, 0) == SSL_ERROR_ZERO_RETURN, "and ours goes out");
+    ok(stream_tls.shutdown(l.t, l.fd[0]) == 1 && SSL_read(l.c, got, 1) <= 0 && SSL_get_error(l.c, 0) == SSL_ERROR_ZERO_RETURN,
+       "and ours goes out");
     link_close(&l);
 
     link_open(&l, certs, "ec", NULL, 0, NULL);
@@ -390,12 +436,14 @@ static void test_stream(struct tls_certs *certs) {
     close(l.fd[1]);
     l.fd[1] = -1;
     ok(stream_tls.read(l.t, l.fd[0], got, sizeof got) == 0, "a bare FIN: 0 (%s)", tls_why(l.t));
-    ok(stream_tls.write(l.t, l.fd[0], "x", 1) == STREAM_ERROR && stream_tls.shutdown(l.t, l.fd[0]) == 1, "after it nothing can be written, and shutdown is quiet");
+    ok(stream_tls.write(l.t, l.fd[0], "x", 1) == STREAM_ERROR && stream_tls.shutdown(l.t, l.fd[0]) == 1,
+       "after it nothing can be written, and shutdown is quiet");
     link_close(&l);
 
     link_open(&l, certs, "ec", NULL, 0, NULL);
     if (write(l.fd[1], "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27) != 27) return;
-    ok(stream_tls.handshake(l.t, l.fd[0]) == STREAM_ERROR && strstr(tls_why(l.t), "http request") != NULL, "plain HTTP on a TLS port: %s", tls_why(l.t));
+    ok(stream_tls.handshake(l.t, l.fd[0]) == STREAM_ERROR && strstr(tls_why(l.t), "http request") != NULL, "plain HTTP on a TLS port: %s",
+       tls_why(l.t));
     ok(stream_tls.handshake(l.t, l.fd[0]) == STREAM_ERROR && stream_tls.read(l.t, l.fd[0], got, 1) == STREAM_ERROR, "an error is final");
     link_close(&l);
 
@@ -427,7 +475,8 @@ static void test_lifetime(const struct given *g, uint32_t n) {
     link_open(&b, c, "ec", NULL, 0, NULL);
     ok(link_shake(&b) == 1, "a connection of a generation");
     tls_certs_free(c);
-    ok(link_shake(&a) == 1 && strcmp(peer_name(a.c), "rsa.example") == 0, "one that was accepted before the generation ended still gets its certificate by name");
+    ok(link_shake(&a) == 1 && strcmp(peer_name(a.c), "rsa.example") == 0,
+       "one that was accepted before the generation ended still gets its certificate by name");
     ok(say(&b, "still here"), "and one that was through goes on");
     link_close(&a);
     link_close(&b);
@@ -478,13 +527,16 @@ static void test_development(void) {
     struct stat st;
     struct err e = {""};
     snprintf(p, sizeof p, "%s/development.pem", dir);
-    ok(tls_make_development(p, &e) && stat(p, &st) == 0 && (st.st_mode & 07777) == 0600, "a development certificate, nobody else may read it %s", e.text);
+    ok(tls_make_development(p, &e) && stat(p, &st) == 0 && (st.st_mode & 07777) == 0600,
+       "a development certificate, nobody else may read it %s", e.text);
     ino_t ino = st.st_ino;
     ok(tls_make_development(p, &e) && stat(p, &st) == 0 && st.st_ino == ino, "one that is there is left alone");
     static const struct given g = {"default", "development.pem", NULL, NULL, NULL};
     struct tls_certs *c = load(&g, 1, &e);
     struct tls_cert_info info = {.names = ""};
-    ok(c != NULL && tls_certs_info(c, 0, &info) && strstr(info.names, "localhost") && strstr(info.names, "127.0.0.1") && strstr(info.names, "::1"), "it loads, for %s%s", info.names, e.text);
+    ok(c != NULL && tls_certs_info(c, 0, &info) && strstr(info.names, "localhost") && strstr(info.names, "127.0.0.1") &&
+           strstr(info.names, "::1"),
+       "it loads, for %s%s", info.names, e.text);
     tls_certs_free(c);
     ok(!tls_make_development("/no/such/folder/x.pem", &e) && strstr(e.text, "/no/such/folder"), "where it cannot be written: %s", e.text);
     ok(stat("/no/such/folder/x.pem", &st) != 0, "nothing is left");
@@ -499,7 +551,9 @@ int main(void) {
     test_development();
     test_loading();
     test_expiry();
-    static const struct given all[] = {{"ec", "ec.pem", "ec.key", NULL, NULL}, {"rsa", "rsa.pem", "rsa.key", NULL, NULL}, {"leaf", "leaf.p12", NULL, "geheim", "given.example, other.example"}};
+    static const struct given all[] = {{"ec", "ec.pem", "ec.key", NULL, NULL},
+                                       {"rsa", "rsa.pem", "rsa.key", NULL, NULL},
+                                       {"leaf", "leaf.p12", NULL, "geheim", "given.example, other.example"}};
     struct err e;
     struct tls_certs *certs = load(all, 3, &e), *other = load(all, 3, &e);
     if (!ok(certs != NULL && other != NULL, "three certificates, one of a keystore with names given %s", e.text)) return tap_end();

@@ -21,7 +21,8 @@ static void write_ring(const char *text, mode_t mode) {
 }
 
 static struct token sample(uint8_t kind) {
-    return (struct token){.kind = kind, .level = LEVEL_PERSONAL, .flags = 5, .campaign = 4242, .recipient = 123456789, .link = 17, .minute = NOW};
+    return (struct token){
+        .kind = kind, .level = LEVEL_PERSONAL, .flags = 5, .campaign = 4242, .recipient = 123456789, .link = 17, .minute = NOW};
 }
 
 static ssize_t seal(struct token_ctx *c, const struct token *t, char out[TOKEN_MAX]) {
@@ -41,10 +42,12 @@ static void test_round_trip(struct token_ctx *c) {
         struct token t = sample(kind), got;
         ssize_t n = seal(c, &t, text);
         memset(&got, 0xff, sizeof got);
-        bool same = n > 0 && reopen(c, kind, text, (size_t)n, &got) == TOKEN_OK && got.kind == kind && got.level == t.level && got.flags == t.flags &&
-                    got.campaign == t.campaign && got.recipient == t.recipient && got.link == t.link && got.minute == t.minute && got.key_id == 1;
+        bool same = n > 0 && reopen(c, kind, text, (size_t)n, &got) == TOKEN_OK && got.kind == kind && got.level == t.level &&
+                    got.flags == t.flags && got.campaign == t.campaign && got.recipient == t.recipient && got.link == t.link &&
+                    got.minute == t.minute && got.key_id == 1;
         ok(same, "kind %u comes back whole from %zd characters", kind, n);
-        ok(n > 0 && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == (size_t)n && n < 40, "base64url without padding, short");
+        ok(n > 0 && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == (size_t)n && n < 40,
+           "base64url without padding, short");
         int others = 0;
         for (int other = TOKEN_OPEN; other <= TOKEN_TRAP; other++)
             if (other != kind) others += reopen(c, other, text, (size_t)n, &got) == TOKEN_BAD;
@@ -54,10 +57,17 @@ static void test_round_trip(struct token_ctx *c) {
     static const uint64_t edges[] = {0, 1, 127, 128, 16383, 16384, UINT32_MAX, UINT64_MAX >> 1};
     for (unsigned i = 0; i < 8; i++)
         for (uint8_t level = LEVEL_OFF; level <= LEVEL_NETWORK; level++) {
-            struct token t = {.kind = TOKEN_OPEN, .level = level, .flags = 31, .campaign = edges[i], .recipient = edges[7 - i], .link = edges[i / 2], .minute = UINT32_MAX}, got;
+            struct token t = {.kind = TOKEN_OPEN,
+                              .level = level,
+                              .flags = 31,
+                              .campaign = edges[i],
+                              .recipient = edges[7 - i],
+                              .link = edges[i / 2],
+                              .minute = UINT32_MAX},
+                         got;
             ssize_t n = seal(c, &t, text);
-            fine += n > 0 && reopen(c, TOKEN_OPEN, text, (size_t)n, &got) == TOKEN_OK && got.campaign == t.campaign && got.recipient == t.recipient && got.link == t.link &&
-                    got.level == level && got.flags == 31 && got.minute == UINT32_MAX;
+            fine += n > 0 && reopen(c, TOKEN_OPEN, text, (size_t)n, &got) == TOKEN_OK && got.campaign == t.campaign &&
+                    got.recipient == t.recipient && got.link == t.link && got.level == level && got.flags == 31 && got.minute == UINT32_MAX;
         }
     ok(fine == 40, "the edges of every field come back");
 }
@@ -126,15 +136,36 @@ static void test_refusals(struct token_ctx *c) {
     char longest[TOKEN_TARGET_MAX + 2];
     memset(longest, 'a', sizeof longest);
     memcpy(longest, "https://", 8);
-    ok(token_seal(c, &t, longest, TOKEN_TARGET_MAX, text, &e) > 0 && token_seal(c, &t, longest, TOKEN_TARGET_MAX + 1, text, &e) < 0, "targets up to 2048 bytes: %s", e.text);
-    static const char *const bad[] = {"", "example.org", "//example.org/", "/x", "ftp://example.org/", "javascript:alert(1)", "http://", "https:///x", "http://?x", "http://#", "http://@x/", "http://:80/",
-                                      "https://a b/", "https://a\nb/", "https://a/\x7f", "https://a/\x01", "http:\\\\x", "https://\\x", " https://a/"};
+    ok(token_seal(c, &t, longest, TOKEN_TARGET_MAX, text, &e) > 0 && token_seal(c, &t, longest, TOKEN_TARGET_MAX + 1, text, &e) < 0,
+       "targets up to 2048 bytes: %s", e.text);
+    static const char *const bad[] = {"",
+                                      "example.org",
+                                      "//example.org/",
+                                      "/x",
+                                      "ftp://example.org/",
+                                      "javascript:alert(1)",
+                                      "http://",
+                                      "https:///x",
+                                      "http://?x",
+                                      "http://#",
+                                      "http://@x/",
+                                      "http://:80/",
+                                      "https://a b/",
+                                      "https://a\nb/",
+                                      "https://a/\x7f",
+                                      "https://a/\x01",
+                                      "http:\\\\x",
+                                      "https://\\x",
+                                      " https://a/"};
     unsigned refused = 0;
-    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) refused += token_seal(c, &t, bad[i], strlen(bad[i]), text, &e) < 0 && !token_target_ok(bad[i], strlen(bad[i]));
-    ok(refused == sizeof bad / sizeof *bad, "targets that are no absolute http or https address: %u of %zu refused", refused, sizeof bad / sizeof *bad);
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+        refused += token_seal(c, &t, bad[i], strlen(bad[i]), text, &e) < 0 && !token_target_ok(bad[i], strlen(bad[i]));
+    ok(refused == sizeof bad / sizeof *bad, "targets that are no absolute http or https address: %u of %zu refused", refused,
+       sizeof bad / sizeof *bad);
     ok(!token_target_ok("https://a/\0b", 12), "nor one with a NUL");
     static const char *const good[] = {"HTTP://Example.org", "https://[2001:db8::1]:8443/\xc3\xa9?a=%00#f", "http://x"};
-    ok(token_target_ok(good[0], strlen(good[0])) && token_target_ok(good[1], strlen(good[1])) && token_target_ok(good[2], 8), "others are fine");
+    ok(token_target_ok(good[0], strlen(good[0])) && token_target_ok(good[1], strlen(good[1])) && token_target_ok(good[2], 8),
+       "others are fine");
 }
 
 static int64_t fake_ms;
@@ -160,11 +191,13 @@ static void test_ring(void) {
     c = token_ctx_create(r);
     size_t n2 = (size_t)seal(c, &t, text2);
     ok(reopen(c, TOKEN_OPEN, text, n, &got) == TOKEN_OK && got.key_id == 1, "what the old key signed still verifies");
-    ok(reopen(c, TOKEN_OPEN, text2, n2, &got) == TOKEN_OK && got.key_id == 2 && strcmp(text, text2) != 0, "new tokens are signed by the new one");
+    ok(reopen(c, TOKEN_OPEN, text2, n2, &got) == TOKEN_OK && got.key_id == 2 && strcmp(text, text2) != 0,
+       "new tokens are signed by the new one");
     uint32_t now = (uint32_t)((time(NULL) - 1577836800) / 60), day = 24 * 60;
     ok(token_open(c, TOKEN_OPEN, text, n, NULL, 0, now + 400 * day - 1, &got) == TOKEN_OK, "for 400 days");
     memset(&got, 0, sizeof got);
-    ok(token_open(c, TOKEN_OPEN, text, n, NULL, 0, now + 400 * day + 2, &got) == TOKEN_EXPIRED && got.recipient == t.recipient, "then it is EXPIRED, and still says whom it is about");
+    ok(token_open(c, TOKEN_OPEN, text, n, NULL, 0, now + 400 * day + 2, &got) == TOKEN_EXPIRED && got.recipient == t.recipient,
+       "then it is EXPIRED, and still says whom it is about");
     ok(token_open(c, TOKEN_OPEN, text2, n2, NULL, 0, now + 4000 * day, &got) == TOKEN_OK, "a key in use does not run out");
     token_ctx_free(c);
     token_ring_free(r);
@@ -184,21 +217,23 @@ static void test_ring(void) {
 
 #define HEX64 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 static void test_bad_rings(void) {
-    static const struct { const char *what, *text; } bad[] = {
-        {"nothing in it", "# only a comment\n"},
-        {"a short key", "1 0011 1700000000 -\n"},
-        {"capital digits", "1 00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff 1700000000 -\n"},
-        {"an id above 255", "256 " HEX64 " 1700000000 -\n"},
-        {"a negative id", "-1 " HEX64 " 1700000000 -\n"},
-        {"an id twice", "1 " HEX64 " 1700000000 -\n1 " HEX64 " 1700000000 -\n"},
-        {"three words", "1 " HEX64 " 1700000000\n"},
-        {"five words", "1 " HEX64 " 1700000000 - x\n"},
-        {"a bad date", "1 " HEX64 " yesterday -\n"},
-        {"a bad retirement", "1 " HEX64 " 1700000000 soon\n"}};
+    static const struct {
+        const char *what, *text;
+    } bad[] = {{"nothing in it", "# only a comment\n"},
+               {"a short key", "1 0011 1700000000 -\n"},
+               {"capital digits", "1 00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff 1700000000 -\n"},
+               {"an id above 255", "256 " HEX64 " 1700000000 -\n"},
+               {"a negative id", "-1 " HEX64 " 1700000000 -\n"},
+               {"an id twice", "1 " HEX64 " 1700000000 -\n1 " HEX64 " 1700000000 -\n"},
+               {"three words", "1 " HEX64 " 1700000000\n"},
+               {"five words", "1 " HEX64 " 1700000000 - x\n"},
+               {"a bad date", "1 " HEX64 " yesterday -\n"},
+               {"a bad retirement", "1 " HEX64 " 1700000000 soon\n"}};
     struct err e = {""};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_ring(bad[i].text, 0600);
-        ok(token_ring_load(path, true, &e) == NULL && strstr(e.text, path) != NULL && strstr(e.text, "0011") == NULL, "%s: %s", bad[i].what, e.text);
+        ok(token_ring_load(path, true, &e) == NULL && strstr(e.text, path) != NULL && strstr(e.text, "0011") == NULL, "%s: %s", bad[i].what,
+           e.text);
     }
     write_ring("1 " HEX64 " 1700000000 -\n", 0640);
     ok(token_ring_load(path, true, &e) == NULL, "readable by others: %s", e.text);
@@ -208,7 +243,8 @@ static void test_bad_rings(void) {
     struct token t = sample(TOKEN_OPEN), got;
     char text[TOKEN_MAX];
     ssize_t n = c == NULL ? -1 : seal(c, &t, text);
-    ok(n > 0 && reopen(c, TOKEN_OPEN, text, (size_t)n, &got) == TOKEN_OK && got.key_id == 7, "blanks, CR and comments are fine, the newest key signs %s", e.text);
+    ok(n > 0 && reopen(c, TOKEN_OPEN, text, (size_t)n, &got) == TOKEN_OK && got.key_id == 7,
+       "blanks, CR and comments are fine, the newest key signs %s", e.text);
     token_ctx_free(c);
     token_ring_free(r);
     write_ring("1 " HEX64 " 1700000000 1700000001\n", 0600);
