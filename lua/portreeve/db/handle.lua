@@ -26,7 +26,11 @@ local function new(spec)
   return setmetatable({ spec = spec, dialect = dialects[spec.driver or "SQLite3"] }, metatable)
 end
 
+-- Statements first: SQLite does not close a connection that has living ones, and lua-dbi would lose it.
 local function forget(self)
+  for _, known in pairs(self.statements or {}) do
+    pcall(known.handle.close, known.handle)
+  end
   if self.connection then
     pcall(self.connection.close, self.connection)
   end
