@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SPARE_STATES 64u
+#define SPARE_STATES 4096u /* and what a second did not need is given back, see conn_trim */
 #define IN_FIRST 4096u
 #define OUT_KEEP 16384u
 #define LINGER_MS 2000
@@ -25,7 +25,7 @@ static struct request_state *take_state(struct worker *w) {
     struct request_state *rq = w->spare;
     if (rq) {
         w->spare = rq->next;
-        w->nspare--;
+        if (--w->nspare < w->spare_low) w->spare_low = w->nspare;
     } else if (!(rq = calloc(1, sizeof *rq)) || !(rq->in = malloc(IN_FIRST))) {
         free(rq);
         return NULL;
@@ -39,17 +39,31 @@ static struct request_state *take_state(struct worker *w) {
     return rq;
 }
 
+static void free_state(struct request_state *rq) {
+    buf_free(&rq->out);
+    buf_free(&rq->body);
+    buf_free(&rq->rest);
+    free(rq->in);
+    free(rq);
+}
+
+void conn_trim(struct worker *w, bool all) {
+    unsigned n = all ? w->nspare : (w->spare_low + 7) / 8;
+    for (; n > 0 && w->spare; n--, w->nspare--) {
+        struct request_state *rq = w->spare;
+        w->spare = rq->next;
+        free_state(rq);
+    }
+    w->spare_low = w->nspare;
+}
+
 static void give_state(struct worker *w, struct request_state *rq) {
     buf_clear(&rq->out);
     buf_clear(&rq->body);
     buf_clear(&rq->rest);
     bool large = rq->in_cap > IN_FIRST || rq->out.cap > OUT_KEEP || rq->body.cap > OUT_KEEP || rq->rest.cap > OUT_KEEP;
     if (large || w->nspare >= SPARE_STATES) {
-        buf_free(&rq->out);
-        buf_free(&rq->body);
-        buf_free(&rq->rest);
-        free(rq->in);
-        free(rq);
+        free_state(rq);
         return;
     }
     rq->next = w->spare;

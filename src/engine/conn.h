@@ -64,6 +64,8 @@ void conn_start(struct conn *c); /* try to read at once; else wait */
 void conn_close(struct conn *c, const char *why);
 void conn_event(struct conn *c, uint32_t events); /* from the worker's poll set */
 void conn_reap(struct worker *w); /* end of turn: free what was closed */
+/* Give back an eighth of the request states that were spare all the time since the last call (or all of them). */
+void conn_trim(struct worker *w, bool all);
 void conn_timeout(struct wheel_node *n, void *ctx);
 void conn_resume(struct conn *c);                   /* the answer stands in rq->out: send it */
 void conn_committed(struct conn *c, bool ok);

@@ -51,6 +51,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *t, int revents) {
     struct worker *w = t->data;
     wheel_run(&w->wheel, w->now_ms, conn_timeout, w);
     if (w->access.n) access_put(w->eng->access, &w->access);
+    if (++w->ticks % 10 == 0) conn_trim(w, false);
 }
 
 bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms) {
@@ -246,15 +247,7 @@ struct worker *worker_start(struct engine *eng, unsigned index, struct err *e) {
 }
 
 static void free_spares(struct worker *w) {
-    while (w->spare) {
-        struct request_state *rq = w->spare;
-        w->spare = rq->next;
-        free(rq->in);
-        buf_free(&rq->out);
-        buf_free(&rq->body);
-        buf_free(&rq->rest);
-        free(rq);
-    }
+    conn_trim(w, true);
     while (w->spare_conns) {
         struct conn *c = w->spare_conns;
         w->spare_conns = c->next;

@@ -50,6 +50,7 @@ struct worker {
     int epoll; /* connections, edge-triggered; libev (level-triggered only) watches this one descriptor for all of them */
     ev_io polled;
     ev_timer tick, pause;
+    unsigned ticks;
     ev_check check;
     ev_prepare turned;
     bool pushed; /* events went into the spool's queue during this turn */
@@ -66,7 +67,7 @@ struct worker {
 
     struct conn *commit_first, *commit_last; /* answers waiting for the spool, in ticket order */
     struct request_state *spare;             /* free request states */
-    unsigned nspare;
+    unsigned nspare, spare_low; /* spare_low: least since the last trim */
     struct conn *spare_conns;
     char *scratch; /* WORKER_SCRATCH bytes for bodies and discarding */
     struct buf access;
