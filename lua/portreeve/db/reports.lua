@@ -4,6 +4,7 @@ local _ENV = nil
 
 local DAY = 24
 local BUCKETS_MAX = { hour = 96, day = 92 }
+local BUCKETS_MIN = { hour = 12, day = 7 } -- a few hours are no reason for bars as wide as the page
 
 local methods = {}
 local metatable = { __index = methods }
@@ -87,7 +88,8 @@ function methods:over_time(c, by)
   local step = by == "hour" and 1 or DAY
   local last = c.last_ms // 3600000 // step * step
   local first = c.first_ms // 3600000 // step * step
-  local least = last - (BUCKETS_MAX[by] - 1) * step
+  local least, most = last - (BUCKETS_MAX[by] - 1) * step, last - (BUCKETS_MIN[by] - 1) * step
+  first = first > most and most or first
   local out = { by = by, step = step, cut = first < least, first = first < least and least or first, open = {}, click = {} }
   out.n = (last - out.first) // step + 1
   for i = 1, out.n do
