@@ -360,13 +360,13 @@ describe("the hub", function()
       link = assert((require "portreeve.web.loginlink")(world.state, cjson.encode { listeners = {
         { address = "192.0.2.1", port = 80, scheme = "http", services = "hub" }, { address = "0.0.0.0", port = 8080, scheme = "http",
           services = { "tracker", "hub" } },
-        { address = "::1", port = 8443, scheme = "https", services = "ui,hub" }, { address = "127.0.0.1", port = 9090, scheme = "http",
+        { address = "::1", port = 8443, scheme = "https", services = "ui" }, { address = "127.0.0.1", port = 9090, scheme = "http",
           services = "ops" } } }))
     end)
     local function token() return link:match("token=(%x+)") end
 
-    it("names the loopback addresses that carry the hub", function()
-      assert.equal("http://127.0.0.1:8080/hub/once?token=T\nhttps://[::1]:8443/hub/once?token=T\n", (link:gsub("token=%x+", "token=T")))
+    it("names the loopback addresses that carry hub or ui", function()
+      assert.equal("http://127.0.0.1:8080/hub/once?token=T\nhttps://[::1]:8443/lui/once?token=T\n", (link:gsub("token=%x+", "token=T")))
     end)
     it("is stored hashed", function()
       local file = assert(io.open(world.state .. "/keys/login.token"))

@@ -7,12 +7,14 @@ local ipairs, pcall, table_concat, tointeger, tonumber, tostring, type =
   ipairs, pcall, table.concat, math.tointeger, tonumber, tostring, type
 local _ENV = nil
 
-local function carries_hub(l)
+-- A host without hub logs in through its ui.
+local function prefix_of(l)
   local services = l.services
   if type(services) == "table" then
     services = table_concat(services, ",")
   end
-  return (("," .. tostring(services) .. ","):find(",hub,", 1, true)) ~= nil
+  services = "," .. tostring(services) .. ","
+  return services:find(",hub,", 1, true) and "/hub" or services:find(",ui,", 1, true) and "/lui" or nil
 end
 
 -- The address that reaches a listener from this machine over loopback, or nil.
@@ -33,10 +35,10 @@ local function addresses(status)
   local ok, value = pcall(cjson.decode, status)
   local out = {}
   for _, l in ipairs(ok and type(value) == "table" and type(value.listeners) == "table" and value.listeners or {}) do
-    local host = carries_hub(l) and loopback_of(tostring(l.address))
+    local prefix, host = prefix_of(l), loopback_of(tostring(l.address))
     local port = tointeger(tonumber(l.port))
-    if host and port and port > 0 then
-      out[#out + 1] = ("%s://%s:%d"):format(l.scheme == "https" and "https" or "http", host, port)
+    if prefix and host and port and port > 0 then
+      out[#out + 1] = ("%s://%s:%d%s"):format(l.scheme == "https" and "https" or "http", host, port, prefix)
     end
   end
   return out
@@ -46,7 +48,7 @@ local function text(state, status)
   local found = addresses(status)
   if #found == 0 then
     return nil, status == "" and "portreeve does not run with this state folder (give the right one with --state DIR)"
-      or "no listener carries the hub on a loopback address: add one to listeners.ini, for example\n"
+      or "no listener carries hub or ui on a loopback address: add one to listeners.ini, for example\n"
         .. "  emergency.Port=8099\n  emergency.Address=127.0.0.1\n  emergency.Services=hub\nand run `portreeve reload`"
   end
   local accounts = places.system(state)
@@ -61,7 +63,7 @@ local function text(state, status)
   end
   local lines = {}
   for i, base in ipairs(found) do
-    lines[i] = base .. "/hub/once?token=" .. token
+    lines[i] = base .. "/once?token=" .. token
   end
   sys.log("notice", "hub", "a one-time login link was made")
   return table_concat(lines, "\n") .. "\n", count == 0 and "leads to making the first administrator account" or "logs in to an account"
