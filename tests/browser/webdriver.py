@@ -134,10 +134,11 @@ class Browser:
         return {c["name"]: c for c in self.call("GET", "/cookie")}
 
     def shot(self, path, whole=True):
-        params = {"format": "png", "captureBeyondViewport": whole}
-        if whole:
-            box = self.call("POST", "/goog/cdp/execute", {"cmd": "Page.getLayoutMetrics", "params": {}})["cssContentSize"]
-            params["clip"] = {"x": 0, "y": 0, "width": box["width"], "height": box["height"], "scale": 1}
+        """A picture of the page: all of it, or (whole = a number) at most that many pixels of its height."""
+        box = self.call("POST", "/goog/cdp/execute", {"cmd": "Page.getLayoutMetrics", "params": {}})["cssContentSize"]
+        height = box["height"] if whole is True else min(box["height"], whole)
+        params = {"format": "png", "captureBeyondViewport": True,
+                  "clip": {"x": 0, "y": 0, "width": box["width"], "height": height, "scale": 1}}
         picture = self.call("POST", "/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": params})["data"]
         with open(path, "wb") as out:
             out.write(base64.b64decode(picture))
