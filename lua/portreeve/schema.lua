@@ -45,6 +45,11 @@ local schema = {
     HubHost = { kind = "host", default = "localhost" },
     CommunicationsPort = { kind = "port", default = 7000 },
     TrackerId = { kind = "name", default = "trk1" },
+    UndoDays = { kind = "integer", least = 0, most = 3650, unit = "days", default = 30 },
+    EarlyTime = { kind = "integer", least = 0, most = 3600000, unit = "ms", default = 5000 },
+    BurstLinks = { kind = "integer", least = 2, most = 1000, unit = "links", default = 3 },
+    BurstTime = { kind = "integer", least = 0, most = 3600000, unit = "ms", default = 10000 },
+    TrapTime = { kind = "integer", least = 0, most = 86400000, unit = "ms", default = 60000 },
   },
   ["portreeve.ini"] = {
     Components = { kind = "words", words = components, default = components },

@@ -82,21 +82,22 @@ static void state_free(struct state *s) {
     free(s);
 }
 
-static struct state *state_open(struct app *a, struct err *e) {
+static struct state *state_open(struct app *a, const struct generation *g, struct err *e) {
     struct engine *eng = a->eng;
     struct state *s = calloc(1, sizeof *s);
     if (!s) return (void)err_set(e, "out of memory"), NULL;
     s->app = a;
     struct vm_limits lim = {.memory = 512u << 20};
     s->vm = vm_create(VM_TRUSTED, &lim, eng->luadir, e);
-    s->tokens = s->vm && eng->ring ? token_ctx_create(eng->ring) : NULL;
-    if (!s->vm || (eng->ring && !s->tokens)) {
+    s->tokens = s->vm ? token_ctx_create(g->ring) : NULL;
+    if (!s->tokens) {
+        if (s->vm) err_set(e, "out of memory");
         state_free(s);
         return NULL;
     }
     lua_State *L = vm_lua(s->vm);
     vm_open_libs(s->vm, VM_TRUSTED);
-    if (s->tokens) lib_token_set_ctx(L, s->tokens);
+    lib_token_set_ctx(L, s->tokens);
     char dir[512];
     snprintf(dir, sizeof dir, "%s/spool", eng->state_dir);
     lib_spool_set(L, eng->spool, dir);
@@ -113,7 +114,7 @@ static int task_should_stop(lua_State *L) {
 
 /* Load a component and leave its `handler(conf)` function referenced. */
 static struct state *make_handler(struct app *a, struct generation *g, const char *module, struct err *e) {
-    struct state *s = state_open(a, e);
+    struct state *s = state_open(a, g, e);
     if (!s) return NULL;
     lua_State *L = vm_lua(s->vm);
     bool fine = vm_require(s->vm, module, e) && (lua_getfield(L, -1, "handler"), hooks_push_conf(s->vm, g->bundle, e)) && vm_call(s->vm, 1, 1, e);
@@ -129,7 +130,7 @@ static struct state *make_handler(struct app *a, struct generation *g, const cha
 
 static bool make_task(struct app *a, struct generation *g, const char *module, const char *name, struct app_states *out, struct err *e) {
     if (out->ntasks == TASKS_MOST) return err_set(e, "%s: more than %u tasks", module, TASKS_MOST);
-    struct state *s = state_open(a, e);
+    struct state *s = state_open(a, g, e);
     if (!s) return false;
     lua_State *L = vm_lua(s->vm);
     bool fine = vm_require(s->vm, module, e) && hooks_push_conf(s->vm, g->bundle, e);

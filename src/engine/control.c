@@ -232,11 +232,10 @@ static void setup(struct control *k, struct fdlink_msg *m) {
     if (!fine) err_set(&e, "the supervisor's set-up message is not understood");
     fine = fine && (eng->counters = counters_map(m->fds[0], &e));
     for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
-    char keys[512], socket[512];
-    snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
+    char socket[512];
     snprintf(socket, sizeof socket, "%s/run/console.sock", eng->state_dir);
     fine = fine && harden_engine(k->user[0] ? k->user : NULL, eng->state_dir, eng->luadir, &e);
-    fine = fine && (eng->ring = token_ring_load(keys, true, &e)) && (eng->refusals = refusals_create());
+    if (fine && !(eng->refusals = refusals_create())) fine = err_set(&e, "out of memory");
     fine = fine && (k->console = console_start(eng, socket, &e));
     if (!fine) {
         log_error("engine", "%s", e.text);
@@ -355,7 +354,6 @@ static void end_engine(struct control *k) {
     generation_unref(eng->current);
     generation_bury(eng);
     refusals_destroy(eng->refusals);
-    token_ring_free(eng->ring);
     free(eng->last_reload);
     free(eng->reload_text);
     say(k, WIRE_DRAINED, "pid %d\n", (int)getpid());

@@ -26,7 +26,6 @@ struct engine {
     struct counters *counters;
     struct counters_live *live;
     struct refusals *refusals;
-    struct token_ring *ring;
     struct spool *spool;         /* NULL where no tracker is installed */
     struct access_log *access;
     struct app *app;

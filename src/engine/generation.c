@@ -141,7 +141,10 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
     if (!load_lists(g, e)) return false;
     g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);
     if (!g->certs) return false;
-    struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = eng->ring, .luadir = eng->luadir};
+    char keys[512];
+    snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
+    if (!(g->ring = token_ring_load(keys, true, e))) return false;
+    struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir};
     /* A generation with fewer workers than the engine runs: the others keep their connections, so they need its policies too. */
     g->nhooks = g->nworkers > eng->nworkers ? g->nworkers : eng->nworkers;
     g->hooks = calloc(g->nhooks, sizeof(struct hooks *));
@@ -173,6 +176,7 @@ static void destroy(struct generation *g) {
     free(g->listener);
     lists_finish(&g->lists);
     tls_certs_free(g->certs);
+    token_ring_free(g->ring);
     plan_finish(&g->plan);
     bundle_unmap(g->bundle);
     free(g);

@@ -28,6 +28,7 @@ struct generation {
     struct bundle *bundle;
     struct plan plan;
     struct tls_certs *certs;
+    struct token_ring *ring; /* STATE/keys/tracker.keys as it was when this generation was made */
     struct lists lists;
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */

@@ -174,6 +174,7 @@ static bool respond_as(struct conn *c, struct outcome *o) {
         return true;
     }
     rq->service = o->service;
+    if (o->bad_token) COUNT(c->w->count, tokens_bad);
     if (o->answered) return respond_tracker(c, o);
     return o->service == SVC_OPS ? respond_ops(c) : respond_app(c);
 }

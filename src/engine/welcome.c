@@ -20,8 +20,8 @@ static bool base_url(const struct generation *g, uint32_t service, char *out, si
     return false;
 }
 
-static bool sample_link(const struct engine *eng, char out[TOKEN_MAX]) {
-    struct token_ctx *c = token_ctx_create(eng->ring);
+static bool sample_link(const struct token_ring *ring, char out[TOKEN_MAX]) {
+    struct token_ctx *c = token_ctx_create(ring);
     struct token t = {.kind = TOKEN_OPEN, .level = LEVEL_PERSONAL, .campaign = 1, .recipient = 1};
     t.minute = (uint32_t)((time(NULL) - 1577836800) / 60); /* minutes since 2020-01-01 */
     struct err e;
@@ -43,7 +43,7 @@ static bool setup_token(const struct engine *eng, char *out, size_t cap) {
 
 void welcome(struct engine *eng, const struct generation *g) {
     char url[256], word[TOKEN_MAX > 128 ? TOKEN_MAX : 128];
-    if (eng->spool && base_url(g, SVC_TRACKER, url, sizeof url) && sample_link(eng, word))
+    if (eng->spool && base_url(g, SVC_TRACKER, url, sizeof url) && sample_link(g->ring, word))
         printf("\nTry it:  curl -si %s/trk/o/%s.gif | head\n         portreeve events\n", url, word);
     if (base_url(g, SVC_HUB, url, sizeof url) && setup_token(eng, word, sizeof word))
         printf("Set up:  %s/hub/setup?token=%s   (once, within 24 hours)\n", url, word);

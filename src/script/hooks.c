@@ -216,6 +216,7 @@ static bool read_answer(lua_State *L, int index, const struct exchange *x, struc
 
 bool hooks_serve(struct hooks *h, struct exchange *x, struct outcome *out, struct err *e) {
     lua_State *L = vm_lua(h->vm);
+    uint64_t bad = token_bad_count(h->tokens);
     h->req->exchange = x;
     out->service = 0;
     out->has_event = out->wait = out->answered = false;
@@ -227,6 +228,7 @@ bool hooks_serve(struct hooks *h, struct exchange *x, struct outcome *out, struc
         fine = read_answer(L, SLOT_TOP + 2, x, out, e);
     }
     h->req->exchange = NULL;
+    out->bad_token = token_bad_count(h->tokens) != bad;
     lua_settop(L, SLOT_TOP);
     return fine;
 }

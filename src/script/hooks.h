@@ -31,6 +31,7 @@ struct outcome {
     const struct h1_fixed *fixed; /* NULL, or a constant answer; lives as long as the hooks */
     int status;                   /* else: status, with head fields and body in the caller's bufs */
     struct buf *fields, *body;
+    bool bad_token;  /* a token was offered that does not verify */
     bool has_event, wait; /* wait: durable whatever the setting says */
     struct event event;   /* strings borrowed from exchange and peer */
 };
