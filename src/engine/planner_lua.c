@@ -274,15 +274,25 @@ static void say(void *ctx, bool error, const char *text) {
     else planner_warn(ctx, "%s", text);
 }
 
+/* Where the function on top of the stack begins: the best place for a fault in the value it returned. */
+static unsigned defined_at(lua_State *L) {
+    lua_Debug ar;
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">S", &ar);
+    return ar.linedefined > 0 ? (unsigned)ar.linedefined : 1;
+}
+
 static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struct err *e) {
     const char *text;
     const struct bundle_file *f = bundle_writer_find(p->files, "policies/bind.lua", &text);
     if (!f) return err_set(e, "policies/bind.lua is missing");
-    if (!vm_policy(v, text, f->size, f->display, e) || !push_rules(p, v, false, e)) return false;
+    if (!vm_policy(v, text, f->size, f->display, e)) return false;
+    unsigned line = defined_at(vm_lua(v));
+    if (!push_rules(p, v, false, e)) return false;
     push_host(vm_lua(v), h);
     if (!vm_call(v, 2, 1, e)) return false;
     struct err why;
-    return marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why) || err_set(e, "%s: %.900s", f->display, why.text);
+    return marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why) || err_at(e, f->display, line, "the value this function returned is no plan: %.800s", why.text);
 }
 
 static void ask_bind(struct planner *p) {
