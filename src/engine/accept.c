@@ -45,7 +45,7 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     *out = NULL;
     int fd = accept4(a->io.fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->eng->nworkers + 1) {
+        if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->gen->nworkers + 1) {
             close(fd);
             COUNT(w->count, refused_maximum);
             log_warn("worker", "MaxConnections=%lld is reached: a connection was refused", (long long)w->gen->plan.set.max_connections);

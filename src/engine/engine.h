@@ -29,7 +29,8 @@ struct engine {
     struct spool *spool;         /* NULL where no tracker is installed */
     struct access_log *access;
     struct app *app;
-    unsigned nworkers, workers_most; /* running; bound for the life of the engine */
+    _Atomic unsigned nworkers; /* running; worker[i] is set before it grows */
+    unsigned workers_most;     /* bound for the life of the engine */
     struct worker *worker[PLAN_MAX_WORKERS];
     int64_t started_ms;
     _Atomic bool draining;
