@@ -19,8 +19,8 @@ local MOST = 50   -- messages kept of each sort; the rest is counted
 local rules = {}
 
 -- Messages: one list of errors, one of warnings, both bounded.
-local function new_report()
-  local report = { errors = {}, warnings = {}, more = 0 }
+local function new_report(quiet)
+  local report = { errors = {}, warnings = {}, more = 0, quiet = quiet }
   local function add(list, e, what)
     if #list >= MOST then
       report.more = report.more + 1
@@ -79,7 +79,7 @@ end
 
 -- Which known names `key` may have meant. Beyond the messages that are kept nobody looks.
 local function hint(key, known, report)
-  if #report.warnings >= MOST then return "" end
+  if report.quiet or #report.warnings >= MOST then return "" end
   local names = {}
   for name in pairs(known) do
     names[#names + 1] = name
@@ -275,8 +275,9 @@ end
 
 -- files: { ["tomcat.ini"] = { display = "conf/tomcat.ini", entries = { { key=, value=, line= }, … } }, … }, see read().
 -- Returns the rules table and a report {errors=, warnings=, more=}; with errors the table is not to be used.
-function rules.build(files)
-  local report = new_report()
+-- quiet: nobody will read the warnings, so none takes pains over its words.
+function rules.build(files, quiet)
+  local report = new_report(quiet)
   local mine = {}
   for name, file in pairs(files) do
     local entries = {}
@@ -312,18 +313,20 @@ function rules.build(files)
 end
 
 -- The same from texts: { ["tomcat.ini"] = { display =, text = }, …, ["--set"] = { text = } }.
-function rules.read(texts)
+function rules.read(texts, quiet)
   local ini = require "portreeve.ini_c"
   local files, failed = {}, {}
   for name, t in pairs(texts) do
-    local entries, why = ini.parse(t.text, t.display or name)
+    local ours = schema[name] or schema.sections[name] or name == "--set" -- my.ini and ssl.ini have rules and readers of their own
+    local entries, why = nil, nil
+    if ours then entries, why = ini.parse(t.text, t.display or name) end
     if entries then
       files[name] = { display = t.display or name, entries = entries }
-    else
+    elseif ours then
       failed[#failed + 1] = why
     end
   end
-  local r, report = rules.build(files)
+  local r, report = rules.build(files, quiet)
   for _, why in ipairs(failed) do
     report.errors[#report.errors + 1] = why
   end

@@ -9,7 +9,8 @@
 static const char HELP[] =
     "usage: portreeve check [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…\n"
     "\n"
-    "Runs everything that stands before a start or a reload, and changes nothing: reads all files, compiles the policies and runs their tests,\n"
+    "Runs everything that stands before a start or a reload, and changes nothing: reads all files, compiles the policies and runs their "
+    "tests,\n"
     "makes the plan, loads certificates and address lists, and tries to bind each address.\n"
     "\n"
     "  --conf DIR      configuration folder: flat, or the tree conf/ hub/ lui/ trk/ commands/ (default ./conf, else /etc/portreeve)\n"
@@ -34,8 +35,10 @@ int cmd_check(int argc, char **argv) {
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
-    if (good) printf("good: %u sockets, %u policy files, %u warnings\n", p->plan.nsockets, p->npolicies, p->warnings);
-    else fprintf(stderr, "refused: %u errors\n", p->errors);
+    if (good)
+        printf("good: %u sockets, %u policy files, %u warnings\n", p->plan.nsockets, p->npolicies, p->warnings);
+    else
+        fprintf(stderr, "refused: %u errors\n", p->errors);
     planner_finish(p);
     free(p);
     if (fd >= 0) close(fd);

@@ -9,7 +9,8 @@
 static const char HELP[] =
     "usage: portreeve plan [--json] [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…\n"
     "\n"
-    "Shows the sockets that this configuration makes on this machine, and why each exists: row of the bind table, file, line and entry, and\n"
+    "Shows the sockets that this configuration makes on this machine, and why each exists: row of the bind table, file, line and entry, "
+    "and\n"
     "the line of the policy. Nothing is bound.\n"
     "\n"
     "  --json   an array of {name, address, port, scheme, external_tls, certificate, services, restriction, list, max_connections,\n"
@@ -31,7 +32,8 @@ int cmd_plan(int argc, char **argv) {
     int fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool good = planner_run(p, fd);
     planner_say(p);
-    if (good) good = (json ? plan_json : plan_print)(&p->plan, NULL, &out) && fwrite(out.p, 1, out.n, stdout) == out.n && fflush(stdout) == 0;
+    if (good)
+        good = (json ? plan_json : plan_print)(&p->plan, NULL, &out) && fwrite(out.p, 1, out.n, stdout) == out.n && fflush(stdout) == 0;
     buf_free(&out);
     planner_finish(p);
     free(p);

@@ -13,10 +13,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MOST_ERRORS 50
+#define MOST_ERRORS   50
 #define MOST_WARNINGS 100
-#define BUNDLE_FD 3
-#define PLAN_FD 4
+#define BUNDLE_FD     3
+#define PLAN_FD       4
 
 /* ---- the report ---- */
 
@@ -81,8 +81,8 @@ static void check_lists(struct planner *p) {
         if (s->restriction == RESTRICT_NONE) continue;
         snprintf(path, sizeof path, "lists/%s.list", s->list);
         if (!bundle_writer_find(p->files, path, NULL))
-            planner_error(p, "%s:%u: %s: listener %s asks for the address list %s, but there is no file lists/%s.list", s->because.file, s->because.line,
-                          s->because.entry, s->name, s->list, s->list);
+            planner_error(p, "%s:%u: %s: listener %s asks for the address list %s, but there is no file lists/%s.list", s->because.file,
+                          s->because.line, s->because.entry, s->name, s->list, s->list);
     }
 }
 
@@ -115,8 +115,10 @@ static bool check_all(struct planner *p, int bundle_fd) {
     check_lists(p);
     if (p->errors) return false;
     struct bundle *b = bundle_write(p->files, bundle_fd, &e) ? bundle_map(bundle_fd, &e) : NULL;
-    if (b) check_certs(p, b);
-    else planner_error(p, "%s", e.text);
+    if (b)
+        check_certs(p, b);
+    else
+        planner_error(p, "%s", e.text);
     bundle_unmap(b);
     if (p->errors == 0 && p->preflight) planner_preflight(p);
     return p->errors == 0;
@@ -219,7 +221,9 @@ int planner_main(int argc, char **argv) {
     int usage = planner_options(p, argc, argv, NULL);
     if (usage) {
         free(p);
-        fputs("usage: portreeve-engine --plan --conf DIR [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…   (started by portreeve)\n", stderr);
+        fputs(
+            "usage: portreeve-engine --plan --conf DIR [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…   (started by portreeve)\n",
+            stderr);
         return 2;
     }
     p->may_write = true;

@@ -2,15 +2,16 @@
  *   planner_read.c   every file once into a bundle           planner_lua.c   rules, policies and their tests, bind
  *   planner_certs.c  certificates into the bundle            planner_bind.c  host facts, preflight
  *   planner.c        the order of these, and `--plan`
- * Faults are collected (bounded), so that one run names them all. Runs to its end in one thread and is then thrown away with its process. */
+ * Faults are collected (bounded), so that one run names them all. Runs to its end in one thread and is then thrown away with its process.
+ */
 #ifndef PORTREEVE_ENGINE_PLANNER_H
 #define PORTREEVE_ENGINE_PLANNER_H
 #include "base/buf.h"
 #include "plan/bundle.h"
 #include "plan/plan.h"
 
-#define PLANNER_SETS 256
-#define PLANNER_PATH 1024
+#define PLANNER_SETS  256
+#define PLANNER_PATH  1024
 #define PLANNER_FILES 1024 /* policies, and address lists, each at most */
 
 struct planner {
@@ -32,7 +33,7 @@ struct planner {
     char luadir[PLANNER_PATH];
     char user[PLAN_NAME]; /* User of portreeve.ini, "" = not given */
     struct plan plan;
-    unsigned tests; /* of policies, run so far */
+    unsigned tests;         /* of policies, run so far */
     char unmade[PLAN_NAME]; /* certificate whose development file does not exist and must not be made now; "" = none */
 };
 
@@ -46,17 +47,19 @@ void planner_say(struct planner *p);
 
 /* --conf, --policies, --state, --set and, where json is not NULL, --json. 0, or 2 after saying why, or -1 where --help was asked for. */
 int planner_options(struct planner *p, int argc, char **argv, bool *json);
-/* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit status 0. */
+/* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit
+ * status 0. */
 
 /* ---- among the planner's own files ---- */
 void planner_error(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void planner_warn(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void planner_read(struct planner *p);
-/* A file of at most `most` bytes; returns false with e unless it is regular and readable. absent is set (and e left) where it does not exist. */
+/* A file of at most `most` bytes; returns false with e unless it is regular and readable. absent is set (and e left) where it does not
+ * exist. */
 bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf *out, uint32_t *mode, bool *absent, struct err *e);
-void planner_lua(struct planner *p);   /* fills p->plan but for what planner_certs adds to the bundle */
+void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
-void planner_certs(struct planner *p); /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */
+void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */
 
 struct host_address {
     struct addr at; /* scope as the kernel has it for link-local addresses */

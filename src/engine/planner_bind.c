@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define MOST_ADDRESSES 65536u
-#define HELD_MAX (8u << 20)
+#define HELD_MAX       (8u << 20)
 
 /* ---- facts ---- */
 
@@ -118,8 +118,11 @@ void planner_preflight(struct planner *p) {
             close(fd);
             continue;
         }
-        if (s->because.file[0] && s->because.line) planner_error(p, "%s:%" PRIu32 ": %s: %s", s->because.file, s->because.line, s->because.entry, e.text);
-        else planner_error(p, "%s%s%s: listener %s: %s", s->because.file[0] ? s->because.file : "built-in default", s->because.entry[0] ? ": " : "", s->because.entry, s->name, e.text);
+        if (s->because.file[0] && s->because.line)
+            planner_error(p, "%s:%" PRIu32 ": %s: %s", s->because.file, s->because.line, s->because.entry, e.text);
+        else
+            planner_error(p, "%s%s%s: listener %s: %s", s->because.file[0] ? s->because.file : "built-in default",
+                          s->because.entry[0] ? ": " : "", s->because.entry, s->name, e.text);
     }
     buf_free(&held);
 }

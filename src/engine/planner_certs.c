@@ -23,14 +23,20 @@ static void take(struct planner *p, struct plan_cert *c, char field[PLAN_PATH], 
     struct err e;
     uint32_t mode = 0;
     bool absent;
-    if (field[0] == '/') snprintf(path, sizeof path, "%s", field);
-    else snprintf(path, sizeof path, "%s/%s", p->certs_dir, field);
+    if (field[0] == '/')
+        snprintf(path, sizeof path, "%s", field);
+    else
+        snprintf(path, sizeof path, "%s/%s", p->certs_dir, field);
     snprintf(logical, sizeof logical, "certs/%s.%s", c->name, kind);
     size_t n = strlen(path);
     const char *display = n < BUNDLE_PATH ? path : path + n - BUNDLE_PATH + 1;
-    bool good = planner_read_file(path, CERT_MAX, false, &text, &mode, &absent, &e) && bundle_add(p->files, logical, display, text.p ? text.p : "", text.n, mode, &e);
-    if (!good) planner_error(p, "%s:%u: %s.%s=%s: %s", file, c->because.line, c->name, entry, field, e.text);
-    else if (secret && (mode & 007)) planner_warn(p, "%s:%u: %s.%s=%s: everybody on this machine may read the key: chmod 600 %s", file, c->because.line, c->name, entry, field, path);
+    bool good = planner_read_file(path, CERT_MAX, false, &text, &mode, &absent, &e) &&
+                bundle_add(p->files, logical, display, text.p ? text.p : "", text.n, mode, &e);
+    if (!good)
+        planner_error(p, "%s:%u: %s.%s=%s: %s", file, c->because.line, c->name, entry, field, e.text);
+    else if (secret && (mode & 007))
+        planner_warn(p, "%s:%u: %s.%s=%s: everybody on this machine may read the key: chmod 600 %s", file, c->because.line, c->name, entry,
+                     field, path);
     snprintf(field, PLAN_PATH, "%.*s", PLAN_PATH - 1, logical);
     if (text.p) explicit_bzero(text.p, text.cap);
     buf_free(&text);
@@ -43,7 +49,8 @@ static void development(struct planner *p, struct plan_cert *c) {
     bool have = p->state && (size_t)snprintf(dir, sizeof dir, "%s/keys", p->state) < sizeof dir;
     snprintf(path, sizeof path, "%s/development.pem", have ? dir : "");
     if (have && p->may_write) {
-        bool made = (mkdir(dir, 0700) == 0 || errno == EEXIST || err_set(&e, "%s: %s", dir, strerror(errno))) && tls_make_development(path, &e);
+        bool made =
+            (mkdir(dir, 0700) == 0 || errno == EEXIST || err_set(&e, "%s: %s", dir, strerror(errno))) && tls_make_development(path, &e);
         if (!made) planner_error(p, "%s:%u: %s.Certificate=development: %s", c->because.file, c->because.line, c->name, e.text);
         if (!made) return;
     } else if (!have || access(path, F_OK) != 0) {

@@ -4,16 +4,16 @@
 #include "script/lib.h"
 #include "script/marshal_plan.h"
 #include "script/vm.h"
-#include <lua5.4/lauxlib.h>
 #include <inttypes.h>
+#include <lua5.4/lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RULES_STEPS 1000000000ll /* our own code over files of bounded size: a backstop only */
+#define RULES_STEPS  1000000000ll /* our own code over files of bounded size: a backstop only */
 #define RULES_MEMORY (1ull << 30)
 #define POLICY_STEPS 100000000ll /* a policy file, all tests of a file, or bind: far below the processor time the planner may use */
-#define MOST_CERTS 4096
+#define MOST_CERTS   4096
 
 static const char *fetch(void *ctx, const char *name, size_t *n, const char **display) {
     const struct planner *p = ctx;
@@ -73,8 +73,10 @@ static void take_messages(struct planner *p, lua_State *L, const char *field, bo
     for (lua_Unsigned i = 1; i <= lua_rawlen(L, -1); i++) {
         lua_rawgeti(L, -1, (lua_Integer)i);
         const char *s = lua_tostring(L, -1);
-        if (s && error) planner_error(p, "%s", s);
-        else if (s) planner_warn(p, "%s", s);
+        if (s && error)
+            planner_error(p, "%s", s);
+        else if (s)
+            planner_warn(p, "%s", s);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -102,8 +104,10 @@ static bool text_field(struct planner *p, lua_State *L, const char *name, const 
     lua_getfield(L, -1, name);
     const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : "";
     bool good = n < cap && strlen(s) == n;
-    if (good) memcpy(out, s, n + 1);
-    else planner_error(p, "%s: %s is longer than %zu bytes or holds a NUL", place, name, cap - 1);
+    if (good)
+        memcpy(out, s, n + 1);
+    else
+        planner_error(p, "%s: %s is longer than %zu bytes or holds a NUL", place, name, cap - 1);
     lua_pop(L, 1);
     return good;
 }
@@ -116,9 +120,11 @@ static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
     if (!text_field(p, L, "file", "certificates.ini", file, sizeof file)) return;
     snprintf(c->because.file, sizeof c->because.file, "%s", file);
     snprintf(place, sizeof place, "%s:%" PRIu32, file, c->because.line);
-    bool good = text_field(p, L, "name", place, c->name, sizeof c->name) && text_field(p, L, "entry", place, c->because.entry, sizeof c->because.entry) &&
-                text_field(p, L, "certificate", place, c->chain, sizeof c->chain) && text_field(p, L, "key", place, c->key, sizeof c->key) &&
-                text_field(p, L, "names", place, c->names, sizeof c->names) && text_field(p, L, "password", place, c->password, sizeof c->password) &&
+    bool good = text_field(p, L, "name", place, c->name, sizeof c->name) &&
+                text_field(p, L, "entry", place, c->because.entry, sizeof c->because.entry) &&
+                text_field(p, L, "certificate", place, c->chain, sizeof c->chain) &&
+                text_field(p, L, "key", place, c->key, sizeof c->key) && text_field(p, L, "names", place, c->names, sizeof c->names) &&
+                text_field(p, L, "password", place, c->password, sizeof c->password) &&
                 text_field(p, L, "password_file", place, password_file, sizeof password_file);
     if (!good || !password_file[0]) return;
     struct buf text = {0};
@@ -127,12 +133,16 @@ static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
     bool absent;
     char path[PLANNER_PATH * 2];
     snprintf(path, sizeof path, "%s%s%s", password_file[0] == '/' ? "" : p->certs_dir, password_file[0] == '/' ? "" : "/", password_file);
-    if (!planner_read_file(path, 4096, false, &text, &mode, &absent, &e)) planner_error(p, "%s: %s.PasswordFile: %s", place, c->name, e.text);
-    else if (mode & 077) planner_warn(p, "%s: %s.PasswordFile: others than its owner may read %s: chmod 600", place, c->name, path);
+    if (!planner_read_file(path, 4096, false, &text, &mode, &absent, &e))
+        planner_error(p, "%s: %s.PasswordFile: %s", place, c->name, e.text);
+    else if (mode & 077)
+        planner_warn(p, "%s: %s.PasswordFile: others than its owner may read %s: chmod 600", place, c->name, path);
     size_t n = text.p ? strcspn(text.p, "\r\n") : 0; /* a file of one line; buf texts end with a NUL below */
     if (n > text.n) n = text.n;
-    if (n < sizeof c->password) memcpy(c->password, text.p ? text.p : "", n);
-    else planner_error(p, "%s: %s.PasswordFile: the password is longer than %zu bytes", place, c->name, sizeof c->password - 1);
+    if (n < sizeof c->password)
+        memcpy(c->password, text.p ? text.p : "", n);
+    else
+        planner_error(p, "%s: %s.PasswordFile: the password is longer than %zu bytes", place, c->name, sizeof c->password - 1);
     if (text.p) explicit_bzero(text.p, text.cap);
     buf_free(&text);
 }
@@ -140,8 +150,10 @@ static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
 static void take_certs(struct planner *p, lua_State *L) {
     lua_getfield(L, -1, "certificates");
     lua_Unsigned n = lua_rawlen(L, -1);
-    if (n > MOST_CERTS) planner_error(p, "certificates.ini: more than %d certificates", MOST_CERTS);
-    else p->plan.cert = calloc(n ? n : 1, sizeof *p->plan.cert);
+    if (n > MOST_CERTS)
+        planner_error(p, "certificates.ini: more than %d certificates", MOST_CERTS);
+    else
+        p->plan.cert = calloc(n ? n : 1, sizeof *p->plan.cert);
     for (lua_Unsigned i = 1; p->plan.cert && i <= n; i++) {
         lua_rawgeti(L, -1, (lua_Integer)i);
         take_cert(p, L, &p->plan.cert[p->plan.ncerts++]);
@@ -160,7 +172,8 @@ static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
         int whole = 0;
         lua_getfield(L, -1, d->field);
         *plan_setting(&p->plan.set, d->field) = lua_tointegerx(L, -1, &whole);
-        if (!whole) planner_error(p, "portreeve.ini: %s is missing from lua/portreeve/settings.lua: is the installation of one version?", d->entry);
+        if (!whole)
+            planner_error(p, "portreeve.ini: %s is missing from lua/portreeve/settings.lua: is the installation of one version?", d->entry);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -200,7 +213,8 @@ static void take_results(struct planner *p, lua_State *L, const char *display) {
         p->tests++;
         if (p->tap) printf("%sok %u - %s: %s\n", lua_toboolean(L, -3) ? "" : "not ", p->tests, display, lua_tostring(L, -2));
         if (!lua_toboolean(L, -3))
-            planner_error(p, "%s: the test \"%s\" failed (%s)", lua_isstring(L, -1) ? lua_tostring(L, -1) : display, lua_tostring(L, -2), display);
+            planner_error(p, "%s: the test \"%s\" failed (%s)", lua_isstring(L, -1) ? lua_tostring(L, -1) : display, lua_tostring(L, -2),
+                          display);
         lua_pop(L, 4);
     }
 }
@@ -270,8 +284,10 @@ static void push_host(lua_State *L, const struct host *h) {
 }
 
 static void say(void *ctx, bool error, const char *text) {
-    if (error) planner_error(ctx, "%s", text);
-    else planner_warn(ctx, "%s", text);
+    if (error)
+        planner_error(ctx, "%s", text);
+    else
+        planner_warn(ctx, "%s", text);
 }
 
 /* Where the function on top of the stack begins: the best place for a fault in the value it returned. */
@@ -292,7 +308,8 @@ static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struc
     push_host(vm_lua(v), h);
     if (!vm_call(v, 2, 1, e)) return false;
     struct err why;
-    return marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why) || err_at(e, f->display, line, "the value this function returned is no plan: %.800s", why.text);
+    return marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why) ||
+           err_at(e, f->display, line, "the value this function returned is no plan: %.800s", why.text);
 }
 
 static void ask_bind(struct planner *p) {

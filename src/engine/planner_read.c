@@ -13,20 +13,23 @@
 #include <unistd.h>
 
 #define POLICY_MAX (1u << 20)
-#define LIST_MAX (256u << 20)
+#define LIST_MAX   (256u << 20)
 
 static const struct {
     const char *name, *folder; /* folder of the installed tree */
 } known[] = {
-    {"tomcat.ini", "conf"},        {"hub.ini", "hub"},           {"lui.ini", "lui"},         {"tracker.ini", "trk"},       {"ssl.ini", "commands"},
-    {"my.ini", "lui/database"},    {"listeners.ini", "conf"},    {"portreeve.ini", "conf"},  {"certificates.ini", "conf"}, {"services", "conf"},
+    {"tomcat.ini", "conf"},     {"hub.ini", "hub"},        {"lui.ini", "lui"},        {"tracker.ini", "trk"},       {"ssl.ini", "commands"},
+    {"my.ini", "lui/database"}, {"listeners.ini", "conf"}, {"portreeve.ini", "conf"}, {"certificates.ini", "conf"}, {"services", "conf"},
 };
 
 /* Lists that policies ask for by name: where the operator has no file, these stand in. */
 static const struct {
     const char *name, *text;
 } shipped_lists[] = {
-    {"denied", ""}, {"clients", ""}, {"admin", "127.0.0.0/8\n::1\n"}, {"components", "127.0.0.0/8\n::1\n"},
+    {"denied", ""},
+    {"clients", ""},
+    {"admin", "127.0.0.0/8\n::1\n"},
+    {"components", "127.0.0.0/8\n::1\n"},
 };
 
 static void sha256(const void *p, size_t n, uint8_t out[32]) {
@@ -57,7 +60,9 @@ bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf 
         *absent = true;
         return err_set(e, "%s: there is no such file", path);
     }
-    if (fd < 0) return err_set(e, "%s: cannot be read: %s", path, errno == ELOOP ? "it is a symbolic link, which is not followed here" : strerror(errno));
+    if (fd < 0)
+        return err_set(e, "%s: cannot be read: %s", path,
+                       errno == ELOOP ? "it is a symbolic link, which is not followed here" : strerror(errno));
     bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (!good) err_set(e, "%s: is not a regular file", path);
     *mode = st.st_mode & 07777;
@@ -110,6 +115,18 @@ static void read_known(struct planner *p) {
     }
 }
 
+/* The switch for secure communication between components. Falling back to clear text because we cannot do it yet would be the worst answer.
+ */
+static void refuse_ssl(struct planner *p) {
+    const struct bundle_file *f = bundle_writer_find(p->files, "ssl.ini", NULL);
+    if (f)
+        planner_error(
+            p,
+            "%s: this version cannot secure the communication between components, and will not send in clear what was meant to be secured: "
+            "remove the file to run without",
+            f->display);
+}
+
 static bool ends_with(const char *s, const char *tail) {
     size_t n = strlen(s), t = strlen(tail);
     return n > t && strcmp(s + n - t, tail) == 0;
@@ -131,8 +148,10 @@ static bool name_known(const char *name) {
 static void note(struct planner *p, const char *logical, const char *path, bool policy) {
     const struct bundle_file *f = bundle_writer_find(p->files, logical, NULL);
     unsigned *n = policy ? &p->npolicies : &p->nlists;
-    if (f && *n == PLANNER_FILES) planner_error(p, "%s: more than %d %s", path, PLANNER_FILES, policy ? "policies" : "address lists");
-    else if (f) (policy ? p->policy : p->list)[(*n)++] = f;
+    if (f && *n == PLANNER_FILES)
+        planner_error(p, "%s: more than %d %s", path, PLANNER_FILES, policy ? "policies" : "address lists");
+    else if (f)
+        (policy ? p->policy : p->list)[(*n)++] = f;
 }
 
 /* Every file of `dir` that ends with `tail`, in order of names, as folder/NAME<tail>. */
@@ -180,8 +199,10 @@ static void read_lists(struct planner *p) {
         snprintf(logical, sizeof logical, "lists/%s.list", shipped_lists[i].name);
         snprintf(display, sizeof display, "built-in %s.list", shipped_lists[i].name);
         if (bundle_writer_find(p->files, logical, NULL)) continue;
-        if (bundle_add(p->files, logical, display, shipped_lists[i].text, strlen(shipped_lists[i].text), 0644, &e)) note(p, logical, display, false);
-        else planner_error(p, "%s", e.text);
+        if (bundle_add(p->files, logical, display, shipped_lists[i].text, strlen(shipped_lists[i].text), 0644, &e))
+            note(p, logical, display, false);
+        else
+            planner_error(p, "%s", e.text);
     }
 }
 
@@ -198,7 +219,8 @@ static bool find_policies(struct planner *p) {
     if (!join(parent, p->conf, "x")) return false;
     *strrchr(parent, '/') = '\0';
     char *slash = strrchr(parent, '/');
-    bool plain = strcmp(parent, ".") != 0 && strcmp(parent, "..") != 0 && !(slash && (strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0));
+    bool plain =
+        strcmp(parent, ".") != 0 && strcmp(parent, "..") != 0 && !(slash && (strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0));
     bool joined = plain && slash && slash != parent ? (*slash = '\0', join(p->policies_dir, parent, "policies"))
                   : plain && !slash                 ? (size_t)snprintf(p->policies_dir, PLANNER_PATH, "policies") < PLANNER_PATH
                                                     : join(p->policies_dir, p->conf, "../policies");
@@ -220,11 +242,13 @@ static void read_policies(struct planner *p) {
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
         char logical[BUNDLE_PATH];
         snprintf(logical, sizeof logical, "policies/%s.lua", needed[i]);
-        if (!bundle_writer_find(p->files, logical, NULL)) planner_error(p, "%s/%s.lua: the file is missing, and nothing can stand in for it", p->policies_dir, needed[i]);
+        if (!bundle_writer_find(p->files, logical, NULL))
+            planner_error(p, "%s/%s.lua: the file is missing, and nothing can stand in for it", p->policies_dir, needed[i]);
     }
 }
 
-/* An override as a line of an INI text whose key is the file: `tomcat.ini Port=0`, escaped so that reading gives the very same text back. */
+/* An override as a line of an INI text whose key is the file: `tomcat.ini Port=0`, escaped so that reading gives the very same text back.
+ */
 static bool add_override(struct buf *out, const char *set) {
     const char *colon = strchr(set, ':');
     if (!colon || colon == set || !strchr(colon, '=')) return false;
@@ -233,10 +257,14 @@ static bool add_override(struct buf *out, const char *set) {
     bool good = buf_add(out, set, (size_t)(colon - set)) && buf_str(out, " ");
     if (isspace((unsigned char)colon[1]) || strchr("=:", colon[1])) return false;
     for (const char *s = colon + 1; *s && good; s++) {
-        if (*s == '\\') good = buf_str(out, "\\\\");
-        else if (*s == '\n') good = buf_str(out, "\\n");
-        else if (*s == '\r') good = buf_str(out, "\\r");
-        else good = buf_add(out, s, 1);
+        if (*s == '\\')
+            good = buf_str(out, "\\\\");
+        else if (*s == '\n')
+            good = buf_str(out, "\\n");
+        else if (*s == '\r')
+            good = buf_str(out, "\\r");
+        else
+            good = buf_add(out, s, 1);
     }
     return good && buf_str(out, "\n");
 }
@@ -245,7 +273,8 @@ static void read_overrides(struct planner *p) {
     struct buf text = {.max = INI_MAX_BYTES};
     struct err e;
     for (unsigned i = 0; i < p->nsets; i++)
-        if (!add_override(&text, p->set[i])) planner_error(p, "--set %s: an override is written FILE:ENTRY=VALUE, as in tomcat.ini:Port=8080", p->set[i]);
+        if (!add_override(&text, p->set[i]))
+            planner_error(p, "--set %s: an override is written FILE:ENTRY=VALUE, as in tomcat.ini:Port=8080", p->set[i]);
     if (text.n && !bundle_add(p->files, "--set", "--set", text.p, text.n, 0600, &e)) planner_error(p, "%s", e.text);
     buf_free(&text);
 }
@@ -262,6 +291,7 @@ void planner_read(struct planner *p) {
         return;
     }
     read_known(p);
+    refuse_ssl(p);
     if (join(dir, p->conf, "x")) {
         *strrchr(dir, '/') = '\0';
         warn_unknown(p, dir);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define PUBLIC_SERVICES (SVC_TRACKER | SVC_UI | SVC_HUB)
-#define ALL_SERVICES (PUBLIC_SERVICES | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER)
+#define ALL_SERVICES    (PUBLIC_SERVICES | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER)
 
 /* "conf/tomcat.ini:7: BindAddress: 127.0.0.1:80" and so on: where a socket comes from, for messages. */
 struct origin {
@@ -80,7 +80,8 @@ static bool check_certs(const struct plan *p, struct err *e) {
     for (uint32_t i = 0; i < p->ncerts; i++) {
         const struct plan_cert *c = &p->cert[i];
         const char *file = c->because.file[0] ? c->because.file : "plan";
-        if (!name_good(c->name)) return err_at(e, file, c->because.line, "certificate name \"%s\": letters, digits, _ - and . only", c->name);
+        if (!name_good(c->name))
+            return err_at(e, file, c->because.line, "certificate name \"%s\": letters, digits, _ - and . only", c->name);
         if (cert_named(p, c->name) != c) return err_at(e, file, c->because.line, "certificate %s is there twice", c->name);
         if (!path_good(c->chain) || (c->key[0] && !path_good(c->key)))
             return err_at(e, file, c->because.line, "certificate %s: files must lie below certs/ of the bundle", c->name);
@@ -97,13 +98,15 @@ static bool check_address(const struct plan_socket *s, struct err *e) {
     if (a->scope && !addr_is_link_local(a)) return refuse(s, e, "only a link-local address has a scope");
     if (addr_is_link_local(a) && !a->scope) return refuse(s, e, "a link-local address needs its interface, as in [fe80::1%%eth0]");
     if ((a->family == 6) != s->v6only) return refuse(s, e, "v6only must be set for IPv6 and only for IPv6");
-    if ((a->family == 4 && a->ip[0] >= 224) || (a->family == 6 && a->ip[0] == 0xff)) return refuse(s, e, "a multicast or broadcast address cannot listen");
+    if ((a->family == 4 && a->ip[0] >= 224) || (a->family == 6 && a->ip[0] == 0xff))
+        return refuse(s, e, "a multicast or broadcast address cannot listen");
     return true;
 }
 
 static bool check_scheme(const struct plan *p, const struct plan_socket *s, struct err *e) {
     if (s->scheme != SCHEME_HTTP && s->scheme != SCHEME_HTTPS) return refuse(s, e, "unknown scheme");
-    if (s->scheme == SCHEME_HTTP && s->certificate[0]) return refuse(s, e, "plain HTTP with certificate %s: leave it out or use HTTPS", s->certificate);
+    if (s->scheme == SCHEME_HTTP && s->certificate[0])
+        return refuse(s, e, "plain HTTP with certificate %s: leave it out or use HTTPS", s->certificate);
     if (s->scheme == SCHEME_HTTPS && s->external_tls) return refuse(s, e, "TLS of our own and TLS in front exclude each other");
     if (s->scheme == SCHEME_HTTPS && !s->certificate[0]) return refuse(s, e, "HTTPS without certificate: name one in certificates.ini");
     if (s->scheme == SCHEME_HTTPS && !cert_named(p, s->certificate))
@@ -117,9 +120,11 @@ static bool check_socket(const struct plan *p, const struct plan_socket *s, uint
     if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
     uint32_t missing = s->services & PUBLIC_SERVICES & ~have;
     if (missing) return refuse(s, e, "service %s is not among Components=%s", plan_service_name(missing & -missing), p->components);
-    if ((s->services & SVC_TRANSFER) && !(have & SVC_TRACKER)) return refuse(s, e, "event transfer needs the tracker, which is not installed here");
+    if ((s->services & SVC_TRANSFER) && !(have & SVC_TRACKER))
+        return refuse(s, e, "event transfer needs the tracker, which is not installed here");
     if (s->restriction > RESTRICT_DENY) return refuse(s, e, "unknown restriction");
-    if (s->restriction != RESTRICT_NONE && !name_good(s->list)) return refuse(s, e, "a restriction needs an address list: set its List entry");
+    if (s->restriction != RESTRICT_NONE && !name_good(s->list))
+        return refuse(s, e, "a restriction needs an address list: set its List entry");
     if (s->list[0] && !name_good(s->list)) return refuse(s, e, "list name \"%s\": letters, digits, _ - and . only", s->list);
     if (s->backlog < 1 || s->backlog > 65535) return refuse(s, e, "backlog %" PRIu32 " is not between 1 and 65535", s->backlog);
     return true;
@@ -159,7 +164,8 @@ static bool check_conflicts(const struct plan *p, struct err *e) {
 bool plan_check(const struct plan *p, struct err *e) {
     uint32_t have;
     if (p->nsockets == 0) return err_set(e, "plan: no socket at all: nothing would be served");
-    if (p->nsockets > PLAN_MAX_SOCKETS) return err_set(e, "plan: %" PRIu32 " sockets, at most %u are allowed", p->nsockets, PLAN_MAX_SOCKETS);
+    if (p->nsockets > PLAN_MAX_SOCKETS)
+        return err_set(e, "plan: %" PRIu32 " sockets, at most %u are allowed", p->nsockets, PLAN_MAX_SOCKETS);
     if (!check_components(p, &have, e) || !check_settings(p, e) || !check_certs(p, e)) return false;
     for (uint32_t i = 0; i < p->nsockets; i++)
         if (!check_socket(p, &p->socket[i], have, e)) return false;

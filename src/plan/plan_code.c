@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC "portreeve-plan 1"
+#define MAGIC     "portreeve-plan 1"
 #define MAX_CERTS 4096u
 
 enum kind { TEXT, NUMBER, FLAG, CHOICE, ADDRESS, PORT };
@@ -22,9 +22,10 @@ static const char *const schemes[] = {"http", "https", NULL};
 static const char *const restrictions[] = {"none", "grant", "deny", NULL};
 
 #define AT(rec, member) offsetof(struct rec, member)
-#define TEXT_FIELD(rec, key, member) {key, TEXT, AT(rec, member), sizeof(((struct rec *)0)->member), NULL}
-#define BECAUSE_FIELDS(rec)                                                                                                    \
-    TEXT_FIELD(rec, "file", because.file), {"line", NUMBER, AT(rec, because.line), 0, NULL}, TEXT_FIELD(rec, "entry", because.entry), \
+#define TEXT_FIELD(rec, key, member)                                                                                                       \
+    { key, TEXT, AT(rec, member), sizeof(((struct rec *)0)->member), NULL }
+#define BECAUSE_FIELDS(rec)                                                                                                                \
+    TEXT_FIELD(rec, "file", because.file), {"line", NUMBER, AT(rec, because.line), 0, NULL}, TEXT_FIELD(rec, "entry", because.entry),      \
         TEXT_FIELD(rec, "row", because.row), TEXT_FIELD(rec, "policy", because.policy)
 
 static const struct field socket_fields[] = {
@@ -71,12 +72,24 @@ static bool put_field(struct buf *out, const struct field *f, const char *rec) {
     if (!buf_fmt(out, "%s ", f->key)) return false;
     bool good = false;
     switch (f->kind) {
-    case TEXT: good = put_text(out, p); break;
-    case NUMBER: good = buf_fmt(out, "%" PRIu32, *(const uint32_t *)(const void *)p); break;
-    case PORT: good = buf_fmt(out, "%u", (unsigned)*(const uint16_t *)(const void *)p); break;
-    case FLAG: good = buf_str(out, *(const bool *)(const void *)p ? "1" : "0"); break;
-    case CHOICE: good = buf_str(out, f->choices[*(const unsigned *)(const void *)p]); break;
-    case ADDRESS: good = put_address(out, (const struct addr *)(const void *)p); break;
+    case TEXT:
+        good = put_text(out, p);
+        break;
+    case NUMBER:
+        good = buf_fmt(out, "%" PRIu32, *(const uint32_t *)(const void *)p);
+        break;
+    case PORT:
+        good = buf_fmt(out, "%u", (unsigned)*(const uint16_t *)(const void *)p);
+        break;
+    case FLAG:
+        good = buf_str(out, *(const bool *)(const void *)p ? "1" : "0");
+        break;
+    case CHOICE:
+        good = buf_str(out, f->choices[*(const unsigned *)(const void *)p]);
+        break;
+    case ADDRESS:
+        good = put_address(out, (const struct addr *)(const void *)p);
+        break;
     }
     return good && buf_str(out, "\n");
 }
@@ -189,7 +202,8 @@ static bool get_address(struct reader *r, const char *s, size_t n, struct addr *
     memcpy(text, s, n);
     text[n] = '\0';
     a->family = memchr(text, ':', n) ? 6 : 4;
-    if (strlen(text) != n || inet_pton(a->family == 6 ? AF_INET6 : AF_INET, text, a->ip) != 1) return refuse(r, "not an address: \"%s\"", text);
+    if (strlen(text) != n || inet_pton(a->family == 6 ? AF_INET6 : AF_INET, text, a->ip) != 1)
+        return refuse(r, "not an address: \"%s\"", text);
     return true;
 }
 
@@ -211,7 +225,8 @@ static bool get_field(struct reader *r, const struct field *f, char *rec) {
     char *p = rec + f->at;
     if (!key_line(r, f->key, &s, &n)) return false;
     switch (f->kind) {
-    case TEXT: return get_text(r, s, n, p, f->size);
+    case TEXT:
+        return get_text(r, s, n, p, f->size);
     case NUMBER:
         if (!get_number(r, s, n, 0, UINT32_MAX, &v)) return false;
         *(uint32_t *)(void *)p = (uint32_t)v;
@@ -224,8 +239,10 @@ static bool get_field(struct reader *r, const struct field *f, char *rec) {
         if (!get_number(r, s, n, 0, 1, &v)) return false;
         *(bool *)(void *)p = v == 1;
         return true;
-    case CHOICE: return get_choice(r, s, n, f->choices, p);
-    case ADDRESS: return get_address(r, s, n, (struct addr *)(void *)p);
+    case CHOICE:
+        return get_choice(r, s, n, f->choices, p);
+    case ADDRESS:
+        return get_address(r, s, n, (struct addr *)(void *)p);
     }
     return false;
 }

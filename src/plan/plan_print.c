@@ -29,12 +29,24 @@ static void cell(const struct plan *p, const uint16_t *actual, uint32_t i, int c
         at.port = port_of(p, actual, i);
         addr_format(&at, out);
         break;
-    case COL_SCHEME: snprintf(out, CELL, "%s%s", s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? " (TLS in front)" : ""); break;
-    case COL_SERVICES: plan_services_text(s->services, out, CELL); break;
-    case COL_CERT: snprintf(out, CELL, "%s", s->certificate[0] ? s->certificate : "-"); break;
-    case COL_LISTENER: snprintf(out, CELL, "%s", s->name); break;
-    case COL_ROW: snprintf(out, CELL, "%s", s->because.row[0] ? s->because.row : "-"); break;
-    default: why(&s->because, out, CELL); break;
+    case COL_SCHEME:
+        snprintf(out, CELL, "%s%s", s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? " (TLS in front)" : "");
+        break;
+    case COL_SERVICES:
+        plan_services_text(s->services, out, CELL);
+        break;
+    case COL_CERT:
+        snprintf(out, CELL, "%s", s->certificate[0] ? s->certificate : "-");
+        break;
+    case COL_LISTENER:
+        snprintf(out, CELL, "%s", s->name);
+        break;
+    case COL_ROW:
+        snprintf(out, CELL, "%s", s->because.row[0] ? s->because.row : "-");
+        break;
+    default:
+        why(&s->because, out, CELL);
+        break;
     }
 }
 

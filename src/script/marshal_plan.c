@@ -14,8 +14,10 @@ struct field {
     bool needed;
 };
 
-#define SOCKET_TEXT(name, member, needed) {name, TEXT, offsetof(struct plan_socket, member), sizeof(((struct plan_socket *)0)->member), needed}
-#define SOCKET_INT(name, member) {name, INTEGER, offsetof(struct plan_socket, member), 0, false}
+#define SOCKET_TEXT(name, member, needed)                                                                                                  \
+    { name, TEXT, offsetof(struct plan_socket, member), sizeof(((struct plan_socket *)0)->member), needed }
+#define SOCKET_INT(name, member)                                                                                                           \
+    { name, INTEGER, offsetof(struct plan_socket, member), 0, false }
 static const struct field socket_fields[] = {
     SOCKET_TEXT("name", name, true),
     {"address", ADDRESS, 0, 0, true},
@@ -33,9 +35,11 @@ static const struct field socket_fields[] = {
     SOCKET_INT("backlog", backlog),
     {NULL, TEXT, 0, 0, false},
 };
-#define BECAUSE_TEXT(member) {#member, TEXT, offsetof(struct plan_socket, because.member), sizeof(((struct plan_socket *)0)->because.member), false}
+#define BECAUSE_TEXT(member)                                                                                                               \
+    { #member, TEXT, offsetof(struct plan_socket, because.member), sizeof(((struct plan_socket *)0)->because.member), false }
 static const struct field because_fields[] = {
-    BECAUSE_TEXT(file), SOCKET_INT("line", because.line), BECAUSE_TEXT(entry), BECAUSE_TEXT(row), BECAUSE_TEXT(policy), {NULL, TEXT, 0, 0, false},
+    BECAUSE_TEXT(file),   SOCKET_INT("line", because.line), BECAUSE_TEXT(entry), BECAUSE_TEXT(row),
+    BECAUSE_TEXT(policy), {NULL, TEXT, 0, 0, false},
 };
 
 struct reader {
@@ -58,7 +62,8 @@ static bool read_text(struct reader *r, const struct field *f) {
     size_t n;
     const char *s = text_of(r->L, &n);
     if (!s) return refuse(r, f->name, "must be a string, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
-    if (n >= f->size && strcmp(f->name, "file") != 0 && strcmp(f->name, "policy") != 0) return refuse(r, f->name, "is longer than %zu bytes", f->size - 1);
+    if (n >= f->size && strcmp(f->name, "file") != 0 && strcmp(f->name, "policy") != 0)
+        return refuse(r, f->name, "is longer than %zu bytes", f->size - 1);
     if (n >= f->size) { /* places are for people: the end of a long path tells most */
         s += n - f->size + 1;
         n = f->size - 1;
@@ -126,7 +131,8 @@ static bool read_field(struct reader *r, const struct field *f) {
     int64_t v = 0;
     unsigned word = 0;
     switch (f->kind) {
-    case TEXT: return read_text(r, f);
+    case TEXT:
+        return read_text(r, f);
     case INTEGER:
         if (!read_integer(r, f->name, UINT32_MAX, &v)) return false;
         *(uint32_t *)(void *)((char *)r->s + f->at) = (uint32_t)v;
@@ -136,10 +142,12 @@ static bool read_field(struct reader *r, const struct field *f) {
         r->s->at.port = (uint16_t)v;
         return true;
     case FLAG:
-        if (!lua_isboolean(r->L, -1)) return refuse(r, f->name, "must be true or false, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+        if (!lua_isboolean(r->L, -1))
+            return refuse(r, f->name, "must be true or false, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
         *(bool *)((char *)r->s + f->at) = lua_toboolean(r->L, -1);
         return true;
-    case ADDRESS: return read_address(r, f->name);
+    case ADDRESS:
+        return read_address(r, f->name);
     case SCHEME:
         if (!read_word(r, f->name, schemes, &word)) return false;
         r->s->scheme = (enum plan_scheme)word;
@@ -148,8 +156,11 @@ static bool read_field(struct reader *r, const struct field *f) {
         if (!read_word(r, f->name, restrictions, &word)) return false;
         r->s->restriction = (enum plan_restriction)word;
         return true;
-    case SERVICES: return read_services(r, f->name);
-    case BECAUSE: return lua_istable(r->L, -1) ? read_table(r, because_fields) : refuse(r, f->name, "must be a table, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+    case SERVICES:
+        return read_services(r, f->name);
+    case BECAUSE:
+        return lua_istable(r->L, -1) ? read_table(r, because_fields)
+                                     : refuse(r, f->name, "must be a table, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
     }
     return false;
 }
@@ -185,7 +196,9 @@ static bool read_sockets(lua_State *L, struct plan *p, struct err *e) {
         struct reader r = {.L = L, .s = &p->socket[i - 1], .number = (uint32_t)i, .e = e};
         r.s->backlog = 511;
         lua_rawgeti(L, -1, (lua_Integer)i);
-        bool good = lua_istable(L, -1) ? read_table(&r, socket_fields) : err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
+        bool good = lua_istable(L, -1)
+                        ? read_table(&r, socket_fields)
+                        : err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
         lua_pop(L, 1);
         if (!good) return false;
         p->nsockets++;

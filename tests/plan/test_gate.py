@@ -6,17 +6,17 @@ import socket
 import subprocess
 
 import tap
-from portreeve import Server, command
+from portreeve import ROOT, Server, command
 
 
-def check(files=None, policies=None, sets=(), ports=True, change=None):
-    """Run check on a copy of what is shipped, with these files replaced. Returns (exit status, text, the server object's folders gone)."""
+def check(files=None, policies=None, sets=(), ports=True, change=None, command='check'):
+    """Run check on a copy of what is shipped, with these files replaced. Returns (exit status, text without the folder's name)."""
     s = Server(start=False, files=files, policies=policies, sets=sets, ports=ports)
     try:
         if change:
             change(s)
-        code, text = s.check()
-        return code, text.replace(s.dir + '/', '')
+        code, out, err = s.offline(command, timeout=120)
+        return code, (out + err).replace(s.dir + '/', '')
     finally:
         s.cleanup()
 
@@ -150,6 +150,8 @@ def warnings():
 
 
 def files_and_folders():
+    refused('ssl.ini is not silently ignored (S12)', r'^conf/ssl\.ini: .*secure', files={'ssl.ini': 'SSLAllowedClients=a\n'})
+    good('my.ini is no INI file of ours', files={'my.ini': '[client]\nport=3306\nx=\\u12\n'}, absent='^warning:')
     refused('a world-writable policy', r'^policies/route\.lua: everybody may write',
             change=lambda s: os.chmod(s.path('policies/route.lua'), 0o666))
 
@@ -257,6 +259,50 @@ def plan_command():
         s.cleanup()
 
 
+def examples():
+    """Every folder of examples/ makes a plan without a warning."""
+    root = os.path.join(ROOT, 'examples')
+    folders = sorted(x for x in os.listdir(root) if os.path.isdir(os.path.join(root, x)))
+    tap.ok(len(folders) >= 4, 'examples are there')
+    for name in folders:
+        code, out, err = command('plan', '--conf', os.path.join(root, name), '--policies', os.path.join(ROOT, 'policies'))
+        tap.ok(code == 0 and 'warning' not in err, 'examples/%s' % name, err)
+        with open(os.path.join(root, 'README.md'), encoding='utf-8') as f:
+            tap.ok('`%s`' % name in f.read(), 'examples/%s is in the README beside it' % name)
+
+
+def samples():
+    """Every commented-out entry of conf/*.ini is a good one: each is tried alone, on the machine as it is."""
+    tried = 0
+    for name in sorted(x for x in os.listdir(os.path.join(ROOT, 'conf')) if x.endswith('.ini')):
+        with open(os.path.join(ROOT, 'conf', name), encoding='utf-8') as f:
+            text = f.read()
+        for line in re.findall(r'^#([A-Za-z][\w.\[\]:-]*=[^\n\\]*)$', text, re.M):
+            if re.match(r'(User|Secure|BindAddress|shop|old|front)', line):
+                continue  # need addresses, files, users or further lines that this machine does not have
+            code, out = check(files={name: line + '\n'}, sets=[], ports=False, command='plan')
+            alone = re.search(r'^(?!warning).*a reserve without|share this port', out, re.M)  # belongs to a second entry
+            tap.ok((code == 0 and 'unknown entry' not in out) or alone, 'conf/%s: %s' % (name, line), out)
+            tried += 1
+    tap.ok(tried >= 40, '%d sample entries tried' % tried)
+
+
+def running():
+    """A check beside the running server: the ports it holds itself do not count as taken; for anybody else they do."""
+    with Server(bind='own', sets=['tomcat.ini:Port=8080']) as s:
+        code, text = s.check()
+        tap.ok(code == 0, 'check --state of the running server passes', text)
+        options = [x for x in s.options()]
+        at = options.index('--state')
+        code, out, err = command('check', *(options[:at] + options[at + 2:]))
+        tap.ok(code == 1 and re.search(r'--set: BindAddress: .*%s:8080.*taken|BindAddress.*taken' % re.escape(s.address), err),
+                'and without --state its port is taken', err)
+        s.edit('policies/route.lua', lambda t: t.replace('return match', 'retrun match'))
+        code, text = s.reload()
+        tap.ok(code == 1 and re.search(r'policies/route\.lua:\d+: ', text), 'a broken policy refuses the reload with file and line', text)
+        tap.ok(s.status()['generation'] == 1, 'and the old generation serves on')
+
+
 shipped()
 ten()
 values()
@@ -265,4 +311,7 @@ files_and_folders()
 overrides()
 certificates()
 plan_command()
+examples()
+samples()
+running()
 tap.done()

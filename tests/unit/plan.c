@@ -242,7 +242,8 @@ static void test_check(void) {
 
 static void test_match(void) {
     struct plan_socket o[3] = {make_socket("http", "0.0.0.0", 80), make_socket("b", "127.0.0.1", 81), make_socket("c", "127.0.0.1", 0)};
-    struct plan_socket n[4] = {make_socket("new-name", "127.0.0.1", 81), make_socket("d", "::", 80), make_socket("c", "127.0.0.1", 0), make_socket("c2", "127.0.0.1", 0)};
+    struct plan_socket n[4] = {make_socket("new-name", "127.0.0.1", 81), make_socket("d", "::", 80), make_socket("c", "127.0.0.1", 0),
+                               make_socket("c2", "127.0.0.1", 0)};
     struct plan old = make_plan(o, 3), now = make_plan(n, 4), none = make_plan(o, 0);
     int32_t keep[4];
     bool used[3];
@@ -273,7 +274,8 @@ static void test_print(void) {
     ok(strstr(b.p, "conf/tomcat.ini BindAddress (policies/bind.lua:41)") && strstr(b.p, " R7 "), "and file, entry, row and policy line");
     buf_clear(&b);
     ok(plan_json(&p, actual, &b) && buf_add(&b, "", 1), "the JSON prints");
-    ok(strstr(b.p, "\"port\":40123") && strstr(b.p, "\"services\":[\"tracker\"]") && strstr(b.p, "\"file\":\"conf/a\\\"b.ini\",\"line\":8443"),
+    ok(strstr(b.p, "\"port\":40123") && strstr(b.p, "\"services\":[\"tracker\"]") &&
+           strstr(b.p, "\"file\":\"conf/a\\\"b.ini\",\"line\":8443"),
        "with port, services and because");
     ok(!strstr(b.p, "geheim"), "and never a password");
     buf_free(&b);
