@@ -17,7 +17,7 @@ return {
   { "max_requests", "MaxRequestsPerConnection", 1, 1000000000, 1000000, "requests", "then the connection is closed" },
   { "app_threads", "AppThreads", 1, 64, 2, "threads", "hub and ui handlers each" },
   { "app_queue", "AppQueue", 1, 100000, 256, "requests", "waiting for an app thread; beyond it 503" },
-  { "policy_steps", "PolicySteps", 1000, 1000000000, 2000000, "VM instructions", "one call of a policy" },
+  { "policy_steps", "PolicySteps", 20000, 1000000000, 2000000, "VM instructions", "one call of a policy" },
   { "policy_memory", "PolicyMemory", 1048576, 4294967296, 67108864, "bytes", "one worker's Lua state" },
   { "durable", "Durability", 0, 1, 1, "fast|durable", "opens and clicks: answer before or after the commit" },
   { "tracking", "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level" },

@@ -72,7 +72,7 @@ struct plan_cert { /* one certificate with key; the bytes are in the bundle */
     X(max_requests, "MaxRequestsPerConnection", 1, 1000000000, 1000000, "requests", "then the connection is closed")         \
     X(app_threads, "AppThreads", 1, 64, 2, "threads", "hub and ui handlers each")                                            \
     X(app_queue, "AppQueue", 1, 100000, 256, "requests", "waiting for an app thread; beyond it 503")                         \
-    X(policy_steps, "PolicySteps", 1000, 1000000000, 2000000, "VM instructions", "one call of a policy")                     \
+    X(policy_steps, "PolicySteps", 20000, 1000000000, 2000000, "VM instructions", "one call of a policy")                     \
     X(policy_memory, "PolicyMemory", 1048576, 4294967296, 67108864, "bytes", "one worker's Lua state")                       \
     X(durable, "Durability", 0, 1, 1, "fast|durable", "opens and clicks: answer before or after the commit")                 \
     X(tracking, "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level")           \
