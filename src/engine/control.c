@@ -32,7 +32,7 @@ struct control {
     struct generation *pending;
     struct app_states *pending_states;
     int64_t drain_until;
-    bool stopping;
+    bool stopping, welcomed;
     struct fdlink_msg msg;
 };
 
@@ -219,7 +219,7 @@ static void commit(struct control *k, uint64_t id) {
     k->pending_states = NULL;
     access_reopen(eng->access);
     say(k, WIRE_COMMITTED, "generation %llu\n", (unsigned long long)id);
-    if (!atomic_exchange(&eng->live_generation, true) && atomic_load(&eng->counters->super.engine_starts) <= 1) welcome(eng, g);
+    atomic_store(&eng->live_generation, true);
 }
 
 /* ---- messages ---- */
@@ -269,6 +269,8 @@ static void note_reload(struct control *k, const struct fdlink_msg *m) {
     pthread_mutex_unlock(&eng->lock);
     if (text) free(old);
     if (eng->current) all_workers(eng, MAIL_RETIRE, NULL); /* the supervisor has closed what it no longer wants: now ours may go */
+    if (eng->current && !k->welcomed && atomic_load(&eng->counters->super.engine_starts) <= 1) welcome(eng, eng->current); /* below the table of sockets */
+    k->welcomed |= eng->current != NULL;
     generation_bury(eng);
 }
 
