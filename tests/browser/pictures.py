@@ -1,12 +1,20 @@
 #!/usr/bin/python3
-"""Pictures of hub and ui for the README, made from the real program with the shipped configuration and three invented campaigns.
+"""Pictures of hub, ui and console for the README, made from the real program with the shipped configuration and three invented campaigns.
 
     tests/browser/pictures.py [FOLDER]      default tests/browser/shots; needs the shipped ports (8080, 8443, 1099, 7000, 9180) free
 """
+import fcntl
+import html
 import os
+import pty
+import re
+import select
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 import urllib.parse
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -65,6 +73,43 @@ def walk(browser, base, link, folder):
             browser.shot(os.path.join(folder, '%s-%s.png' % (page, name)), whole=1400 if page == 'campaign' or name == 'phone' else True)
 
 
+LINES = ('where(listeners(), "name", "http")', 'count(connections(), "state")', 'connections(3)', 'refusals(3)', 'reload()')
+
+
+def console(browser, state, folder):
+    """A real session at the console, its text set in the browser."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 60, 200, 0, 0))
+    env = dict(os.environ, TERM='dumb', HOME=state)
+    p = subprocess.Popen([PROGRAM, 'console', '--state', state], stdin=slave, stdout=slave, stderr=slave, env=env, close_fds=True)
+    os.close(slave)
+    text = read_quiet(master)
+    for line in LINES:
+        os.write(master, line.encode() + b'\r')
+        text += read_quiet(master)
+    os.write(master, b'\x04')
+    p.wait(10)
+    os.close(master)
+    text = re.sub(r'\x1b\[[0-9;?]*[A-Za-z]|\r', '', text)
+    page = '<meta charset="utf-8"><style>body{margin:0;background:#14201f;color:#dce8e4}pre{font:13px/1.45 monospace;padding:18px;margin:0}</style><pre>%s</pre>'
+    with open(os.path.join(state, 'console.html'), 'w') as f:
+        f.write(page % html.escape(text.strip()))
+    browser.size(1280, 400)
+    browser.go('file://' + os.path.join(state, 'console.html'))
+    browser.shot(os.path.join(folder, 'console.png'), whole=True)
+
+
+def read_quiet(fd):
+    """What comes until half a second passes in silence (at most 20 s)."""
+    out, end = b'', time.monotonic() + 20
+    while time.monotonic() < end and select.select([fd], [], [], 0.5)[0]:
+        try:
+            out += os.read(fd, 65536)
+        except OSError:
+            break
+    return out.decode(errors='replace')
+
+
 def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, 'shots')
     os.makedirs(folder, exist_ok=True)
@@ -82,6 +127,7 @@ def main():
             subprocess.run(['lua5.4', '-', state], input=SAMPLE, text=True, cwd=ROOT, check=True)
             with webdriver.Browser() as browser:
                 walk(browser, 'http://127.0.0.1:8080', found, folder)
+                console(browser, state, folder)
         finally:
             server.terminate()
             server.wait(60)

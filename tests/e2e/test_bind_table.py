@@ -85,10 +85,14 @@ if os.geteuid() != 0:
 from portreeve import Server, wait_until  # noqa: E402 (not needed by the probe)
 
 NS = 'portreeve-%d' % os.getpid()
+ENTER = ['nsenter', '--net=/run/netns/' + NS]  # ip netns exec wants / to be a mount point, which a chroot's is not
 
 
 def ip(*args):
-    subprocess.run(['ip'] + list(args), check=True)
+    if args[0] == '-n':
+        subprocess.run(ENTER + ['ip'] + list(args[2:]), check=True)
+    else:
+        subprocess.run(['ip'] + list(args), check=True)
 
 
 def make_namespace():
@@ -107,7 +111,7 @@ def make_namespace():
 
 def listening():
     """{(address, port)} of every listening TCP socket in the namespace, as ss tells it."""
-    out = subprocess.run(['ip', 'netns', 'exec', NS, 'ss', '-Hltn'], check=True, stdout=subprocess.PIPE, text=True).stdout
+    out = subprocess.run(ENTER + ['ss', '-Hltn'], check=True, stdout=subprocess.PIPE, text=True).stdout
     got = set()
     for line in out.splitlines():
         where = line.split()[3]
@@ -117,7 +121,7 @@ def listening():
 
 
 def probe(targets):
-    p = subprocess.run(['ip', 'netns', 'exec', NS, '/usr/bin/python3', os.path.abspath(__file__), '--probe'], input=json.dumps(targets),
+    p = subprocess.run(ENTER + ['/usr/bin/python3', os.path.abspath(__file__), '--probe'], input=json.dumps(targets),
                        stdout=subprocess.PIPE, check=True, text=True, timeout=600)
     return [tuple(x) for x in json.loads(p.stdout)]
 
@@ -275,7 +279,7 @@ def changes():
 
 
 def without_ipv6():
-    subprocess.run(['ip', 'netns', 'exec', NS, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1'], check=True)
+    subprocess.run(ENTER + ['sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1'], check=True)
     with Running('') as run:
         got = {x for x in listening() if x[1] == PORT}
         tap.ok(('0.0.0.0', PORT) in got, 'M1: with IPv6 switched off IPv4 serves', repr(got))

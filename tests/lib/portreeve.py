@@ -45,7 +45,7 @@ class Refused(Exception):
 
 def command(*args, stdin=None, timeout=60, netns=None, env=None):
     """Run one portreeve command. Returns (code, stdout, stderr)."""
-    argv = (['ip', 'netns', 'exec', netns] if netns else []) + [PROGRAM] + [str(a) for a in args]
+    argv = (['nsenter', '--net=/run/netns/' + netns] if netns else []) + [PROGRAM] + [str(a) for a in args]
     p = subprocess.run(argv, input=stdin or '', stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout * SLOW, text=True, errors='replace',
                        env=dict(environment(), **(env or {})))
     return p.returncode, p.stdout, p.stderr
@@ -206,7 +206,7 @@ class Server:
         return out
 
     def start(self, wait=True):
-        argv = (['ip', 'netns', 'exec', self.netns] if self.netns else []) + self.prefix + [PROGRAM, 'run'] + self.options() + self.args
+        argv = (['nsenter', '--net=/run/netns/' + self.netns] if self.netns else []) + self.prefix + [PROGRAM, 'run'] + self.options() + self.args
         self.out = open(self.logpath, 'ab')
         self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT, env=dict(environment(), **self.env),
                                      cwd=self.dir)
@@ -229,7 +229,7 @@ class Server:
 
     def supervisor_pid(self):
         pid = self.proc.pid
-        for _ in range(4):  # ip netns exec and prefixes may stand in between
+        for _ in range(4):  # nsenter and prefixes may stand in between
             if any(c.endswith('/portreeve') for c in cmdline(pid)[:1]):
                 return pid
             below = children(pid)
