@@ -84,11 +84,13 @@ e2e:
 	@$(BUILD) all
 	@MODE=$(MODE) tests/run e2e/
 
-# The units and the real processes once more, with the sanitizer looking on.
+# The units and the real processes once more, with the sanitizer looking on; with TSan only the units that have threads.
+SANITIZED_asan := unit/ e2e/
+SANITIZED_tsan := e2e/ $(addprefix unit/,consock console counters fdlink log spool trusted)
 asan tsan:
 	@.ci/need build test
 	@$(BUILD) MODE=$@ all units
-	@MODE=$@ tests/run unit/ e2e/
+	@MODE=$@ tests/run $(SANITIZED_$@)
 
 FUZZ_SECONDS ?= 60
 fuzz:
