@@ -137,7 +137,7 @@ def wrk(server, connections, seconds, new=False):
     errors = list(map(int, errors.groups())) if errors else [0] * 4
     if 'Non-2xx' in text or errors[0] or errors[3] or requests < 100:
         raise RuntimeError('answers that are not 200, or errors:\n' + text)
-    return requests, float(re.search(r'Requests/sec:\s+([\d.]+)', text).group(1)), re.search(r'50%\s+(\S+)', text).group(1), re.search(r'99%\s+(\S+)', text).group(1)
+    return requests, float(re.search(r'Requests/sec:\s+([\d.]+)', text).group(1)), re.search(r'^\s+50%\s+(\S+)', text, re.M).group(1), re.search(r'^\s+99%\s+(\S+)', text, re.M).group(1)
 
 
 def measure(name, connections, seconds, new=False):
@@ -165,7 +165,8 @@ def runs(title, names, connections, new=False):
         out[n] = {'us': statistics.median(r['us'] for r in got[n]), 'rate': statistics.median(r['rate'] for r in got[n]),
                   'p50': got[n][0]['p50'], 'p99': got[n][0]['p99'], 'all_us': [round(r['us'], 2) for r in got[n]]}
     first = names[0]
-    print('\n%s' % title)
+    noisy = sum(not r['quiet'] for n in names for r in got[n])
+    print('\n%s%s' % (title, '   (other programs were busy before %d of %d runs: do not trust these)' % (noisy, OPT.rounds * len(names)) if noisy else ''))
     print('  %-24s %12s %10s %8s %8s   %s' % ('', 'CPU µs/req', 'req/s', 'p50', 'p99', 'of ours: CPU, req/s'))
     for n in names:
         print('  %-24s %12.2f %10.0f %8s %8s   %s' % (n, out[n]['us'], out[n]['rate'], out[n]['p50'], out[n]['p99'], '' if n == first else
@@ -174,7 +175,7 @@ def runs(title, names, connections, new=False):
     if OPT.calls:
         for n in names:
             print('  calls a request, %-20s %s' % (n + ':', calls(n, connections, new)), flush=True)
-    RESULT.append({'what': title, 'connections': connections, 'results': out})
+    RESULT.append({'what': title, 'connections': connections, 'noisy_runs': noisy, 'results': out})
     return out
 
 
