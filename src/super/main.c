@@ -18,7 +18,10 @@ struct command {
 
 #define STATE_HELP "  --state DIR     the running server's state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
 
+#define EXITS "Exit status: 0 done, 1 refused (why is on standard error), 2 wrong usage.\n"
+
 static int run(const struct options *o);
+static int status(const struct options *o);
 static const struct command commands[] = {
     {"run", "start the server in the foreground", TAKES_STATE | TAKES_RUN, run,
      "usage: portreeve run [OPTIONS]\n"
@@ -28,14 +31,21 @@ static const struct command commands[] = {
      "  --state DIR     state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
      "  --policies DIR  policies (default: those of the installation)\n"
      "  --set FILE:ENTRY=VALUE   override one entry, e.g. tomcat.ini:Port=0; may be repeated\n"
-     "  --user NAME     as root: run planner and engine as this user\n"},
+     "  --user NAME     as root: run planner and engine as this user\n"
+     "  --help          this text\n"
+     "Log lines go to standard error, requests to log/access.log in the state folder. Exit status: 0 ended as told, 1 not started\n"
+     "(why is on standard error), 2 wrong usage.\n"},
     {"reload", "read configuration and policies again", TAKES_STATE, client_reload,
      "usage: portreeve reload [--state DIR]\n"
-     "Read configuration and policies again and change over if all of it is good; exit status 1 and the reason if not.\n" STATE_HELP},
-    {"status", "what runs, what is bound and why", TAKES_STATE | TAKES_JSON, client_status,
-     "usage: portreeve status [--json] [--state DIR]\n" STATE_HELP},
+     "Read configuration and policies again and change over if all of it is good; exit status 1 and the reason if not.\n"
+     "Nothing changes then; the reason is in the log and in `portreeve status` too.\n" STATE_HELP EXITS},
+    {"status", "what runs, what is bound and why", TAKES_STATE | TAKES_JSON | TAKES_SECURITY, status,
+     "usage: portreeve status [--security] [--json] [--state DIR]\n"
+     "What runs, what is bound and why, and how the last change went.\n"
+     "  --security      instead: what the engine has given up (user, capabilities, files, system calls …), and what is off and why\n"
+     "  --json          the same for scripts\n" STATE_HELP EXITS},
     {"stop", "finish running requests and end", TAKES_STATE, client_stop,
-     "usage: portreeve stop [--state DIR]\nReturns when the server is gone.\n" STATE_HELP},
+     "usage: portreeve stop [--state DIR]\nReturns when running requests are finished and the server is gone.\n" STATE_HELP EXITS},
     {"check", "try configuration and policies without changing anything", 0, NULL, NULL},
     {"plan", "show which sockets the configuration asks for, and why", 0, NULL, NULL},
     {"ini", "show an INI file's entries as they are read", 0, NULL, NULL},
@@ -46,7 +56,6 @@ static const struct command commands[] = {
     {"mint", "make tracking links", 0, NULL, NULL},
     {"events", "show recorded events", 0, NULL, NULL},
     {"login-link", "make a one-time link to the hub", 0, NULL, NULL},
-    {"hash-password", "hash a password read from standard input", 0, NULL, NULL},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -63,16 +72,17 @@ static void help(FILE *to) {
     fputs("  help           this; `portreeve COMMAND --help` tells more\n  version        print the version\n", to);
 }
 
-/* Beside our own program, else where the installation keeps it. */
+/* Beside our own program (a build), in ../libexec/portreeve (an installation, wherever it was moved to), else where it was to go. */
 static bool find_engine(char *out, size_t cap) {
-    static const char name[] = "portreeve-engine";
+    static const char name[] = "portreeve-engine", *const from[] = {"", "../libexec/portreeve/"};
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n > 0) {
         self[n] = 0;
         char *slash = strrchr(self, '/');
         if (slash) *slash = 0;
-        if (snprintf(out, cap, "%s/%s", self, name) < (int)cap && access(out, X_OK) == 0) return true;
+        for (size_t i = 0; i < sizeof from / sizeof *from; i++)
+            if (snprintf(out, cap, "%s/%s%s", self, from[i], name) < (int)cap && access(out, X_OK) == 0) return true;
     }
     if (snprintf(out, cap, "%s/%s", LIBEXECDIR, name) < (int)cap && access(out, X_OK) == 0) return true;
     fprintf(stderr, "portreeve: there is no %s beside %s or in %s; is the installation complete?\n", name, n > 0 ? self : "this program",
@@ -94,6 +104,12 @@ static int hand_over(char **argv) {
     execv(engine, argv);
     fprintf(stderr, "portreeve: cannot run %s: %s\n", engine, strerror(errno));
     return EXIT_REFUSED;
+}
+
+/* Only the engine knows what it has done to itself; it is asked as `portreeve eval` asks it. */
+static int status(const struct options *o) {
+    char *argv[] = {"", "eval", "--state", (char *)o->state, "security()", o->json ? "--json" : NULL, NULL};
+    return o->security ? hand_over(argv) : client_status(o);
 }
 
 /* A descriptor opened later must never become standard output by accident. */

@@ -46,6 +46,10 @@ int options_parse(int argc, char **argv, unsigned takes, struct options *o) {
             o->json = true;
             continue;
         }
+        if ((takes & TAKES_SECURITY) && strcmp(a, "--security") == 0) {
+            o->security = true;
+            continue;
+        }
         if (o->nsets == OPTIONS_SETS - 1) return complain(argv[0], "is given too often", "--set");
         size_t n = strcspn(a, "=");
         const char **place = place_of(o, a, n, takes);
