@@ -17,7 +17,8 @@ static bool make_path(const char *path, struct err *e) {
         memcpy(part, path, i);
         part[i] = 0;
         if (mkdir(part, path[i] ? 0755 : 0750) != 0 && errno != EEXIST) {
-            return err_set(e, "%s: cannot make the state folder: %s", part, strerror(errno));
+            return err_set(e, "%s: cannot make the state folder: %s; make it for uid %u, or use another --state", part, strerror(errno),
+                           (unsigned)geteuid());
         }
     }
     return true;
@@ -47,7 +48,8 @@ static void give_files(int dir, const struct account *owner) {
 }
 
 static bool prepare_room(int state, const char *path, const char *room, const struct account *owner, struct err *e) {
-    if (mkdirat(state, room, 0700) != 0 && errno != EEXIST) return err_set(e, "%s/%s: cannot make: %s", path, room, strerror(errno));
+    if (mkdirat(state, room, 0700) != 0 && errno != EEXIST)
+        return err_set(e, "%s/%s: cannot make: %s; the state folder must be writable for uid %u", path, room, strerror(errno), (unsigned)geteuid());
     int fd = openat(state, room, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return err_set(e, "%s/%s: cannot use it as a folder: %s", path, room, strerror(errno));
     struct stat st;
@@ -72,7 +74,7 @@ bool dirs_prepare(const char *state, const struct account *owner, struct err *e)
     if (!owner->name[0]) owner = &self;
     if (!make_path(state, e)) return false;
     int fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return err_set(e, "%s: cannot open the state folder: %s", state, strerror(errno));
+    if (fd < 0) return err_set(e, "%s: cannot open the state folder as uid %u: %s", state, (unsigned)geteuid(), strerror(errno));
     struct stat st;
     if (geteuid() == 0 && owner->uid != 0 && fstat(fd, &st) == 0 && st.st_uid == 0 && !(st.st_mode & S_IXOTH) &&
         fchown(fd, owner->uid, owner->gid) != 0) {
