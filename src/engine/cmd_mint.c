@@ -1,6 +1,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "engine/cmd.h"
+#include "plan/ini.h"
 #include "svc/token.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +15,8 @@
 #include <unistd.h>
 
 static const char HELP[] =
-    "usage: portreeve mint --campaign N --recipient N --link N --url URL [--level LEVEL] [--base URL] [--kind KIND] [--state DIR]\n"
+    "usage: portreeve mint --campaign N --recipient N --link N --url URL [--level LEVEL] [--kind KIND]\n"
+    "                      [--base URL] [--conf DIR] [--state DIR]\n"
     "       portreeve mint --new-key [--state DIR]\n"
     "\n"
     "Makes the signed links of one recipient of one campaign and prints them as JSON: open (the picture), click (to --url), unsubscribe, "
@@ -25,7 +28,9 @@ static const char HELP[] =
     "  --link N       which link of the mail the click is (default 0)\n"
     "  --url URL      where the click goes: absolute http or https, at most 2048 bytes; without it there is no click\n"
     "  --level LEVEL  the most that may be recorded: off, blind, anonymous, personal (default) or network\n"
-    "  --base URL     how recipients reach the tracker (default http://localhost:8080)\n"
+    "  --base URL     how recipients reach the tracker (default: UrlForRecipients of lui.ini, else http://localhost\n"
+    "                 and Port of tomcat.ini)\n"
+    "  --conf DIR     where these two files are (default: ./conf, /etc/portreeve)\n"
     "  --kind KIND    only this one: open, click, unsubscribe, link (short form) or trap\n"
     "  --new-key      put a fresh key into the key ring; links signed before go on working. Then: portreeve reload\n"
     "  --state DIR    state folder with keys/tracker.keys (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
@@ -38,7 +43,7 @@ static const char *const paths[] = {"/trk/o/", "/trk/c/", "/trk/l/", "/trk/u/", 
 static const char *const levels[] = {"off", "blind", "anonymous", "personal", "network"};
 
 struct order {
-    const char *base, *url, *state;
+    const char *base, *url, *state, *conf;
     int kind; /* TOKEN_…, 0 = the usual ones */
     bool new_key, has_campaign, has_recipient;
     struct token t;
@@ -89,6 +94,7 @@ static int take(struct order *o, int c) {
         o->kind = v + 1;
         return 0;
     case 's': o->state = optarg; return 0;
+    case 'd': o->conf = optarg; return 0;
     case 'n': o->new_key = true; return 0;
     case 'h': fputs(HELP, stdout); return 1;
     default: return usage("unknown option or missing value", "") + 1;
@@ -100,6 +106,7 @@ static int read_options(int argc, char **argv, struct order *o) {
     static const struct option options[] = {{"campaign", 1, NULL, 'c'}, {"recipient", 1, NULL, 'r'}, {"link", 1, NULL, 'l'},
                                             {"url", 1, NULL, 'u'},      {"level", 1, NULL, 'v'},     {"base", 1, NULL, 'b'},
                                             {"kind", 1, NULL, 'k'},     {"state", 1, NULL, 's'},     {"new-key", 0, NULL, 'n'},
+                                            {"conf", 1, NULL, 'd'},
                                             {"help", 0, NULL, 'h'},     {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int c, rc; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
@@ -109,6 +116,50 @@ static int read_options(int argc, char **argv, struct order *o) {
     if (!o->has_campaign || !o->has_recipient) return usage("--campaign and --recipient are needed", "");
     if (o->kind == TOKEN_CLICK && o->url == NULL) return usage("a click needs --url", "");
     return -1;
+}
+
+/* An entry of CONF/NAME, or of the installed tree's CONF/FOLDER/NAME. value stays as it is where there is no such file, and becomes ""
+ * where the file has no such entry. place: "FILE:LINE" of the entry. */
+static bool entry_of(const char *conf, const char *folder, const char *name, const char *key, char value[1100], char place[1200],
+                     struct err *e) {
+    struct buf text = {0};
+    struct ini ini = {0};
+    char path[1100];
+    snprintf(path, sizeof path, "%.800s/%s", conf, name);
+    if (access(path, F_OK) != 0) snprintf(path, sizeof path, "%.800s/%s/%s", conf, folder, name);
+    if (access(path, F_OK) != 0 && errno != EACCES) return true;
+    bool fine = file_read(path, INI_MAX_BYTES, &text, e) && ini_parse(text.p, text.n, path, &ini, e);
+    const struct ini_entry *x = fine ? ini_find(&ini, key) : NULL;
+    if (fine) snprintf(value, 1100, "%s", x ? x->value : "");
+    for (size_t n = strlen(value); fine && n > 0 && (value[n - 1] == ' ' || value[n - 1] == '\t'); n--) value[n - 1] = '\0';
+    if (x) snprintf(place, 1200, "%s:%u", path, x->line);
+    ini_finish(&ini);
+    buf_free(&text);
+    return fine;
+}
+
+/* Where no --base says how recipients reach the tracker, the configuration does. */
+static bool find_base(struct order *o, char base[1100], struct err *e) {
+    char value[1100] = "", place[1200] = "";
+    uint64_t port = 8080;
+    struct stat st;
+    const char *conf = o->conf ? o->conf : stat("./conf", &st) == 0 && S_ISDIR(st.st_mode) ? "./conf" : "/etc/portreeve";
+    if (o->conf && stat(conf, &st) != 0) 
+        return err_set(e, "%s: %s; give the configuration folder with --conf", conf, strerrordesc_np(errno));
+    if (!entry_of(conf, "lui", "lui.ini", "UrlForRecipients", value, place, e)) return false;
+    if (value[0] && !base_ok(value))
+        return err_at(e, place, 0, "UrlForRecipients=%.200s: not an absolute http or https address without ? and #", value);
+    if (value[0]) {
+        snprintf(base, 1100, "%s", value);
+    } else {
+        strcpy(value, "8080");
+        if (!entry_of(conf, "conf", "tomcat.ini", "Port", value, place, e)) return false;
+        if (value[0] == '\0') port = 80;
+        else if (!whole(value, &port) || port > 65535) return err_at(e, place, 0, "Port=%.200s: not a port from 0 to 65535", value);
+        snprintf(base, 1100, port == 80 ? "http://localhost" : "http://localhost:%u", (unsigned)port);
+    }
+    o->base = base;
+    return true;
 }
 
 /* The ring's path; the folder is made where it is missing. Run by root, the files become those of the state folder's owner, or the server
@@ -189,15 +240,15 @@ static bool mint(const struct order *o, const char *path, struct buf *json, stru
 }
 
 int cmd_mint(int argc, char **argv) {
-    struct order o = {.base = "http://localhost:8080", .t = {.level = LEVEL_PERSONAL}};
+    struct order o = {.t = {.level = LEVEL_PERSONAL}};
     o.t.minute = (uint32_t)((clock_real_ms() / 1000 - 1577836800) / 60); /* minutes since 2020-01-01 */
     int rc = read_options(argc, argv, &o);
     if (rc >= 0) return rc;
-    char path[4096];
+    char path[4096], base[1100];
     struct err e = {""};
     struct stat owner;
     struct buf json = {0};
-    bool fine = ring_path(cmd_state(o.state), path, &owner, &e);
+    bool fine = ring_path(cmd_state(o.state), path, &owner, &e) && (o.new_key || o.base || find_base(&o, base, &e));
     if (fine) fine = o.new_key ? token_ring_rotate(path, &e) : mint(&o, path, &json, &e);
     if (fine) fine = give_back(path, &owner, &e);
     if (fine && o.new_key) printf("a new key signs from now on: %s. Tell a running server: portreeve reload\n", path);
