@@ -16,6 +16,7 @@ static const char HELP[] =
     "  --conf DIR      configuration folder: flat, or the tree conf/ hub/ lui/ trk/ commands/ (default ./conf, else /etc/portreeve)\n"
     "  --policies DIR  policies (default: DIR/policies, else beside DIR, else the installed ones)\n"
     "  --state DIR     state folder of a running portreeve: the ports it holds itself do not count as taken\n"
+    "                  (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
     "  --set F:E=V     entry E of file F has the value V, whatever the file says; may be repeated; a Port of 0 takes a free port\n"
     "  --help          this text\n"
     "\n"
@@ -31,14 +32,16 @@ int cmd_check(int argc, char **argv) {
         return usage < 0 ? fputs(HELP, stdout) < 0 : usage;
     }
     p->preflight = true;
+    p->state = cmd_state(p->state);
     int fd = memfd_create("portreeve-check", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
     if (good)
-        printf("good: %u sockets, %u policy files, %u warnings\n", p->plan.nsockets, p->npolicies, p->warnings);
+        printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
+               p->warnings, p->warnings == 1 ? "" : "s");
     else
-        fprintf(stderr, "refused: %u errors\n", p->errors);
+        fprintf(stderr, "refused: %u error%s\n", p->errors, p->errors == 1 ? "" : "s");
     planner_finish(p);
     free(p);
     if (fd >= 0) close(fd);

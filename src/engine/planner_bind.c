@@ -2,6 +2,7 @@
 #include "engine/planner.h"
 #include "net/sock.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <inttypes.h>
 #include <net/if.h>
@@ -75,19 +76,22 @@ void host_finish(struct host *h) {
 static void ask_supervisor(const char *state, struct buf *out) {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     struct timeval wait = {.tv_sec = 5};
-    if (!state || (size_t)snprintf(sa.sun_path, sizeof sa.sun_path, "%s/run/control.sock", state) >= sizeof sa.sun_path) return;
+    char run[PLANNER_PATH];
+    int dir = state && snprintf(run, sizeof run, "%s/run", state) < (int)sizeof run ? open(run, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (dir < 0) return;
+    snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d/control.sock", dir); /* a socket's name is short, a folder's need not be */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return;
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    if (fd >= 0) (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     out->max = HELD_MAX;
-    if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && send(fd, "sockets\n", 8, MSG_NOSIGNAL) == 8) {
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && send(fd, "sockets\n", 8, MSG_NOSIGNAL) == 8) {
         ssize_t got = 1;
         while (got > 0 && buf_reserve(out, 4096)) {
             got = recv(fd, out->p + out->n, 4096, 0);
             if (got > 0) out->n += (size_t)got;
         }
     }
-    close(fd);
+    if (fd >= 0) close(fd);
+    close(dir);
     if (!buf_add(out, "", 1)) buf_clear(out);
 }
 
