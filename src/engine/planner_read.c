@@ -60,6 +60,9 @@ bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf 
         *absent = true;
         return err_set(e, "%s: there is no such file", path);
     }
+    if (fd < 0 && errno == EACCES)
+        return err_set(e, "%s: cannot be read: Permission denied for uid %u, as whom this runs: chown or chgrp it, or let that user into "
+                          "its folders", path, (unsigned)geteuid());
     if (fd < 0)
         return err_set(e, "%s: cannot be read: %s", path,
                        errno == ELOOP ? "it is a symbolic link, which is not followed here" : strerror(errno));
@@ -94,6 +97,7 @@ static bool take(struct planner *p, const char *logical, const char *path, size_
     bool absent, there = planner_read_file(path, most, policy, &text, &mode, &absent, &e);
     if (!there && !absent) planner_error(p, "%s", e.text);
     if (there && policy && (mode & S_IWOTH)) planner_error(p, "%s: everybody may write to this policy: chmod o-w %s", path, path);
+    if (there && !policy && (mode & S_IWOTH)) planner_warn(p, "%s: everybody on this machine may write to it: chmod o-w %s", path, path);
     if (there && !bundle_add(p->files, logical, display_of(path), text.p, text.n, mode, &e)) planner_error(p, "%s", e.text);
     buf_free(&text);
     return !absent;
@@ -238,6 +242,9 @@ static void read_policies(struct planner *p) {
         planner_error(p, "%s: there is no such folder of policies: give one with --policies", p->policies_dir);
         return;
     }
+    struct stat st;
+    if (stat(p->policies_dir, &st) == 0 && (st.st_mode & S_IWOTH))
+        planner_error(p, "%s: everybody may put policies into this folder: chmod o-w %s", p->policies_dir, p->policies_dir);
     read_folder(p, p->policies_dir, "policies", ".lua", POLICY_MAX);
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
         char logical[BUNDLE_PATH];
