@@ -12,11 +12,12 @@
 #define LINE_MAX_BYTES 60000
 
 static const char HELP[] =
-    "usage: portreeve console [--state DIR]\n"
+    "usage: portreeve console [--json] [--state DIR]\n"
     "\n"
     "Look inside the running engine: each line is Lua, evaluated there; help() tells what there is. Tab completes names, fields and listeners.\n"
     "Lines may also come from a pipe. `quit` or control-D ends.\n"
     "\n"
+    "  --json          answers as JSON, one line for each result\n"
     "  --state DIR     the running server's state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
     "  --help          this text\n"
     "\n"
@@ -27,13 +28,14 @@ static const char HELP[] =
 static struct console_call the_call;
 static struct buf the_words; /* completions, one a line */
 static size_t the_next;
+static bool the_json;
 
 /* Ask and print. False: the line failed, or (with *gone) the server is not there. */
 static bool run_line(const char *line, bool *gone) {
     struct buf out = {0};
     struct err e;
     bool ok = false;
-    *gone = !console_call_eval(&the_call, line, false, &ok, &out, &e);
+    *gone = !console_call_eval(&the_call, line, the_json, &ok, &out, &e);
     if (*gone) {
         fprintf(stderr, "portreeve: %s\n", e.text);
     } else {
@@ -133,16 +135,19 @@ static int run_terminal(void) {
 }
 
 int cmd_console(int argc, char **argv) {
-    static const struct option options[] = {{"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *state = NULL;
     struct buf out = {0};
     struct err e;
     bool ok;
     optind = 1;
+    argv[0] = "portreeve console"; /* what getopt's messages begin with */
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h') return fputs(HELP, stdout) < 0;
         if (c == '?') return fputs(HELP, stderr), 2;
-        state = optarg;
+        if (c == 'j') the_json = true;
+        else state = optarg;
     }
     if (optind != argc) return fputs(HELP, stderr), 2;
     bool fine = console_call_init(&the_call, cmd_state(state), &e) && console_call_eval(&the_call, "nil", false, &ok, &out, &e);

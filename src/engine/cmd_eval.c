@@ -46,6 +46,7 @@ int cmd_eval(int argc, char **argv) {
     const char *state = NULL;
     bool json = false;
     optind = 1;
+    argv[0] = "portreeve eval"; /* what getopt's messages begin with */
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h') return fputs(HELP, stdout) < 0;
         if (c == '?') return fputs(HELP, stderr), 2;

@@ -141,7 +141,9 @@ int cmd_events(int argc, char **argv) {
     if (optind < argc) return usage("what is this", argv[optind]);
     struct err e = {""};
     snprintf(dir, sizeof dir, "%s/spool", cmd_state(v.state));
-    struct spool_reader *r = spool_reader_open(dir, &e);
+    bool closed = access(dir, R_OK | X_OK) != 0 && errno == EACCES;
+    struct spool_reader *r = closed ? NULL : spool_reader_open(dir, &e);
+    if (closed) err_set(&e, "%s: %s; ask as root or as the user portreeve runs as", dir, strerrordesc_np(EACCES));
     bool fine = r != NULL && run(&v, r, &e);
     spool_reader_close(r);
     if (!fine) fprintf(stderr, "portreeve events: %s\n", e.text);

@@ -85,6 +85,7 @@ int cmd_ini(int argc, char **argv) {
     static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
     bool json = false;
     optind = 1;
+    argv[0] = "portreeve ini"; /* what getopt's messages begin with */
     for (int c; (c = getopt_long(argc, argv, "jh", options, NULL)) != -1;) {
         if (c == 'j')
             json = true;

@@ -129,6 +129,7 @@ int cmd_list(int argc, char **argv) {
     static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
     struct err e;
     optind = 1;
+    argv[0] = "portreeve list"; /* what getopt's messages begin with */
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h') return fputs(HELP, stdout) < 0;
         return fputs(HELP, stderr), 2;

@@ -111,6 +111,7 @@ int cmd_login_link(int argc, char **argv) {
     const char *state = NULL;
     struct err e = {0};
     optind = 1;
+    argv[0] = "portreeve login-link"; /* what getopt's messages begin with */
     for (int c; (c = getopt_long(argc, argv, "s:h", options, NULL)) != -1;) {
         if (c == 's')
             state = optarg;

@@ -1,5 +1,6 @@
 #include "engine/console_call.h"
 #include "svc/consock.h"
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,8 @@ static bool connected(struct console_call *c, struct err *e) {
     struct pollfd p = {.fd = c->fd, .events = POLLIN};
     if (c->fd >= 0 && poll(&p, 1, 0) != 0) console_call_finish(c);
     if (c->fd < 0) c->fd = consock_connect(c->path, e);
+    if (c->fd < 0 && access(c->path, F_OK) != 0 && errno == EACCES)
+        err_set(e, "%s: %s; ask as root or as the user portreeve runs as", c->path, strerror(errno));
     return c->fd >= 0;
 }
 
