@@ -101,7 +101,7 @@ cell = function(key, v, depth)
   if type(v) == "number" and type(key) == "string" and key:find "^not_" then return date("%Y-%m-%d %H:%M:%S", v // 1) end -- certificates: s
   if math_type(v) == "float" and v % 1 == 0 and v < 2 ^ 53 and v > -2 ^ 53 then return format("%d", v) end -- JSON knows one kind of number
   if type(v) == "number" or type(v) == "boolean" then return tostring(v) end
-  if type(v) == "string" then return clean(v) end
+  if type(v) == "string" then return clean((v:gsub("\n+$", ""):gsub("\n", " / "))) end
   if type(v) == "function" then return "a function" end
   if type(v) == "userdata" then return "-" end -- JSON's null
   return type(v)
