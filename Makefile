@@ -10,7 +10,7 @@ DATADIR ?= $(PREFIX)/share/portreeve
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror
 HARD := -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero -fPIE
-OPT_release := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+OPT_release := -O2 -g -ffile-prefix-map=$(CURDIR)=. -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 OPT_cov := -O0 -g --coverage
@@ -49,6 +49,12 @@ $(B)/libportreeve.a: $(LIB_OBJ)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+# The installation's folders are compiled into these: they are made anew when PREFIX and its like change.
+$(B)/folders: always
+	@mkdir -p $(@D)
+	@echo '$(LIBEXECDIR) $(DATADIR)' | cmp -s - $@ || echo '$(LIBEXECDIR) $(DATADIR)' >$@
+.PHONY: always
+$(B)/src/super/main.o $(B)/src/engine/luadir.o $(B)/src/engine/planner_read.o: $(B)/folders
 $(B)/unit/%: tests/unit/%.c $(B)/libportreeve.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -Itests -o $@ $(filter %.c %.a,$^) $(LDFLAGS_ALL) $(ENGINE_LIBS)
@@ -131,22 +137,25 @@ STATEDIR := $(LOCALSTATEDIR)/lib/portreeve
 FILL := sed -e 's,@BINDIR@,$(BINDIR),g' -e 's,@CONFDIR@,$(CONFDIR),g' -e 's,@STATEDIR@,$(STATEDIR),g' -e 's,@DATADIR@,$(DATADIR),g'
 install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DATADIR) $(DESTDIR)$(CONFDIR) \
-	    $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(SYSCONFDIR)/logrotate.d
 	install -d -m 0700 $(DESTDIR)$(STATEDIR)
 	install -m 0755 $(B)/portreeve $(DESTDIR)$(BINDIR)/portreeve
 	install -m 0755 $(B)/portreeve-engine $(DESTDIR)$(LIBEXECDIR)/portreeve-engine
-	install -m 0644 README.md LICENSE $(DESTDIR)$(DATADIR)
-	cp -R --no-preserve=ownership lua $(DESTDIR)$(DATADIR)/
-	@cd conf && find . -path ./systemd -prune -o -type f -print | while read -r f; do \
+	install -m 0644 README.md ARCHITECTURE.md LICENSE $(DESTDIR)$(DATADIR)
+	@umask 022; find lua -type f | while read -r f; do install -D -m 0644 "$$f" "$(DESTDIR)$(DATADIR)/$$f"; done
+	@umask 022; cd conf && find . -path ./systemd -prune -o -type f -print | while read -r f; do \
 	    [ -e "$(DESTDIR)$(CONFDIR)/$$f" ] || install -D -m 0644 "$$f" "$(DESTDIR)$(CONFDIR)/$$f"; done
-	@cd policies && find . -type f | while read -r f; do \
+	@umask 022; cd policies && find . -type f | while read -r f; do \
 	    [ -e "$(DESTDIR)$(CONFDIR)/policies/$$f" ] || install -D -m 0644 "$$f" "$(DESTDIR)$(CONFDIR)/policies/$$f"; done
-	$(FILL) conf/systemd/portreeve.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/portreeve.service
-	$(FILL) conf/systemd/portreeve.sysusers >$(DESTDIR)$(PREFIX)/lib/sysusers.d/portreeve.conf
+	$(FILL) conf/systemd/portreeve.service.in | install -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/portreeve.service
+	$(FILL) conf/systemd/portreeve.sysusers | install -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/sysusers.d/portreeve.conf
+	@[ -e "$(DESTDIR)$(SYSCONFDIR)/logrotate.d/portreeve" ] || \
+	    $(FILL) conf/systemd/portreeve.logrotate | install -m 0644 /dev/stdin $(DESTDIR)$(SYSCONFDIR)/logrotate.d/portreeve
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then \
 	    getent passwd portreeve >/dev/null || useradd --system --home-dir $(STATEDIR) --shell /usr/sbin/nologin portreeve; \
 	    chown portreeve:portreeve $(STATEDIR); fi
-	@echo "installed. Start it with: systemctl daemon-reload && systemctl enable --now portreeve"
+	@if [ -n "$(DESTDIR)" ]; then echo 'laid out below $(DESTDIR)'; \
+	    else echo 'installed. Start it with: systemctl daemon-reload && systemctl enable --now portreeve'; fi
 
 clean:
 	rm -rf build
