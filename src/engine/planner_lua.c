@@ -126,6 +126,9 @@ static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
                 text_field(p, L, "key", place, c->key, sizeof c->key) && text_field(p, L, "names", place, c->names, sizeof c->names) &&
                 text_field(p, L, "password", place, c->password, sizeof c->password) &&
                 text_field(p, L, "password_file", place, password_file, sizeof password_file);
+    const struct bundle_file *ini = bundle_writer_find(p->files, "certificates.ini", NULL);
+    if (good && c->password[0] && ini && (ini->mode & 007))
+        planner_warn(p, "%s: %s.Password: everybody on this machine may read it: chmod o= %s, or use PasswordFile", place, c->name, ini->display);
     if (!good || !password_file[0]) return;
     struct buf text = {0};
     struct err e;
