@@ -6,6 +6,7 @@
 local cjson = require "cjson"
 local completion = require "portreeve.console.complete"
 local safe = require "portreeve.safe"
+local settings = require "portreeve.settings"
 local show = require "portreeve.console.show"
 local error, getmetatable, ipairs, load, next, pairs, pcall, select, setmetatable, tostring, type =
   error, getmetatable, ipairs, load, next, pairs, pcall, select, setmetatable, tostring, type
@@ -54,10 +55,30 @@ local function help()
   return concat(out, "\n")
 end
 
+-- Settings that have words for their numbers, by their words.
+local function worded(numbers)
+  local out = {}
+  for entry, v in pairs(numbers) do
+    out[entry] = v
+  end
+  for _, s in ipairs(settings) do
+    local i = 0
+    for word in (s[6]:find("|", 1, true) and s[6] or ""):gmatch "[^|]+" do
+      if numbers[s[2]] == i then out[s[2]] = word end
+      i = i + 1
+    end
+  end
+  return out
+end
+
 -- The functions operators have; each asks the engine anew.
 local function functions(engine)
   local f = {}
-  function f.status() return engine.status() end
+  function f.status()
+    local s = engine.status()
+    s.settings = s.settings and worded(s.settings)
+    return s
+  end
   function f.listeners() return as_list(engine.status().listeners or {}) end
   function f.listener(name)
     local out = as_list {}
@@ -74,7 +95,7 @@ local function functions(engine)
   function f.config()
     local s = engine.status()
     return { version = s.version, components = s.components, workers = s.workers, tracker_id = s.tracker_id, state_dir = engine.state_dir,
-             certificates = s.certificates, settings = s.settings }
+             certificates = s.certificates, settings = s.settings and worded(s.settings) }
   end
   function f.generations()
     local s = engine.status()
