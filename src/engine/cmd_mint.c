@@ -144,7 +144,7 @@ static bool find_base(struct order *o, char base[1100], struct err *e) {
     uint64_t port = 8080;
     struct stat st;
     const char *conf = o->conf ? o->conf : stat("./conf", &st) == 0 && S_ISDIR(st.st_mode) ? "./conf" : "/etc/portreeve";
-    if (o->conf && stat(conf, &st) != 0) 
+    if (o->conf && stat(conf, &st) != 0)
         return err_set(e, "%s: %s; give the configuration folder with --conf", conf, strerrordesc_np(errno));
     if (!entry_of(conf, "lui", "lui.ini", "UrlForRecipients", value, place, e)) return false;
     if (value[0] && !base_ok(value))

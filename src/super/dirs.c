@@ -49,7 +49,8 @@ static void give_files(int dir, const struct account *owner) {
 
 static bool prepare_room(int state, const char *path, const char *room, const struct account *owner, struct err *e) {
     if (mkdirat(state, room, 0700) != 0 && errno != EEXIST)
-        return err_set(e, "%s/%s: cannot make: %s; the state folder must be writable for uid %u", path, room, strerror(errno), (unsigned)geteuid());
+        return err_set(e, "%s/%s: cannot make: %s; the state folder must be writable for uid %u", path, room, strerror(errno),
+                       (unsigned)geteuid());
     int fd = openat(state, room, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return err_set(e, "%s/%s: cannot use it as a folder: %s", path, room, strerror(errno));
     struct stat st;
