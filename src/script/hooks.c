@@ -133,15 +133,22 @@ size_t hooks_memory(const struct hooks *h) {
     return vm_memory(h->vm);
 }
 
+/* A field as it stands in the table: a metamethod would run here, where no call protects the engine from its errors. */
+static int raw_field(lua_State *L, int index, const char *name) {
+    index = lua_absindex(L, index);
+    lua_pushstring(L, name);
+    return lua_rawget(L, index);
+}
+
 /* The verdict on top: the string "allow", or a table {refuse = reason, because = text}. */
 static bool read_verdict(lua_State *L, struct verdict *out, struct err *e) {
     if (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "allow") == 0) return true;
     if (!lua_istable(L, -1)) return err_set(e, "policies/admission.lua: a verdict is verdict.allow or verdict.refuse(reason, because), this is a %s", luaL_typename(L, -1));
-    lua_getfield(L, -1, "refuse");
+    raw_field(L, -1, "refuse");
     const char *reason = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     out->refusal = refusal_of(reason);
     if (out->refusal == REFUSE_NONE) err_set(e, "policies/admission.lua: '%.60s' is no reason to refuse (denied restriction per-address maximum reserve policy)", reason);
-    lua_getfield(L, -2, "because");
+    raw_field(L, -2, "because");
     if (lua_type(L, -1) == LUA_TSTRING) snprintf(out->because, sizeof out->because, "%s", lua_tostring(L, -1));
     lua_pop(L, 2);
     return out->refusal != REFUSE_NONE;
@@ -189,15 +196,15 @@ static bool read_event(lua_State *L, const struct exchange *x, struct outcome *o
     struct event *ev = &out->event;
     *ev = (struct event){.ms = x->at_ms, .address = x->peer->remote, .listener = x->peer->listener, .tls = x->peer->secure, .method = (uint8_t)x->req.method};
     int top = lua_gettop(L);
-    lua_getfield(L, top, "type");
+    raw_field(L, top, "type");
     ev->type = lua_type(L, -1) == LUA_TSTRING ? word_index(types, lua_tostring(L, -1)) : UINT8_MAX;
-    lua_getfield(L, top, "class");
+    raw_field(L, top, "class");
     ev->cls = lua_type(L, -1) == LUA_TSTRING ? word_index(classes, lua_tostring(L, -1)) : UINT8_MAX;
-    lua_getfield(L, top, "reasons");
+    raw_field(L, top, "reasons");
     ev->reasons = (uint32_t)lua_tointeger(L, -1);
-    lua_getfield(L, top, "wait");
+    raw_field(L, top, "wait");
     out->wait = lua_toboolean(L, -1);
-    lua_getfield(L, top, "token");
+    raw_field(L, top, "token");
     const struct token *t = token_at(L, -1);
     if (t) ev->token = *t;
     lua_settop(L, top);
