@@ -334,6 +334,7 @@ static void after_write(struct conn *c) {
         rq->body_next = false;
         c->state = CONN_BODY;
         want(c, CONN_READABLE);
+        conn_deadline(c, settings(c)->body_ms);
         return;
     }
     c->state = CONN_HEAD;
@@ -455,6 +456,15 @@ static enum h1_result eat_body(struct conn *c, char *p, size_t n) {
     return H1_MORE;
 }
 
+/* More of the body has to come. The client may be waiting for the 100, or for the answers to earlier requests, before it sends that. */
+static void await_body(struct conn *c) {
+    struct request_state *rq = c->rq;
+    want(c, CONN_READABLE);
+    if (!rq->out.n) return;
+    rq->body_next = true;
+    if (flush(c)) rq->body_next = false;
+}
+
 static bool begin_body(struct conn *c) {
     struct request_state *rq = c->rq;
     rq->body.max = (size_t)settings(c)->max_body + 1;
@@ -462,20 +472,15 @@ static bool begin_body(struct conn *c) {
     if (h1_body_none(&rq->body_state)) return true;
     c->state = CONN_BODY;
     conn_deadline(c, settings(c)->body_ms);
-    if (rq->x.req.expect_continue && rq->pos == rq->in_n) h1_write_continue(&rq->out);
-    if (rq->out.n && rq->pos == rq->in_n) { /* answers to earlier requests, or the 100, that the client may be waiting for */
-        rq->body_next = true;
-        if (!flush(c)) return false;
-        rq->body_next = false;
-    }
     enum h1_result r = H1_MORE;
     if (rq->pos < rq->in_n) {
         char *p = rq->in + rq->pos;
         size_t n = rq->in_n - rq->pos;
         rq->in_n = rq->pos; /* the rest of the input belongs to the body, or goes to `rest` */
         r = eat_body(c, p, n);
-    }
-    if (r == H1_MORE) want(c, CONN_READABLE);
+    } else if (rq->x.req.expect_continue)
+        h1_write_continue(&rq->out);
+    if (r == H1_MORE) await_body(c);
     if (r == H1_DONE) c->state = CONN_HEAD;
     return r == H1_DONE;
 }
