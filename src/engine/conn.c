@@ -313,10 +313,18 @@ static bool flush(struct conn *c) {
     return true;
 }
 
+/* Does the kernel hold bytes that nobody will read? Close would answer them with a reset, which may overtake what was sent. Not looked for
+ * where the client has said that this was its last request and the last read left nothing. */
+static bool unread(const struct conn *c) {
+    char byte;
+    if (!c->rq->x.req.keep_alive && !(c->ready & CONN_READABLE)) return false;
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* Everything is sent and the connection is to end. A client that may still be sending would lose the answer to a reset: linger for it. */
 static void finish(struct conn *c) {
     struct request_state *rq = c->rq;
-    if (rq->abandoned || rq->in_n > rq->pos || rq->rest.n) {
+    if (rq->abandoned || rq->in_n > rq->pos || rq->rest.n || unread(c)) {
         linger(c);
         return;
     }
