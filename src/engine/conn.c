@@ -14,6 +14,7 @@
 #define IN_FIRST 4096u
 #define OUT_KEEP 16384u
 #define LINGER_MS 2000
+#define RETIRED_MS 500 /* left to an idle connection whose listener or engine goes */
 #define LINGER_BYTES (256u << 10)
 
 static void serve(struct conn *c);
@@ -209,6 +210,7 @@ void conn_move(struct conn *c, struct generation *g) {
     struct gen_listener *same = generation_same(g, c->listener);
     if (!same) {
         c->retired = true;
+        conn_deadline(c, RETIRED_MS); /* it holds the old generation */
         return;
     }
     c->listener = same;
@@ -278,7 +280,7 @@ static void go_idle(struct conn *c) {
     want(c, CONN_READABLE);
     conn_deadline(c, settings(c)->idle_ms);
     if (c->gen != c->w->gen && !c->retired) conn_move(c, c->w->gen);
-    if (c->w->draining || c->retired) conn_deadline(c, 500);
+    if (c->w->draining || c->retired) conn_deadline(c, RETIRED_MS);
 }
 
 static void linger(struct conn *c) {
@@ -673,7 +675,7 @@ void conn_event(struct conn *c, uint32_t events) {
 }
 
 void conn_drain(struct conn *c) {
-    if (conn_idle(c)) conn_deadline(c, 500);
+    if (conn_idle(c)) conn_deadline(c, RETIRED_MS);
     if (c->state == CONN_APP && c->ended) conn_close(c, "nobody waits for this answer");
 }
 
