@@ -161,14 +161,16 @@ static bool connections(void *ctx, unsigned limit, struct buf *b) {
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
     pthread_cond_init(&s->done, &mono);
     s->limit = limit;
-    s->waiting = eng->nworkers;
-    s->refs = (int)eng->nworkers + 1;
-    for (unsigned i = 0; i < eng->nworkers; i++)
-        if (!worker_post(eng->worker[i], MAIL_SNAPSHOT, s, 0)) atomic_fetch_sub(&s->refs, 1), s->waiting--;
+    unsigned nworkers = eng->nworkers, missed = 0; /* a reload may start more meanwhile */
+    s->waiting = nworkers;
+    s->refs = (int)nworkers + 1;
+    for (unsigned i = 0; i < nworkers; i++)
+        if (!worker_post(eng->worker[i], MAIL_SNAPSHOT, s, 0)) atomic_fetch_sub(&s->refs, 1), missed++;
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec++;
     pthread_mutex_lock(&s->lock);
+    s->waiting -= missed;
     while (s->waiting && pthread_cond_timedwait(&s->done, &s->lock, &until) == 0) continue;
     bool fine = buf_str(b, "[") && (!s->out.n || buf_add(b, s->out.p, s->out.n)) && buf_str(b, "]");
     pthread_mutex_unlock(&s->lock);
