@@ -328,8 +328,12 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
     generation_bury(eng);
     if (!k->stopping) return;
     unsigned live = 0;
-    for (unsigned i = 0; i < eng->nworkers; i++) live += atomic_load(&eng->worker[i]->live);
-    if (live == 0) {
+    bool told = true;
+    for (unsigned i = 0; i < eng->nworkers; i++) {
+        told &= atomic_load(&eng->worker[i]->draining);
+        live += atomic_load(&eng->worker[i]->live);
+    }
+    if (told && live == 0) {
         ev_break(loop, EVBREAK_ALL);
         return;
     }

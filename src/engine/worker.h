@@ -63,7 +63,7 @@ struct worker {
     struct acceptor *acceptors;
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
     _Atomic unsigned live; /* connections; read by control while draining */
-    bool draining;
+    _Atomic bool draining; /* set here, read by control: until then a connection may still come in */
 
     struct conn *commit_first, *commit_last; /* answers waiting for the spool, in ticket order */
     struct request_state *spare;             /* free request states */
