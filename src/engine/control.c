@@ -345,9 +345,21 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
 
 /* ---- life ---- */
 
+/* A console or a page that waits for the answer to its reload() would hold up the end: there will be none. */
+static void give_up_reloads(struct engine *eng) {
+    pthread_mutex_lock(&eng->lock);
+    free(eng->reload_text);
+    eng->reload_text = strdup("this engine ends: ask the next one");
+    eng->reload_ok = false;
+    eng->reload_answered = UINT64_MAX;
+    pthread_cond_broadcast(&eng->turned);
+    pthread_mutex_unlock(&eng->lock);
+}
+
 static void end_engine(struct control *k) {
     struct engine *eng = &k->eng;
     atomic_store(&eng->draining, true);
+    give_up_reloads(eng);
     if (eng->spool) spool_hurry(eng->spool);
     console_stop(k->console);
     throw_pending(k);
