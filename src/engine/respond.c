@@ -9,16 +9,31 @@
 
 #define ACCESS_BATCH 32768u
 
+/* An answer stands in `out` whole or not at all: after a half one the client would read the next as its body. */
+static void whole(struct conn *c, size_t before, bool fine) {
+    struct request_state *rq = c->rq;
+    if (fine) return;
+    log_error("respond", "an answer with status %d does not fit or memory ran out: the connection is closed without it", rq->status);
+    rq->out.n = before;
+    rq->status = 500;
+    rq->close_after = true;
+}
+
+static bool carries_body(const struct request *req, int status) {
+    return !(req && req->method == M_HEAD) && status != 204 && status != 304;
+}
+
 static void write_plain(struct conn *c, int status, const char *type, const char *body, size_t n, bool close) {
     struct request_state *rq = c->rq;
     char fields[256];
     int k = snprintf(fields, sizeof fields, "Content-Type: %s\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s", type,
                      status == 405 ? "Allow: GET, HEAD\r\n" : status == 503 ? "Retry-After: 5\r\n" : "");
     const struct request *req = rq->abandoned ? NULL : &rq->x.req;
-    h1_write_head(&rq->out, status, fields, (size_t)k, (int64_t)n, req, close, c->w->date);
-    if (!req || req->method != M_HEAD) buf_add(&rq->out, body, n);
+    size_t before = rq->out.n;
     rq->status = status;
     rq->close_after |= close;
+    whole(c, before, h1_write_head(&rq->out, status, fields, (size_t)k, (int64_t)n, req, close, c->w->date) &&
+                         (!carries_body(req, status) || buf_add(&rq->out, body, n)));
 }
 
 void respond_error(struct conn *c, int status, bool close) {
@@ -88,13 +103,14 @@ static bool policy_failed(struct conn *c, const struct err *e) {
 
 static void write_outcome(struct conn *c, const struct outcome *o) {
     struct request_state *rq = c->rq;
+    const struct request *req = &rq->x.req;
+    size_t before = rq->out.n;
     rq->status = o->status;
-    if (o->fixed) {
-        h1_fixed_write(&rq->out, o->fixed, &rq->x.req, rq->close_after, c->w->date);
-        return;
-    }
-    h1_write_head(&rq->out, o->status, o->fields->p, o->fields->n, (int64_t)o->body->n, &rq->x.req, rq->close_after, c->w->date);
-    if (rq->x.req.method != M_HEAD) buf_add(&rq->out, o->body->p, o->body->n);
+    if (o->fixed)
+        whole(c, before, h1_fixed_write(&rq->out, o->fixed, req, rq->close_after, c->w->date));
+    else
+        whole(c, before, h1_write_head(&rq->out, o->status, o->fields->p, o->fields->n, (int64_t)o->body->n, req, rq->close_after, c->w->date) &&
+                             (!carries_body(req, o->status) || buf_add(&rq->out, o->body->p, o->body->n)));
 }
 
 /* Hand the event to the spool. false: the answer waits for the commit. */
