@@ -16,6 +16,7 @@
 #define LINGER_MS 2000
 #define RETIRED_MS 500 /* left to an idle connection whose listener or engine goes */
 #define LINGER_BYTES (256u << 10)
+#define BODIES (128u << 20) /* what the bodies of all requests of a worker may hold before further ones get 503 */
 
 static void serve(struct conn *c);
 static void run(struct conn *c);
@@ -40,7 +41,8 @@ static struct request_state *take_state(struct worker *w) {
     return rq;
 }
 
-static void free_state(struct request_state *rq) {
+static void free_state(struct worker *w, struct request_state *rq) {
+    w->bodies -= rq->body.cap;
     buf_free(&rq->out);
     buf_free(&rq->body);
     buf_free(&rq->rest);
@@ -53,7 +55,7 @@ void conn_trim(struct worker *w, bool all) {
     for (; n > 0 && w->spare; n--, w->nspare--) {
         struct request_state *rq = w->spare;
         w->spare = rq->next;
-        free_state(rq);
+        free_state(w, rq);
     }
     w->spare_low = w->nspare;
 }
@@ -64,7 +66,7 @@ static void give_state(struct worker *w, struct request_state *rq) {
     buf_clear(&rq->rest);
     bool large = rq->in_cap > IN_FIRST || rq->out.cap > OUT_KEEP || rq->body.cap > OUT_KEEP || rq->rest.cap > OUT_KEEP;
     if (large || w->nspare >= SPARE_STATES) {
-        free_state(rq);
+        free_state(w, rq);
         return;
     }
     rq->next = w->spare;
@@ -440,6 +442,20 @@ static void refuse(struct conn *c, const struct h1_bad *bad) {
     abandon(c, bad->status);
 }
 
+/* MaxRequestBody bounds one body, BODIES all of them together, so that many slow senders cannot take the memory. Small ones pass: an
+ * unsubscribe is not refused because others send much. */
+static bool keep_body(struct conn *c, const char *p, size_t n, struct h1_bad *bad) {
+    struct worker *w = c->w;
+    struct buf *b = &c->rq->body;
+    size_t cap = b->cap, one = 2 * (size_t)settings(c)->max_body;
+    *bad = (struct h1_bad){503, "the bodies of all requests together are too large"};
+    if (b->n + n > OUT_KEEP && w->bodies > (one > BODIES ? one : BODIES)) return false;
+    *bad = (struct h1_bad){413, "the body is too large"};
+    if (!buf_add(b, p, n)) return false;
+    w->bodies += b->cap - cap;
+    return true;
+}
+
 /* Feed raw bytes at p[0..n) to the body. H1_BAD: the connection has gone another way. */
 static enum h1_result eat_body(struct conn *c, char *p, size_t n) {
     struct request_state *rq = c->rq;
@@ -447,7 +463,7 @@ static enum h1_result eat_body(struct conn *c, char *p, size_t n) {
         size_t used = 0, out = 0;
         struct h1_bad bad;
         enum h1_result r = h1_body_eat(&rq->body_state, p, n, &c->gen->limits, &used, &out, &bad);
-        if (r != H1_BAD && out && !buf_add(&rq->body, p, out)) bad = (struct h1_bad){413, "the body is too large"}, r = H1_BAD;
+        if (r != H1_BAD && out && !keep_body(c, p, out, &bad)) r = H1_BAD;
         if (r == H1_BAD) {
             refuse(c, &bad);
             return H1_BAD;

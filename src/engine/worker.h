@@ -69,6 +69,7 @@ struct worker {
     struct request_state *spare;             /* free request states */
     unsigned nspare, spare_low; /* spare_low: least since the last trim */
     struct conn *spare_conns;
+    size_t bodies;  /* memory under the request bodies of all connections */
     char *scratch; /* WORKER_SCRATCH bytes for bodies and discarding */
     struct buf access;
 
