@@ -303,7 +303,7 @@ def notify():
                 if key in text.split('\n'):
                     return text
             return ''
-        s = Server(components='tracker', env={'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '200000'})
+        s = Server(components='tracker', env={'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '2000000'})
         first = until('READY=1')
         ok(first, 'NOTIFY_SOCKET: READY=1 once it serves')
         ok(until('WATCHDOG=1') and until('WATCHDOG=1'), 'WATCHDOG=1 again and again')
