@@ -47,21 +47,27 @@ static void give_files(int dir, const struct account *owner) {
     closedir(d);
 }
 
+static bool foreign(const char *path, const char *room, const struct stat *st, struct err *e) {
+    return err_set(e, "%s/%s: belongs to uid %u, we are uid %u; chown it or use another --state", path, room, (unsigned)st->st_uid,
+                   (unsigned)geteuid());
+}
+
 static bool prepare_room(int state, const char *path, const char *room, const struct account *owner, struct err *e) {
     if (mkdirat(state, room, 0700) != 0 && errno != EEXIST)
         return err_set(e, "%s/%s: cannot make: %s; the state folder must be writable for uid %u", path, room, strerror(errno),
                        (unsigned)geteuid());
     int fd = openat(state, room, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return err_set(e, "%s/%s: cannot use it as a folder: %s", path, room, strerror(errno));
     struct stat st;
+    if (fd < 0 && errno == EACCES && fstatat(state, room, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid != geteuid())
+        return foreign(path, room, &st, e);
+    if (fd < 0) return err_set(e, "%s/%s: cannot use it as a folder: %s", path, room, strerror(errno));
     bool good = fstat(fd, &st) == 0;
     if (good && geteuid() == 0) {
         good = st.st_uid == owner->uid || fchown(fd, owner->uid, owner->gid) == 0;
         if (good) give_files(fd, owner);
     } else if (good && st.st_uid != geteuid()) {
         close(fd);
-        return err_set(e, "%s/%s: belongs to uid %u, we are uid %u; chown it or use another --state", path, room, (unsigned)st.st_uid,
-                       (unsigned)geteuid());
+        return foreign(path, room, &st, e);
     }
     good = good && ((st.st_mode & 07777) == 0700 || fchmod(fd, 0700) == 0);
     int why = errno;
