@@ -83,6 +83,10 @@ bool dirs_prepare(const char *state, const struct account *owner, struct err *e)
     int fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_set(e, "%s: cannot open the state folder as uid %u: %s", state, (unsigned)geteuid(), strerror(errno));
     struct stat st;
+    if (fstat(fd, &st) == 0 && (st.st_mode & S_IWOTH)) { /* anybody could put a folder of his own in the place of keys/ */
+        close(fd);
+        return err_set(e, "%s: everybody may write to the state folder: chmod o-w %s", state, state);
+    }
     if (geteuid() == 0 && owner->uid != 0 && fstat(fd, &st) == 0 && st.st_uid == 0 && !(st.st_mode & S_IXOTH) &&
         fchown(fd, owner->uid, owner->gid) != 0) {
         /* then a room below cannot be reached, and the engine names it */

@@ -279,8 +279,18 @@ def follow(s):
         p.kill()
 
 
-def check_finds_the_server(s):
+def check_finds_the_server():
     """check without --state takes the running server's, however long its path is."""
+    s = Server(bind='own', sets=['listeners.ini:more.Port=0', 'listeners.ini:more.Services=tracker'], start=False)
+    s.state = os.path.join(s.dir, 'a-state-folder-with-a-name-' + 'so-long-' * 15, 'state')
+    os.makedirs(s.state)
+    with s.start():
+        same(s.eval('1 + 1'), '2', 'the console answers below %d bytes of path' % len(s.state))
+        ok(s.command('login-link')[0] == 0 and s.reload()[0] == 0, 'and so do login-link and reload')
+        held_ports(s)
+
+
+def held_ports(s):
     options = s.options()
     at = options.index('--state')
     del options[at:at + 2]
@@ -323,6 +333,11 @@ def careless():
         code, text = s.check()
         ok(code == 0 and re.search(r'^warning: .*tomcat\.ini: everybody on this machine may write', text, re.M), 'a file that everybody may write to is warned of', text)
         same(re.search(r'good: .*', text).group(0).endswith('1 warning'), True, 'and counted')
+        os.mkdir(s.state)
+        os.chmod(s.state, 0o777)
+        code, out, err = s.offline('run')
+        ok(code == 1 and 'state: everybody may write to the state folder: chmod o-w' in err and not os.listdir(s.state), 'such a state folder is refused', err)
+        os.rmdir(s.state)
     finally:
         s.cleanup()
 
@@ -521,10 +536,11 @@ def run_installed(root, program, unit):
 usage()
 overrides()
 with Server(bind='own', sets=['listeners.ini:more.Port=0', 'listeners.ini:more.Services=tracker']) as server:
-    for part in (console_answers, completion, security, reload_is_told, secrets, numbers, json_log, links, check_finds_the_server):
+    for part in (console_answers, completion, security, reload_is_told, secrets, numbers, json_log, links):
         part(server)
 with Server(components='tracker', bind='own') as server:
     follow(server)
+check_finds_the_server()
 closed_pipe()
 careless()
 wrong_user()
