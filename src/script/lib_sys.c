@@ -1,5 +1,5 @@
 /* portreeve.sys for trusted code (hub and ui on app threads): what plain Lua lacks.
- * random hash_password verify_password sha256 hmac equal now_ms mono_ms boot_id log sleep · create_file remove_file file_id make_dir
+ * random hash_password verify_password sha256 hmac equal now_ms mono_ms boot_id log sleep · create_file remove_file file_id can_open make_dir
  * Passwords: yescrypt by crypt_rn(3), setting "$y$jCT$" (cost 8: 64 MiB, about 0.14 s of one 2020s core). */
 #include "base/clock.h"
 #include "base/log.h"
@@ -250,6 +250,23 @@ static int sys_file_id(lua_State *L) { /* file_id(path) -> "device:inode" | nil,
     return 1;
 }
 
+/* can_open(path) -> true | nil, why: could a file be opened for reading and writing, or be made there? Nothing is opened: closing any
+ * descriptor of a file gives up every POSIX lock that this process has on it, and SQLite's are such. */
+static int sys_can_open(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+    bool there = stat(path, &st) == 0, dangling = !there && lstat(path, &st) == 0;
+    if (there && !S_ISREG(st.st_mode))
+        return refuse(L, path, "not a regular file");
+    if (!there && !dangling) {
+        lua_pushlstring(L, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1);
+        if (access(lua_tostring(L, -1), W_OK | X_OK) == 0) return lua_pushboolean(L, 1), 1;
+    } else if (!dangling && access(path, R_OK | W_OK) == 0)
+        return lua_pushboolean(L, 1), 1;
+    return refuse(L, path, strerror(dangling ? ENOENT : errno));
+}
+
 static int sys_make_dir(lua_State *L) { /* make_dir(path) -> true | nil, why: 0700; an existing folder is fine, parents must exist */
     const char *path = luaL_checkstring(L, 1);
     struct stat st;
@@ -274,6 +291,7 @@ int lib_sys(lua_State *L) {
                                          {"create_file", sys_create_file},
                                          {"remove_file", sys_remove_file},
                                          {"file_id", sys_file_id},
+                                         {"can_open", sys_can_open},
                                          {"make_dir", sys_make_dir},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);

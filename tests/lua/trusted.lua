@@ -96,6 +96,10 @@ local function make_sys(world)
     return true
   end
   function sys.remove_file(path) return os.remove(path) end
+  function sys.can_open(path) -- no other connection is open in this process
+    local f, why = io.open(path, "a+b")
+    return f and f:close(), why
+  end
   function sys.file_id(path) return command("stat -c %d:%i '" .. path .. "' 2>/dev/null") end
   function sys.make_dir(path) return os.execute("mkdir -p '" .. path .. "' 2>/dev/null") end
   return sys

@@ -172,6 +172,8 @@ static const char LUA_CHECKS[] =
     "sys.create_file(dir .. '/a', 'two')\n"
     "local f = io.open(dir .. '/a') check('never over an existing one', f:read('a') == 'one') f:close()\n"
     "local id = sys.file_id(dir .. '/a')\n"
+    "check('can_open: a file, a new one, no folder', sys.can_open(dir .. '/a') and sys.can_open(dir .. '/new') and sys.can_open(dir .. '/no/b') == nil)\n"
+    "check('can_open makes nothing', sys.file_id(dir .. '/new') == nil)\n"
     "check('file_id names the file', id and id == sys.file_id(dir .. '/a') and sys.file_id(dir .. '/b') == nil)\n"
     "check('make_dir refuses a file', sys.make_dir(dir .. '/a') == nil)\n"
     "check('remove_file is done once', sys.remove_file(dir .. '/a') == true and sys.remove_file(dir .. '/a') == nil)\n"

@@ -4,7 +4,8 @@
 -- lua-dbi's SQLite driver binds every number as a double and reads every integer as 32 bits. So 64-bit columns are asked for as text
 -- (`{int:column}` in a statement, see handle.lua) and bound as text where they may pass 2^53.
 local DBI = require "DBI"
-local io_open, ipairs, tostring, table_concat = io.open, ipairs, tostring, table.concat
+local sys = require "portreeve.sys"
+local ipairs, tostring, table_concat = ipairs, tostring, table.concat
 local _ENV = nil
 
 local function columns_set(columns, form)
@@ -26,13 +27,13 @@ local sqlite = {
 }
 
 -- spec {name = path} -> connection | nil, why
--- The file is tried first: lua-dbi loses the handle of a database that cannot be opened, at every attempt.
+-- The file is looked at first: lua-dbi loses the handle of a database that cannot be opened, at every attempt. It must not be opened
+-- for that: closing it again would give up the locks of every connection that this process has to it.
 function sqlite.connect(spec)
-  local file, why = io_open(spec.name, "a+b")
-  if not file then
+  local ok, why = sys.can_open(spec.name)
+  if not ok then
     return nil, "unable to open the database file: " .. why:sub(#spec.name + 3)
   end
-  file:close()
   return DBI.Connect("SQLite3", spec.name)
 end
 
