@@ -27,10 +27,15 @@ local function new(spec)
 end
 
 -- Statements first: SQLite does not close a connection that has living ones, and lua-dbi would lose it.
-local function forget(self)
+local function close_statements(self)
   for _, known in pairs(self.statements or {}) do
     pcall(known.handle.close, known.handle)
   end
+  self.statements, self.count = {}, 0
+end
+
+local function forget(self)
+  close_statements(self)
   if self.connection then
     pcall(self.connection.close, self.connection)
   end
@@ -67,7 +72,7 @@ local function statement(self, sql)
     return nil, why or "cannot prepare a statement"
   end
   if self.count >= STATEMENTS_MAX then
-    self.statements, self.count = {}, 0
+    close_statements(self)
   end
   known = { handle = handle, ints = ints }
   self.statements[sql], self.count = known, self.count + 1
@@ -81,7 +86,8 @@ local function execute(self, sql, ...)
   end
   local called, ok, fault = pcall(st.handle.execute, st.handle, ...)
   if not called or not ok then
-    self.statements[sql] = nil
+    pcall(st.handle.close, st.handle)
+    self.statements[sql], self.count = nil, self.count - 1
     return nil, tostring(not called and ok or fault or "cannot execute")
   end
   return st
