@@ -127,13 +127,16 @@ static enum db_result make_files(struct spool_db *d, struct err *e) {
         err_set(e, "%s: cannot make the spool folder: %s", d->dir, strerrordesc_np(sys));
         return kind_of_errno(sys);
     }
-    int fd = open(d->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        int sys = errno;
+    /* A file that is there is not opened: closing it would give up the POSIX locks of this process's readers. */
+    struct stat st;
+    bool there = lstat(d->path, &st) == 0;
+    int fd = there ? -1 : open(d->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (there ? S_ISLNK(st.st_mode) || access(d->path, R_OK | W_OK) != 0 : fd < 0 && errno != EEXIST) {
+        int sys = there && S_ISLNK(st.st_mode) ? ELOOP : errno;
         err_set(e, "%s: cannot open the spool: %s", d->path, strerrordesc_np(sys));
         return kind_of_errno(sys);
     }
-    close(fd);
+    if (fd >= 0) close(fd);
     if (!newfile_sync_folder(d->path, e) || !newfile_sync_folder(d->dir, e)) return DB_TROUBLE;
     return pseudonym_key(d, e);
 }
