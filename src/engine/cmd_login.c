@@ -29,7 +29,7 @@ static const char HELP[] =
     "only, once, for 15 minutes: it logs in to an account without its password, or, where there is no account yet, makes the first one.\n"
     "A link made before ends.\n"
     "\n"
-    "  --state DIR   state folder (default $PORTREEVE_STATE, else ./var where that is a folder, else /var/lib/portreeve)\n"
+    "  --state DIR   state folder (default $PORTREEVE_STATE, else a ./var of ours, else /var/lib/portreeve)\n"
     "  --help        this text\n"
     "\n"
     "Exit status: 0 done, 1 refused (why is on standard error), 2 wrong usage.\n";

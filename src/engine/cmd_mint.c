@@ -155,7 +155,8 @@ static bool find_base(struct order *o, char base[1100], struct err *e) {
         strcpy(value, "8080");
         if (!entry_of(conf, "conf", "tomcat.ini", "Port", value, place, e)) return false;
         if (value[0] == '\0') port = 80;
-        else if (!whole(value, &port) || port > 65535) return err_at(e, place, 0, "Port=%.200s: not a port from 0 to 65535", value);
+        else if (!whole(value, &port) || port > 65535 || port == 0)
+            return err_at(e, place, 0, "Port=%.200s: not a port from 1 to 65535", value);
         snprintf(base, 1100, port == 80 ? "http://localhost" : "http://localhost:%u", (unsigned)port);
     }
     o->base = base;

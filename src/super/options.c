@@ -1,4 +1,5 @@
 #include "super/options.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,17 @@ static bool is_folder(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* A ./var of ours, not the one of the root folder: it has keys/, or we may not even look. */
+static bool is_state(const char *path) {
+    char keys[64];
+    struct stat st;
+    snprintf(keys, sizeof keys, "%s/keys", path);
+    return is_folder(path) && (stat(keys, &st) == 0 ? S_ISDIR(st.st_mode) : errno == EACCES);
+}
+
 static void defaults(struct options *o) {
     const char *env = getenv("PORTREEVE_STATE");
-    if (!o->state) o->state = env && *env ? env : is_folder("./var") ? "./var" : "/var/lib/portreeve";
+    if (!o->state) o->state = env && *env ? env : is_state("./var") ? "./var" : "/var/lib/portreeve";
     if (!o->conf) o->conf = is_folder("./conf") ? "./conf" : "/etc/portreeve";
 }
 

@@ -301,6 +301,21 @@ def held_ports(s):
     ok(code == 1 and '%d: port taken' % s.port('more') in err, 'for anybody else they are', err)
 
 
+def default_state():
+    """Without --state: $PORTREEVE_STATE, a ./var of ours, /var/lib/portreeve; never the /var of a shell that stands in /."""
+    here = tempfile.mkdtemp(prefix='pr-')
+    try:
+        def asked(name, *words):
+            p = subprocess.run([PROGRAM, name, *words], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+            return re.search(r'(?:\./)?[a-z/]*var(?:/lib/portreeve)?', p.stderr).group(0)
+        os.mkdir(os.path.join(here, 'var'))
+        same((asked('status'), asked('eval', '1')), ('/var/lib/portreeve',) * 2, 'a ./var that is not ours is not taken for a state folder')
+        os.mkdir(os.path.join(here, 'var', 'keys'))
+        same((asked('status'), asked('eval', '1')), ('./var',) * 2, 'one of ours is')
+    finally:
+        shutil.rmtree(here)
+
+
 def closed_pipe():
     """Nobody reads the log any more: the server serves on."""
     s = Server(components='tracker', bind='own', start=False)
@@ -534,6 +549,7 @@ def run_installed(root, program, unit):
 
 
 usage()
+default_state()
 overrides()
 with Server(bind='own', sets=['listeners.ini:more.Port=0', 'listeners.ini:more.Services=tracker']) as server:
     for part in (console_answers, completion, security, reload_is_told, secrets, numbers, json_log, links):
