@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* "http://localhost:8080" of the first listener that carries the service; loopback can reach each of them. */
 static bool base_url(const struct generation *g, uint32_t service, char *out, size_t cap) {
@@ -41,12 +42,28 @@ static bool setup_token(const struct engine *eng, char *out, size_t cap) {
     return fine && out[0];
 }
 
+/* How the command is typed from where the server was started: by its path, unless it is installed. */
+static void command_path(char *out, size_t cap) {
+    char exe[400], here[400];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(exe, '/');
+    if (slash) *slash = '\0';
+    const char *dir = exe;
+    if (getcwd(here, sizeof here) && strncmp(exe, here, strlen(here)) == 0 && exe[strlen(here)] == '/') dir = exe + strlen(here) + 1;
+    if (!slash || strcmp(exe, LIBEXECDIR) == 0)
+        snprintf(out, cap, "portreeve");
+    else
+        snprintf(out, cap, "%s/portreeve", dir);
+}
+
 void welcome(struct engine *eng, const struct generation *g) {
-    char url[256], word[TOKEN_MAX > 128 ? TOKEN_MAX : 128];
+    char url[256], word[TOKEN_MAX > 128 ? TOKEN_MAX : 128], program[512];
+    command_path(program, sizeof program);
     if (eng->spool && base_url(g, SVC_TRACKER, url, sizeof url) && sample_link(g->ring, word))
-        printf("\nTry it:  curl -si %s/trk/o/%s.gif | head\n         portreeve events\n", url, word);
+        printf("\nTry it:  curl -si %s/trk/o/%s.gif | head\n         %s events\n", url, word, program);
     if (base_url(g, SVC_HUB, url, sizeof url) && setup_token(eng, word, sizeof word))
         printf("Set up:  %s/hub/setup?token=%s   (once, within 24 hours)\n", url, word);
-    printf("Inside:  portreeve console\n\n");
+    printf("Inside:  %s console\n\n", program);
     fflush(stdout);
 }

@@ -1,8 +1,6 @@
 #include "script/lib_facts.h"
 #include <lua5.4/lauxlib.h>
 
-#define FACTS_META "portreeve.facts"
-
 enum fact { F_ADDRESS = 1, F_PORT, F_LOCAL_ADDRESS, F_LOCAL_PORT, F_LISTENER, F_SERVICES, F_RESTRICTION, F_LIST, F_ACTIVE, F_MAXIMUM, F_RESERVE,
             F_FROM_ADDRESS, F_PER_ADDRESS };
 static const struct { const char *name; enum fact fact; } facts_fields[] = {
@@ -10,10 +8,16 @@ static const struct { const char *name; enum fact fact; } facts_fields[] = {
     {"services", F_SERVICES}, {"restriction", F_RESTRICTION}, {"list", F_LIST}, {"active", F_ACTIVE}, {"maximum", F_MAXIMUM},
     {"reserve", F_RESERVE}, {"active_from_address", F_FROM_ADDRESS}, {"per_address", F_PER_ADDRESS}, {NULL, 0}};
 
-static const struct facts *facts_check(lua_State *L) {
-    struct facts_box *b = luaL_checkudata(L, 1, FACTS_META);
+/* There is one box a state; it is the last upvalue of every function here, so that a method needs no look into metatables to know its argument. */
+static const struct facts *facts_of(lua_State *L, const struct facts_box *b) {
     if (!b->facts) luaL_error(L, "these facts belong to a connection that has already been judged");
     return b->facts;
+}
+
+static const struct facts *facts_check(lua_State *L) {
+    const struct facts_box *b = lua_touserdata(L, lua_upvalueindex(1));
+    if (lua_touserdata(L, 1) != b) luaL_typeerror(L, 1, "facts");
+    return facts_of(L, b);
 }
 
 static void push_ip(lua_State *L, const struct addr *a) {
@@ -54,14 +58,13 @@ static int push_fact(lua_State *L, const struct facts *f, enum fact which) {
     return 0;
 }
 
-/* facts.NAME: a field, or a method from upvalue 1; an unknown name is an error, so that a typo in a policy cannot quietly read as nil. */
-static int facts_index(lua_State *L) {
-    const struct facts *f = facts_check(L);
+/* facts.NAME that is no method (those Lua finds itself). An unknown name is an error, so that a typo in a policy cannot quietly read as nil. */
+static int facts_field(lua_State *L) {
+    const struct facts *f = facts_of(L, lua_touserdata(L, lua_upvalueindex(2)));
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
     if (lua_type(L, -1) == LUA_TNUMBER) return push_fact(L, f, (enum fact)lua_tointeger(L, -1));
-    if (lua_isnil(L, -1)) return luaL_error(L, "facts has no field '%s'", luaL_tolstring(L, 2, NULL));
-    return 1;
+    return luaL_error(L, "facts has no field '%s'", luaL_tolstring(L, 2, NULL));
 }
 
 static int push_hit(lua_State *L, bool only_in) {
@@ -91,23 +94,26 @@ static int facts_spoken(lua_State *L) { /* facts:spoken(name) -> "file:line" of 
 }
 
 struct facts_box *facts_push_box(lua_State *L) {
+    static const luaL_Reg methods[] = {{"listed", facts_listed}, {"spoken", facts_spoken}, {NULL, NULL}};
     struct facts_box *b = lua_newuserdatauv(L, sizeof *b, 0);
     b->facts = NULL;
-    if (luaL_newmetatable(L, FACTS_META)) {
-        lua_newtable(L);
-        for (unsigned i = 0; facts_fields[i].name; i++) {
-            lua_pushinteger(L, facts_fields[i].fact);
-            lua_setfield(L, -2, facts_fields[i].name);
-        }
-        lua_pushcfunction(L, facts_listed);
-        lua_setfield(L, -2, "listed");
-        lua_pushcfunction(L, facts_spoken);
-        lua_setfield(L, -2, "spoken");
-        lua_pushcclosure(L, facts_index, 1);
-        lua_setfield(L, -2, "__index");
-        lua_pushliteral(L, "facts");
-        lua_setfield(L, -2, "__metatable");
+    lua_createtable(L, 0, 2); /* metatable of facts */
+    luaL_newlibtable(L, methods);
+    lua_pushlightuserdata(L, b);
+    luaL_setfuncs(L, methods, 1);
+    lua_createtable(L, 0, 1); /* metatable of the methods: the fields */
+    lua_newtable(L);
+    for (unsigned i = 0; facts_fields[i].name; i++) {
+        lua_pushinteger(L, facts_fields[i].fact);
+        lua_setfield(L, -2, facts_fields[i].name);
     }
+    lua_pushlightuserdata(L, b);
+    lua_pushcclosure(L, facts_field, 2);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "__index");
+    lua_pushliteral(L, "facts");
+    lua_setfield(L, -2, "__metatable");
     lua_setmetatable(L, -2);
     return b;
 }
