@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define ACCESS_BATCH 32768u
+#define TRANSFER_MS 60000 /* at least: a long poll of the transfer may take 25 s, however impatient HandlerTimeout is with pages */
 
 /* An answer stands in `out` whole or not at all: after a half one the client would read the next as its body. */
 static void whole(struct conn *c, size_t before, bool fine) {
@@ -165,7 +166,8 @@ static bool respond_app(struct conn *c) {
     if (j && app_submit(c->w->eng->app, j)) {
         c->rq->job = j;
         c->state = CONN_APP;
-        conn_deadline(c, c->gen->plan.set.handler_ms);
+        int64_t ms = c->gen->plan.set.handler_ms;
+        conn_deadline(c, c->rq->service == SVC_TRANSFER && ms < TRANSFER_MS ? TRANSFER_MS : ms);
         return false;
     }
     job_free(j);

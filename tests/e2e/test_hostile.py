@@ -165,6 +165,14 @@ def locks_of_databases():
         same([os.path.basename(f) for f in files if not locks_of(s.engine_pid(), f)], [], 'after it the engine still holds its locks')
 
 
+def impatience():
+    """HandlerTimeout is about pages; the ui's long poll for events takes longer and must not be answered with 504."""
+    with Server(settings={'HandlerTimeout': 200}) as s:
+        port = s.port('communications')
+        with http1.Conn(s.address, port, timeout=30) as c:
+            same(c.call('GET', '/events?after=0&wait=1500').status, 200, 'a long poll outlives a short HandlerTimeout')
+
+
 def bodies_of_many():
     """MaxRequestBody bounds one request; what many slow senders hold together is bounded too, and small bodies are still taken."""
     most = 24 << 20
@@ -206,6 +214,7 @@ def main():
     a_listener_that_goes()
     an_end_while_somebody_waits()
     locks_of_databases()
+    impatience()
     bodies_of_many()
     done()
 
