@@ -64,26 +64,31 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     }
 }
 
-/* false: nobody waits any more (or accepting pauses). */
-static bool accept_batch(struct acceptor *a) {
+/* At most `most` (≤ ACCEPT_BATCH) accepts; *taken = how many there were. false: nobody waits any more (or accepting pauses). */
+static bool accept_batch(struct acceptor *a, int most, int *taken) {
     struct conn *batch[ACCEPT_BATCH];
     int n = 0;
     bool more = true;
-    for (int i = 0; more && i < ACCEPT_BATCH; i++) {
+    for (*taken = 0; more && *taken < most; *taken += more) {
         struct conn *c;
         more = accept_one(a, &c) > 0;
         if (c) batch[n++] = c;
     }
-    /* Reading comes after the whole batch: by then the first callers' requests have often arrived, and a read that succeeds at once spares the
-     * connection its registration with the kernel's poll set. */
+    /* Reading comes after the whole batch: by then the first callers' requests have often arrived. */
     for (int i = 0; i < n; i++) conn_start(batch[i]);
     return more;
 }
 
+/* Callers come one by one or in crowds, and tend to go on as they began: expecting as many as last time spares the accept that finds nobody.
+ * Who is left is announced again (the listener is polled level-triggered). */
 static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents) {
     (void)loop, (void)revents;
     struct acceptor *a = io->data;
-    accept_batch(a);
+    int taken;
+    if (accept_batch(a, a->expected, &taken))
+        a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
+    else
+        a->expected = taken > 0 ? taken : 1;
 }
 
 static struct acceptor *acceptor_of(struct worker *w, uint64_t inode) {
@@ -98,7 +103,7 @@ static void add_acceptor(struct worker *w, struct generation *g, struct gen_sock
         log_error("worker", "out of memory: a listening socket is left to the other workers");
         return;
     }
-    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .inode = s->inode};
+    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .inode = s->inode, .expected = 1};
     ev_io_init(&a->io, on_acceptable, s->fd, EV_READ);
     a->io.data = a;
     s->fd = -1;
@@ -142,7 +147,7 @@ void accept_retire(struct worker *w) {
             at = &a->next;
             continue;
         }
-        for (int i = 0; i < RETIRE_BATCHES && accept_batch(a); i++) continue;
+        for (int i = 0, taken; i < RETIRE_BATCHES && accept_batch(a, ACCEPT_BATCH, &taken); i++) continue;
         *at = a->next;
         close_acceptor(w, a, true);
     }

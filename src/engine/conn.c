@@ -695,12 +695,24 @@ void conn_drain(struct conn *c) {
     if (c->state == CONN_APP && c->ended) conn_close(c, "nobody waits for this answer");
 }
 
-void conn_start(struct conn *c) {
-    conn_deadline(c, c->state == CONN_HANDSHAKE ? settings(c)->handshake_ms : settings(c)->header_ms);
-    c->ready = CONN_READABLE | CONN_WRITABLE;
-    c->want = CONN_READABLE;
-    run(c);
-    if (c->state == CONN_DEAD) return;
+static void poll_conn(struct conn *c) {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
     if (epoll_ctl(c->w->epoll, EPOLL_CTL_ADD, c->fd, &ev) != 0) conn_close(c, "the poll set is full");
+}
+
+/* A request that is there already is read at once, and a short connection then never enters the poll set (4 system calls from accept to close).
+ * Whether one is there depends on how busy the callers and we are: when it seldom is, only every 16th connection tries, to notice a change. */
+void conn_start(struct conn *c) {
+    struct worker *w = c->w;
+    conn_deadline(c, c->state == CONN_HANDSHAKE ? settings(c)->handshake_ms : settings(c)->header_ms);
+    c->want = CONN_READABLE;
+    c->ready = CONN_WRITABLE;
+    if (w->early >= 128 || w->starts++ % 16 == 0) {
+        c->ready |= CONN_READABLE;
+        run(c);
+        bool there = c->state == CONN_DEAD || c->ready & CONN_READABLE || c->rq || c->requests;
+        w->early += ((there ? 256 : 0) - w->early) / 8;
+        if (c->state == CONN_DEAD) return;
+    }
+    poll_conn(c);
 }

@@ -19,6 +19,7 @@ struct acceptor { /* one listening socket of this worker */
     struct generation *gen; /* referenced through worker_use */
     struct gen_listener *listener;
     uint64_t inode;
+    int expected; /* accepts to try at a turn */
     bool retired;
 };
 
@@ -69,6 +70,8 @@ struct worker {
     struct request_state *spare;             /* free request states */
     unsigned nspare, spare_low; /* spare_low: least since the last trim */
     struct conn *spare_conns;
+    int early;       /* how often a request was there right after accept, of 256 (moving average) */
+    unsigned starts; /* connections started */
     size_t bodies;  /* memory under the request bodies of all connections */
     char *scratch; /* WORKER_SCRATCH bytes for bodies and discarding */
     struct buf access;
