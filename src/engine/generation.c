@@ -45,7 +45,6 @@ struct generation *generation_create(struct engine *eng, uint64_t id, int plan_f
     for (uint32_t i = 0; i < g->plan.nsockets; i++) g->listener[i].plan = &g->plan.socket[i];
     const struct plan_settings *s = &g->plan.set;
     g->limits = (struct h1_limits){.max_line = (uint32_t)s->max_line, .max_head = (uint32_t)s->max_head, .max_fields = (uint32_t)s->max_fields, .max_body = s->max_body};
-    if (g->limits.max_fields > REQUEST_FIELDS) g->limits.max_fields = REQUEST_FIELDS;
     return g;
 }
 

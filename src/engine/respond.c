@@ -156,7 +156,8 @@ static bool respond_ops(struct conn *c) {
     if (status == 404 || status == 405)
         respond_error(c, status, false);
     else
-        write_plain(c, status, "text/plain; version=0.0.4; charset=utf-8", body.p, body.n, c->rq->close_after);
+        write_plain(c, status, slice_is(c->rq->x.req.path, "/metrics") ? "text/plain; version=0.0.4; charset=utf-8" : "text/plain; charset=utf-8", body.p, body.n,
+                    c->rq->close_after);
     buf_free(&body);
     return true;
 }

@@ -67,7 +67,7 @@ struct plan_cert { /* one certificate with key; the bytes are in the bundle */
     X(drain_ms, "DrainTimeout", 0, 3600000, 30000, "ms", "running connections at stop and at a change of engine")            \
     X(max_line, "MaxRequestLine", 256, 65536, 8192, "bytes", "request line")                                                 \
     X(max_head, "MaxRequestHead", 512, 262144, 16384, "bytes", "request line and header fields together")                    \
-    X(max_fields, "MaxHeaderFields", 8, 1000, 100, "fields", "header fields of a request")                                   \
+    X(max_fields, "MaxHeaderFields", 8, 100, 100, "fields", "header fields of a request")                                   \
     X(max_body, "MaxRequestBody", 0, 1073741824, 1048576, "bytes", "request body")                                           \
     X(max_requests, "MaxRequestsPerConnection", 1, 1000000000, 1000000, "requests", "then the connection is closed")         \
     X(app_threads, "AppThreads", 1, 64, 2, "threads", "hub and ui handlers each")                                            \

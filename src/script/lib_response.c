@@ -6,9 +6,7 @@
 
 static bool add_field(struct buf *out, const char *name, size_t nn, const char *value, size_t vn, struct err *e) {
     if (!h1_field_ok(name, nn, value, vn)) return err_set(e, "header field '%.*s' has a name or value that HTTP does not allow", (int)(nn < 60 ? nn : 60), name);
-    static const char *const ours[] = {"content-length", "transfer-encoding", "connection", "date", NULL};
-    for (unsigned i = 0; ours[i]; i++)
-        if (strlen(ours[i]) == nn && strncasecmp(ours[i], name, nn) == 0) return err_set(e, "header field '%s' is the engine's to write", ours[i]);
+    if (h1_field_framing(name, nn)) return err_set(e, "header field '%.*s' is the engine's to write", (int)nn, name);
     return (buf_add(out, name, nn) && buf_add(out, ": ", 2) && buf_add(out, value, vn) && buf_add(out, "\r\n", 2)) || err_set(e, "header fields too large");
 }
 
