@@ -20,27 +20,27 @@ static const struct facts *facts_check(lua_State *L) {
     return facts_of(L, b);
 }
 
-static void push_ip(lua_State *L, const struct addr *a) {
+void address_push(lua_State *L, const struct addr *a) {
     char t[ADDR_TEXT];
     size_t n = addr_format_ip(a, t);
     lua_pushlstring(L, t, n);
 }
 
-static void push_local(lua_State *L, int fd) {
+void address_push_local(lua_State *L, int fd) {
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
     struct addr a = {0};
     if (getsockname(fd, (struct sockaddr *)&sa, &n) == 0) addr_from_sockaddr((struct sockaddr *)&sa, &a);
-    push_ip(L, &a);
+    address_push(L, &a);
 }
 
 static int push_fact(lua_State *L, const struct facts *f, enum fact which) {
     const struct plan_socket *s = f->listener;
     char t[128];
     switch (which) {
-    case F_ADDRESS: push_ip(L, &f->remote); return 1;
+    case F_ADDRESS: address_push(L, &f->remote); return 1;
     case F_PORT: lua_pushinteger(L, f->remote.port); return 1;
-    case F_LOCAL_ADDRESS: push_local(L, f->fd); return 1;
+    case F_LOCAL_ADDRESS: address_push_local(L, f->fd); return 1;
     case F_LOCAL_PORT: lua_pushinteger(L, f->local_port); return 1;
     case F_LISTENER: lua_pushstring(L, s->name); return 1;
     case F_SERVICES:

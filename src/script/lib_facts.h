@@ -14,4 +14,7 @@ struct request_box {
 };
 struct facts_box *facts_push_box(lua_State *L);     /* new userdata on the stack; the metatable is made on first use */
 struct request_box *request_push_box(lua_State *L);
+/* An address as text; the local address of a connection, asked of the kernel. */
+void address_push(lua_State *L, const struct addr *a);
+void address_push_local(lua_State *L, int fd);
 #endif

@@ -26,20 +26,6 @@ static void push_slice(lua_State *L, struct slice s) {
         lua_pushnil(L);
 }
 
-static void push_ip(lua_State *L, const struct addr *a) {
-    char t[ADDR_TEXT];
-    size_t n = addr_format_ip(a, t);
-    lua_pushlstring(L, t, n);
-}
-
-static void push_local(lua_State *L, int fd) {
-    struct sockaddr_storage sa;
-    socklen_t n = sizeof sa;
-    struct addr a = {0};
-    if (getsockname(fd, (struct sockaddr *)&sa, &n) == 0) addr_from_sockaddr((struct sockaddr *)&sa, &a);
-    push_ip(L, &a);
-}
-
 static int push_part(lua_State *L, const struct exchange *x, enum part which) {
     static const char *const secure[] = {"none", "own", "external"};
     switch (which) {
@@ -47,8 +33,8 @@ static int push_part(lua_State *L, const struct exchange *x, enum part which) {
     case P_PATH: push_slice(L, x->req.path); return 1;
     case P_QUERY: push_slice(L, x->req.query); return 1;
     case P_HOST: push_slice(L, x->req.host); return 1;
-    case P_ADDRESS: push_ip(L, &x->peer->remote); return 1;
-    case P_LOCAL_ADDRESS: push_local(L, x->peer->fd); return 1;
+    case P_ADDRESS: address_push(L, &x->peer->remote); return 1;
+    case P_LOCAL_ADDRESS: address_push_local(L, x->peer->fd); return 1;
     case P_LISTENER: lua_pushstring(L, x->peer->listener); return 1;
     case P_SECURE: lua_pushstring(L, secure[x->peer->secure]); return 1;
     case P_NOW: lua_pushinteger(L, x->at_ms); return 1;
