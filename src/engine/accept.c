@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define ACCEPT_BATCH 64
+#define FULL_TURNS 8 /* in a row with as many callers as expected: expect more */
 #define RETIRE_BATCHES 1024 /* more than any backlog holds */
 #define PAUSE_SECONDS 0.25
 
@@ -43,7 +45,7 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
     *out = NULL;
-    int fd = accept4(a->io.fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = (int)syscall(SYS_accept4, a->io.fd, &sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC); /* not a cancellation point, see src/net/stream.c */
     if (fd >= 0) {
         if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->gen->nworkers + 1) {
             close(fd);
@@ -85,10 +87,13 @@ static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents) {
     (void)loop, (void)revents;
     struct acceptor *a = io->data;
     int taken;
-    if (accept_batch(a, a->expected, &taken))
-        a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
-    else
+    if (!accept_batch(a, a->expected, &taken)) {
         a->expected = taken > 0 ? taken : 1;
+        a->full = 0;
+    } else if (++a->full >= FULL_TURNS) {
+        a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
+        a->full = 0;
+    }
 }
 
 static struct acceptor *acceptor_of(struct worker *w, uint64_t inode) {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SPARE_STATES 4096u /* and what a second did not need is given back, see conn_trim */
@@ -152,7 +153,7 @@ void conn_close(struct conn *c, const char *why) {
         c->ops->free(c->stream);
         c->stream = NULL;
     }
-    close(c->fd);
+    syscall(SYS_close, c->fd); /* not a cancellation point, see src/net/stream.c */
     ticket_give(&c->ticket, w->eng->live);
     COUNT(w->count, closed);
     if (c->prev)
