@@ -10,6 +10,8 @@
 /* Stack of a worker's state, fixed for life: every hook pushes above these and comes back to them. */
 enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_ADMIT, SLOT_SERVE, SLOT_TOP = SLOT_SERVE };
 
+#define SERVE_RESULTS 7 /* service, response, type, token, class, reasons, wait */
+
 struct hooks {
     struct vm *vm;
     struct token_ctx *tokens;
@@ -189,26 +191,19 @@ static uint8_t word_index(const char *const *words, const char *w) {
     return UINT8_MAX;
 }
 
-/* The event table on top: {type=, token=, class=, reasons=, wait=}. */
-static bool read_event(lua_State *L, const struct exchange *x, struct outcome *out, struct err *e) {
+/* An event's parts from `at` on: type, token, class, reasons, wait (portreeve.serve). */
+static bool read_event(lua_State *L, int at, const struct exchange *x, struct outcome *out, struct err *e) {
     static const char *const types[] = {"", "open", "click", "unsubscribe", "resubscribe", "trap", NULL};
     static const char *const classes[] = {"unknown", "human", "proxy", "prefetch", "scanner", "bot", NULL};
     struct event *ev = &out->event;
     *ev = (struct event){.ms = x->at_ms, .address = x->peer->remote, .listener = x->peer->listener, .tls = x->peer->secure, .method = (uint8_t)x->req.method};
-    int top = lua_gettop(L);
-    raw_field(L, top, "type");
-    ev->type = lua_type(L, -1) == LUA_TSTRING ? word_index(types, lua_tostring(L, -1)) : UINT8_MAX;
-    raw_field(L, top, "class");
-    ev->cls = lua_type(L, -1) == LUA_TSTRING ? word_index(classes, lua_tostring(L, -1)) : UINT8_MAX;
-    raw_field(L, top, "reasons");
-    ev->reasons = (uint32_t)lua_tointeger(L, -1);
-    raw_field(L, top, "wait");
-    out->wait = lua_toboolean(L, -1);
-    raw_field(L, top, "token");
-    const struct token *t = token_at(L, -1);
+    ev->type = lua_type(L, at) == LUA_TSTRING ? word_index(types, lua_tostring(L, at)) : UINT8_MAX;
+    const struct token *t = token_at(L, at + 1);
     if (t) ev->token = *t;
-    lua_settop(L, top);
-    const struct field *agent = request_field(&x->req, "user-agent");
+    ev->cls = lua_type(L, at + 2) == LUA_TSTRING ? word_index(classes, lua_tostring(L, at + 2)) : UINT8_MAX;
+    ev->reasons = (uint32_t)lua_tointeger(L, at + 3);
+    out->wait = lua_toboolean(L, at + 4);
+    const struct field *agent = ev->token.level == LEVEL_NETWORK ? request_field(&x->req, "user-agent") : NULL;
     if (agent) ev->agent = agent->value.p, ev->agent_n = agent->value.n;
     out->has_event = t && ev->type && ev->type != UINT8_MAX && ev->cls != UINT8_MAX;
     return out->has_event || err_set(e, "portreeve.tracker: an event needs type, class and token");
@@ -218,7 +213,7 @@ static bool read_answer(lua_State *L, int index, const struct exchange *x, struc
     out->fixed = response_fixed_at(L, index);
     if (!out->fixed && !response_read(L, index, &out->status, out->fields, out->body, e)) return false;
     if (out->fixed) out->status = out->fixed->status;
-    return lua_isnil(L, index + 1) || read_event(L, x, out, e);
+    return lua_isnil(L, index + 1) || read_event(L, index + 1, x, out, e);
 }
 
 bool hooks_serve(struct hooks *h, struct exchange *x, struct outcome *out, struct err *e) {
@@ -229,7 +224,7 @@ bool hooks_serve(struct hooks *h, struct exchange *x, struct outcome *out, struc
     out->has_event = out->wait = out->answered = false;
     lua_pushvalue(L, SLOT_SERVE);
     lua_pushvalue(L, SLOT_REQ);
-    bool fine = vm_call(h->vm, 1, 3, e) && read_route(L, SLOT_TOP + 1, out, e);
+    bool fine = vm_call(h->vm, 1, SERVE_RESULTS, e) && read_route(L, SLOT_TOP + 1, out, e);
     if (fine && (out->service & SVC_TRACKER)) {
         out->answered = true;
         fine = read_answer(L, SLOT_TOP + 2, x, out, e);
