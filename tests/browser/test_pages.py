@@ -149,7 +149,8 @@ def pages(browser, server, base):
 def report(browser, server):
     same(len(browser.all('figure svg[role=img] title')), 2, 'two plots, each described in words')
     # The page has just changed its size: what is asked while it is laid out anew may be empty.
-    boxes = wait_until('bars in the plots', lambda: browser.js('return Array.from(document.querySelectorAll("figure rect.human")).map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])'), 10)
+    boxes = wait_until('bars in the plots', lambda: browser.js('return Array.from(document.querySelectorAll("figure rect.human"))'
+                       '.map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])'), 10)
     ok(boxes and all(w > 1 and h > 1 for w, h in boxes), 'the plots have bars', str(boxes))
     want = server.rows("select count(*), count(distinct who) from events where campaign = 7 and type = 'open' and class in ('human', 'unknown')")[0]
     same(browser.texts('.figure .human dd b')[0], str(want[0]), 'opens by people are those in the database')
