@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #define ACCEPT_BATCH 64
-#define FULL_TURNS 8 /* in a row with as many callers as expected: expect more */
 #define RETIRE_BATCHES 1024 /* more than any backlog holds */
 #define PAUSE_SECONDS 0.25
 
@@ -87,13 +86,10 @@ static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents) {
     (void)loop, (void)revents;
     struct acceptor *a = io->data;
     int taken;
-    if (!accept_batch(a, a->expected, &taken)) {
-        a->expected = taken > 0 ? taken : 1;
-        a->full = 0;
-    } else if (++a->full >= FULL_TURNS) {
+    if (accept_batch(a, a->expected, &taken))
         a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
-        a->full = 0;
-    }
+    else
+        a->expected = taken > 0 ? taken : 1;
 }
 
 static struct acceptor *acceptor_of(struct worker *w, uint64_t inode) {

@@ -15,7 +15,6 @@
 
 #define POLL_BATCH 256
 #define GATHER_MS 2
-#define QUIET_POLLS 12 /* looks without an event, some 3 µs together, before a commit is begun */
 
 static void note_time(struct worker *w) {
     w->now_ms = clock_mono_ms();
@@ -50,7 +49,7 @@ static void on_turned(struct ev_loop *loop, ev_prepare *p, int revents) {
     (void)loop, (void)revents;
     struct worker *w = p->data;
     if (w->pushed) {
-        for (int quiet = 0; quiet < QUIET_POLLS && clock_mono_ms() - w->now_ms < GATHER_MS;) quiet = poll_connections(w) ? 0 : quiet + 1;
+        while (poll_connections(w) && clock_mono_ms() - w->now_ms < GATHER_MS) continue;
         w->pushed = false;
         spool_wake(w->eng->spool);
     }

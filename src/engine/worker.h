@@ -19,7 +19,7 @@ struct acceptor { /* one listening socket of this worker */
     struct generation *gen; /* referenced through worker_use */
     struct gen_listener *listener;
     uint64_t inode;
-    int expected, full; /* accepts to try at a turn; turns in a row that found as many */
+    int expected; /* accepts to try at a turn */
     bool retired;
 };
 
