@@ -4,13 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define ACCEPT_BATCH 64
 #define RETIRE_BATCHES 1024 /* more than any backlog holds */
-#define PAUSE_SECONDS 0.25
+#define PAUSE_MS 250
 
 void snapshot_unref(struct snapshot *s) {
     if (atomic_fetch_sub(&s->refs, 1) != 1) return;
@@ -20,22 +22,28 @@ void snapshot_unref(struct snapshot *s) {
     free(s);
 }
 
-static void on_pause_over(struct ev_loop *loop, ev_timer *t, int revents) {
-    (void)revents;
-    struct worker *w = t->data;
+static void listen_to(struct acceptor *a) {
+    if (!a->polled) a->polled = worker_poll(a->worker, EPOLL_CTL_ADD, a->fd, EPOLLIN, POLLED_ACCEPTOR, a);
+    if (!a->polled) log_error("worker", "a listening socket cannot be polled: %s: it is left to the other workers", strerror(errno));
+}
+
+static void ignore(struct acceptor *a) {
+    if (a->polled) worker_unpoll(a->worker, a->fd);
+    a->polled = false;
+}
+
+void accept_resume(struct worker *w) {
+    w->resume_ms = 0;
     if (w->draining) return;
-    for (struct acceptor *a = w->acceptors; a; a = a->next) ev_io_start(loop, &a->io);
+    for (struct acceptor *a = w->acceptors; a; a = a->next) listen_to(a);
 }
 
 /* Out of descriptors or memory: spinning on a readable listener would burn the core, so every listener of this worker rests a moment. */
 static void pause_accepting(struct worker *w, const char *why) {
     COUNT(w->count, accept_pauses);
-    log_warn("worker", "accept pauses for %d ms: %s", (int)(PAUSE_SECONDS * 1000), why);
-    for (struct acceptor *a = w->acceptors; a; a = a->next) ev_io_stop(w->loop, &a->io);
-    ev_timer_stop(w->loop, &w->pause);
-    ev_timer_init(&w->pause, on_pause_over, PAUSE_SECONDS, 0);
-    w->pause.data = w;
-    ev_timer_start(w->loop, &w->pause);
+    log_warn("worker", "accept pauses for %d ms: %s", PAUSE_MS, why);
+    for (struct acceptor *a = w->acceptors; a; a = a->next) ignore(a);
+    w->resume_ms = w->now_ms + PAUSE_MS;
 }
 
 /* One accept. 1 = a connection (or its refusal), 0 = nobody there, -1 = paused. */
@@ -44,7 +52,7 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
     *out = NULL;
-    int fd = (int)syscall(SYS_accept4, a->io.fd, &sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC); /* not a cancellation point, see src/net/stream.c */
+    int fd = (int)syscall(SYS_accept4, a->fd, &sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC); /* not a cancellation point, see src/net/stream.c */
     if (fd >= 0) {
         if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->gen->nworkers + 1) {
             close(fd);
@@ -82,9 +90,7 @@ static bool accept_batch(struct acceptor *a, int most, int *taken) {
 
 /* Callers come one by one or in crowds, and tend to go on as they began: expecting as many as last time spares the accept that finds nobody.
  * Who is left is announced again (the listener is polled level-triggered). */
-static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents) {
-    (void)loop, (void)revents;
-    struct acceptor *a = io->data;
+void accept_ready(struct acceptor *a) {
     int taken;
     if (accept_batch(a, a->expected, &taken))
         a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
@@ -104,12 +110,10 @@ static void add_acceptor(struct worker *w, struct generation *g, struct gen_sock
         log_error("worker", "out of memory: a listening socket is left to the other workers");
         return;
     }
-    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .inode = s->inode, .expected = 1};
-    ev_io_init(&a->io, on_acceptable, s->fd, EV_READ);
-    a->io.data = a;
+    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .fd = s->fd, .inode = s->inode, .expected = 1};
     s->fd = -1;
     w->acceptors = a;
-    if (!w->draining) ev_io_start(w->loop, &a->io);
+    if (!w->draining && !w->resume_ms) listen_to(a);
 }
 
 static void keep_acceptor(struct acceptor *a, struct generation *g, struct gen_socket *s) {
@@ -134,9 +138,9 @@ void accept_adopt(struct worker *w, struct generation *g) {
     }
 }
 
-static void close_acceptor(struct worker *w, struct acceptor *a, bool close_fd) {
-    ev_io_stop(w->loop, &a->io);
-    if (close_fd) close(a->io.fd);
+static void close_acceptor(struct acceptor *a) {
+    ignore(a); /* the supervisor may hold a duplicate, so closing alone would leave the registration */
+    close(a->fd);
     generation_unref(a->gen);
     free(a);
 }
@@ -150,17 +154,17 @@ void accept_retire(struct worker *w) {
         }
         for (int i = 0, taken; i < RETIRE_BATCHES && accept_batch(a, ACCEPT_BATCH, &taken); i++) continue;
         *at = a->next;
-        close_acceptor(w, a, true);
+        close_acceptor(a);
     }
 }
 
 void accept_stop(struct worker *w, bool close_fds) {
-    ev_timer_stop(w->loop, &w->pause);
-    for (struct acceptor *a = w->acceptors; a; a = a->next) ev_io_stop(w->loop, &a->io);
+    w->resume_ms = 0;
+    for (struct acceptor *a = w->acceptors; a; a = a->next) ignore(a);
     if (!close_fds) return;
     while (w->acceptors) {
         struct acceptor *a = w->acceptors;
         w->acceptors = a->next;
-        close_acceptor(w, a, true);
+        close_acceptor(a);
     }
 }

@@ -224,11 +224,20 @@ void conn_want(struct conn *c, uint8_t what) {
     c->want = what;
 }
 
+/* Writability is only asked for by a connection that has once been short of it: announced to all, it would wake the worker for each new one. */
+static bool poll_conn(struct conn *c, int op) {
+    return worker_poll(c->w, op, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET | (c->poll_out ? EPOLLOUT : 0u), POLLED_CONN, c);
+}
+
 /* A stream call could not go on: wait for exactly what it wants. */
 void conn_blocked(struct conn *c, ssize_t what) {
     uint8_t bit = what == STREAM_WANT_WRITE ? CONN_WRITABLE : CONN_READABLE;
     c->ready &= (uint8_t)~bit;
     c->want = bit;
+    if (bit == CONN_WRITABLE && !c->poll_out) {
+        c->poll_out = true;
+        if (c->polled) poll_conn(c, EPOLL_CTL_MOD);
+    }
 }
 
 void conn_timeout(struct wheel_node *n, void *ctx) {
@@ -274,11 +283,6 @@ void conn_drain(struct conn *c) {
     if (c->state == CONN_APP && c->ended) conn_close(c, "nobody waits for this answer");
 }
 
-static void poll_conn(struct conn *c) {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
-    if (epoll_ctl(c->w->epoll, EPOLL_CTL_ADD, c->fd, &ev) != 0) conn_close(c, "the poll set is full");
-}
-
 /* A request that is there already is read at once, and a short connection then never enters the poll set (4 system calls from accept to close).
  * Whether one is there depends on how busy the callers and we are: when it seldom is, only every 16th connection tries, to notice a change. */
 void conn_start(struct conn *c) {
@@ -293,5 +297,6 @@ void conn_start(struct conn *c) {
         w->early += ((there ? 256 : 0) - w->early) / 8;
         if (c->state == CONN_DEAD) return;
     }
-    poll_conn(c);
+    c->polled = true;
+    if (!poll_conn(c, EPOLL_CTL_ADD)) conn_close(c, "the poll set is full");
 }

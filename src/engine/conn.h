@@ -42,6 +42,7 @@ struct conn {
     int fd;
     uint8_t state;
     uint8_t ready, want; /* CONN_READABLE, CONN_WRITABLE: latched by the poll set; what the state machine waits for */
+    bool polled, poll_out; /* in the poll set; for writability too */
     bool ended;          /* the peer has said that it will send no more */
     bool retired;        /* its listener is no longer in the plan: answer with close */
     struct conn *prev, *next;

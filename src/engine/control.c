@@ -10,6 +10,7 @@
 #include "engine/welcome.h"
 #include "engine/worker.h"
 #include <errno.h>
+#include <ev.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

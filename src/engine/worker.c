@@ -5,12 +5,13 @@
 #include "engine/accept.h"
 #include "engine/app.h"
 #include "engine/conn.h"
-#include <fcntl.h>
-#include <signal.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define POLL_BATCH 256
@@ -23,45 +24,19 @@ static void note_time(struct worker *w) {
     w->real_ms = real;
 }
 
-static void on_check(struct ev_loop *loop, ev_check *c, int revents) {
-    (void)loop, (void)revents;
-    note_time(c->data);
+bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled kind, void *what) {
+    struct epoll_event ev = {.events = events, .data.u64 = (uint64_t)(uintptr_t)what | kind};
+    return epoll_ctl(w->epoll, op, fd, &ev) == 0;
 }
 
-/* One look into the poll set. false: nothing was ready. */
-static bool poll_connections(struct worker *w) {
-    struct epoll_event ev[POLL_BATCH];
-    int n = epoll_wait(w->epoll, ev, POLL_BATCH, 0);
-    for (int i = 0; i < n; i++) conn_event(ev[i].data.ptr, ev[i].events);
-    return n > 0;
+void worker_unpoll(struct worker *w, int fd) {
+    epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL);
 }
 
-static void on_polled(struct ev_loop *loop, ev_io *io, int revents) {
-    (void)loop, (void)revents;
-    poll_connections(io->data);
-}
-
-/* The end of a turn, before the loop waits again. Memory of closed connections goes only now: callers further up, and later events of a batch,
- * may still have named them.
- * A commit costs as much for one event as for a hundred, so the spool is woken when nothing is ready any more (or 2 ms have gone), not after the
- * first event: with 64 busy connections that halves the number of commits. */
-static void on_turned(struct ev_loop *loop, ev_prepare *p, int revents) {
-    (void)loop, (void)revents;
-    struct worker *w = p->data;
-    if (w->pushed) {
-        while (poll_connections(w) && clock_mono_ms() - w->now_ms < GATHER_MS) continue;
-        w->pushed = false;
-        spool_wake(w->eng->spool);
-    }
-    conn_reap(w);
-}
-
-static void on_tick(struct ev_loop *loop, ev_timer *t, int revents) {
-    (void)loop, (void)revents;
-    struct worker *w = t->data;
-    wheel_run(&w->wheel, w->now_ms, conn_timeout, w);
-    if (w->access.n) access_put(w->eng->access, &w->access);
-    if (++w->ticks % 10 == 0) conn_trim(w, false);
+static void wake(struct worker *w) {
+    uint64_t one = 1;
+    if (!atomic_exchange(&w->woken, true) && write(w->wake, &one, sizeof one) != sizeof one)
+        log_error("worker", "worker %u cannot be woken: %s", w->index, strerror(errno));
 }
 
 bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms) {
@@ -79,7 +54,7 @@ bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms) {
     *w->mail_tail = m;
     w->mail_tail = &m->next;
     pthread_mutex_unlock(&w->lock);
-    ev_async_send(w->loop, &w->wake);
+    wake(w);
     return true;
 }
 
@@ -92,7 +67,7 @@ void worker_committed(struct worker *w, uint64_t upto, bool ok) {
     } else
         w->note[w->nnotes++] = (struct commit_note){upto, ok};
     pthread_mutex_unlock(&w->lock);
-    ev_async_send(w->loop, &w->wake);
+    wake(w);
 }
 
 static void answer_committed(struct worker *w, struct commit_note note) {
@@ -166,7 +141,7 @@ static void read_letter(struct worker *w, struct mail *m) {
             conn_close(c, "drain time is over");
         }
         break;
-    case MAIL_STOP: ev_break(w->loop, EVBREAK_ALL); break;
+    case MAIL_STOP: w->stopping = true; break;
     case MAIL_JOB:
         if (m->job->conn)
             conn_resume(m->job->conn);
@@ -177,10 +152,9 @@ static void read_letter(struct worker *w, struct mail *m) {
     }
 }
 
-static void on_wake(struct ev_loop *loop, ev_async *a, int revents) {
-    (void)loop, (void)revents;
-    struct worker *w = a->data;
+static void read_mail(struct worker *w) {
     struct commit_note note[sizeof w->note / sizeof *w->note];
+    atomic_store(&w->woken, false); /* before looking: a letter that comes from here on wakes again */
     pthread_mutex_lock(&w->lock);
     unsigned n = w->nnotes;
     memcpy(note, w->note, n * sizeof *note);
@@ -198,13 +172,69 @@ static void on_wake(struct ev_loop *loop, ev_async *a, int revents) {
     }
 }
 
+static void tick(struct worker *w) {
+    w->tick_ms = w->now_ms + WHEEL_TICK_MS;
+    wheel_run(&w->wheel, w->now_ms, conn_timeout, w);
+    if (w->resume_ms && w->now_ms >= w->resume_ms) accept_resume(w);
+    if (w->access.n) access_put(w->eng->access, &w->access);
+    if (++w->ticks % 10 == 0) conn_trim(w, false);
+}
+
+/* Answers before new callers, so that the requests of the new have had time to arrive when they are read; mail last, since it may take
+ * acceptors away that this batch still names. */
+static void handle(struct worker *w, const struct epoll_event *ev, int n) {
+    static const uint64_t kind = 3; /* the low bits of a pointer */
+    bool others = false;
+    for (int i = 0; i < n; i++) {
+        if ((ev[i].data.u64 & kind) == POLLED_CONN)
+            conn_event(ev[i].data.ptr, ev[i].events);
+        else
+            others = true;
+    }
+    if (!others) return;
+    bool mail = false;
+    for (int i = 0; i < n; i++) {
+        if ((ev[i].data.u64 & kind) == POLLED_ACCEPTOR) accept_ready((struct acceptor *)(uintptr_t)(ev[i].data.u64 & ~kind));
+        mail |= (ev[i].data.u64 & kind) == POLLED_MAIL;
+    }
+    if (mail) read_mail(w);
+}
+
+/* A commit costs as much for one event as for a hundred, so the spool is woken when nothing is ready any more (or 2 ms have gone), not after
+ * the first event: with 64 busy connections that halves the number of commits. */
+static void wake_spool(struct worker *w, bool quiet) {
+    if (!w->pushed_ms) w->pushed_ms = w->now_ms;
+    if (!quiet && w->now_ms - w->pushed_ms < GATHER_MS) return;
+    w->pushed = false;
+    w->pushed_ms = 0;
+    spool_wake(w->eng->spool);
+}
+
+/* Straight to the kernel, see src/net/stream.c. */
+static int wait_events(const struct worker *w, struct epoll_event *ev) {
+    int64_t left = w->tick_ms - w->now_ms;
+    return (int)syscall(SYS_epoll_pwait, w->epoll, ev, POLL_BATCH, w->pushed || left < 0 ? 0 : (int)left, NULL, 0);
+}
+
+static void run(struct worker *w) {
+    struct epoll_event ev[POLL_BATCH];
+    while (!w->stopping) {
+        int n = wait_events(w, ev);
+        note_time(w);
+        handle(w, ev, n);
+        if (w->pushed) wake_spool(w, n <= 0);
+        if (w->now_ms >= w->tick_ms) tick(w);
+        conn_reap(w); /* only now: callers further up, and later events of the batch, may still have named them */
+    }
+}
+
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     char name[16];
     snprintf(name, sizeof name, "worker %u", w->index);
     pthread_setname_np(pthread_self(), name);
     note_time(w);
-    ev_run(w->loop, 0);
+    run(w);
     accept_stop(w, true);
     for (struct conn *c = w->conns, *next; c; c = next) {
         next = c->next;
@@ -218,28 +248,21 @@ static void *worker_main(void *arg) {
 }
 
 static bool prepare_loop(struct worker *w) {
-    w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (!w->loop || w->epoll < 0) return false;
-    ev_async_init(&w->wake, on_wake);
-    ev_timer_init(&w->tick, on_tick, WHEEL_TICK_MS / 1000.0, WHEEL_TICK_MS / 1000.0);
-    ev_check_init(&w->check, on_check);
-    ev_set_priority(&w->check, EV_MAXPRI); /* the time is right before any callback reads it */
-    ev_io_init(&w->polled, on_polled, w->epoll, EV_READ);
-    w->wake.data = w->tick.data = w->check.data = w->polled.data = w->turned.data = w;
-    ev_io_start(w->loop, &w->polled);
-    ev_async_start(w->loop, &w->wake);
-    ev_timer_start(w->loop, &w->tick);
-    ev_prepare_init(&w->turned, on_turned);
-    ev_prepare_start(w->loop, &w->turned);
-    ev_check_start(w->loop, &w->check);
-    return true;
+    w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return w->epoll >= 0 && w->wake >= 0 && worker_poll(w, EPOLL_CTL_ADD, w->wake, EPOLLIN | EPOLLET, POLLED_MAIL, NULL);
+}
+
+static void close_loop(struct worker *w) {
+    if (w->epoll >= 0) close(w->epoll);
+    if (w->wake >= 0) close(w->wake);
 }
 
 struct worker *worker_start(struct engine *eng, unsigned index, struct err *e) {
     struct worker *w = calloc(1, sizeof *w);
     if (!w) return (void)err_set(e, "out of memory"), NULL;
     w->index = index;
+    w->epoll = w->wake = -1;
     w->eng = eng;
     w->count = &eng->counters->worker[index];
     w->mail_tail = &w->mail;
@@ -249,6 +272,7 @@ struct worker *worker_start(struct engine *eng, unsigned index, struct err *e) {
     note_time(w);
     wheel_init(&w->wheel, w->now_ms);
     if (!w->scratch || !prepare_loop(w) || pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+        close_loop(w);
         free(w->scratch);
         free(w);
         return (void)err_set(e, "worker %u cannot be started", index), NULL;
@@ -279,10 +303,9 @@ void worker_destroy(struct worker *w) {
         if (m->kind == MAIL_SNAPSHOT) snapshot_unref(m->snapshot);
         free(m);
     }
-    ev_loop_destroy(w->loop);
     free_spares(w);
     buf_free(&w->access);
-    close(w->epoll);
+    close_loop(w);
     free(w->scratch);
     pthread_mutex_destroy(&w->lock);
     free(w);

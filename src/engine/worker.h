@@ -1,19 +1,18 @@
 /* A worker: one thread, one loop, one Lua state per generation, its own socket of every listener. Nothing in it blocks. Other threads reach it
- * by mail only. */
+ * by mail only. Its loop stands straight on epoll (reason and measurement: ARCHITECTURE.md). */
 #ifndef PORTREEVE_ENGINE_WORKER_H
 #define PORTREEVE_ENGINE_WORKER_H
 #include "base/buf.h"
 #include "base/wheel.h"
 #include "engine/engine.h"
 #include "engine/generation.h"
-#include <ev.h>
 
 struct conn;
 struct request_state;
 struct job;
 
 struct acceptor { /* one listening socket of this worker */
-    ev_io io;
+    int fd;
     struct acceptor *next;
     struct worker *worker;
     struct generation *gen; /* referenced through worker_use */
@@ -21,6 +20,7 @@ struct acceptor { /* one listening socket of this worker */
     uint64_t inode;
     int expected; /* accepts to try at a turn */
     bool retired;
+    bool polled; /* in the poll set */
 };
 
 enum mail_kind { MAIL_SWAP, MAIL_RETIRE, MAIL_DRAIN, MAIL_CLOSE_ALL, MAIL_STOP, MAIL_JOB, MAIL_SNAPSHOT };
@@ -46,15 +46,14 @@ struct worker {
     unsigned index;
     struct engine *eng;
     pthread_t thread;
-    struct ev_loop *loop;
-    ev_async wake;
-    int epoll; /* connections, edge-triggered; libev (level-triggered only) watches this one descriptor for all of them */
-    ev_io polled;
-    ev_timer tick, pause;
+    int epoll; /* listeners (level-triggered), connections and `wake` (edge-triggered) */
+    int wake;  /* eventfd: there is mail; never read, each write is an edge */
+    _Atomic bool woken; /* written to and not looked at yet: further letters need no write */
+    bool stopping;
+    int64_t tick_ms, resume_ms; /* next turn of the wheel; when accepting goes on after a pause, 0 = no pause */
     unsigned ticks;
-    ev_check check;
-    ev_prepare turned;
-    bool pushed; /* events went into the spool's queue during this turn */
+    bool pushed; /* events went into the spool's queue and it has not been woken */
+    int64_t pushed_ms;
     struct wheel wheel;
     int64_t now_ms, real_ms; /* of this turn of the loop: monotonic, unix */
     char date[30];
@@ -93,5 +92,8 @@ bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms);
 void worker_committed(struct worker *w, uint64_t upto, bool ok);
 
 /* For conn.c and accept.c, on the worker's own thread. */
+enum polled { POLLED_CONN, POLLED_ACCEPTOR, POLLED_MAIL }; /* what a descriptor of the poll set belongs to */
+bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled kind, void *what); /* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD */
+void worker_unpoll(struct worker *w, int fd);
 void worker_adopt(struct worker *w, struct generation *g); /* MAIL_SWAP */
 #endif
