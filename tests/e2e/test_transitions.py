@@ -1,0 +1,306 @@
+#!/usr/bin/python3
+"""Each row of the bind table (M7) turned into each other one by edit and reload, in a network namespace with 20 addresses and under load: no
+caller of an address and port that both plans serve with the same scheme is refused or reset, and `ss` shows exactly the new plan. Needs root.
+
+M16, M23: the change takes effect by reload, and only what is listed is bound.
+"""
+import os
+import re
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import tap
+
+if os.geteuid() != 0:
+    tap.skip('each row of the bind table turned into each other', 'needs root, for a network namespace of its own and ports below 1024; run as root')
+    tap.done()
+if os.environ.get('PORTREEVE_INSIDE') != str(os.getpid()):  # the namespace lives as long as this process and those it starts
+    os.environ['PORTREEVE_INSIDE'] = str(os.getpid())
+    os.execvp('unshare', ['unshare', '--net', sys.executable] + sys.argv)
+
+from portreeve import SLOW, Server, wait_until  # noqa: E402 (makes no sense without root)
+
+V4 = ['10.67.0.%d' % i for i in range(1, 11)]
+V6 = ['fd67::%d' % i for i in range(1, 10)] + ['fe80::67:a%d67a']
+A = [x for pair in zip(V4, V6) for x in pair]  # 20 addresses, the families in turn
+ALL = ['127.0.0.1', '::1'] + A
+WILD = ('0.0.0.0', '::')
+INTERNAL = {(w, p) for w in WILD for p in (1099, 7000)}
+ROWS = ['R%d' % i for i in range(1, 13)]
+MOST = 8  # addresses called at a time
+
+
+def ip(*args):
+    subprocess.run(['ip'] + list(args), check=True)
+
+
+def make_addresses():
+    ip('link', 'set', 'lo', 'up')
+    ip('link', 'add', 'd67a', 'type', 'veth', 'peer', 'name', 'd67b')
+    for name in ('d67a', 'd67b'):
+        ip('link', 'set', name, 'addrgenmode', 'none')
+        ip('link', 'set', name, 'up')
+    for a in V4:
+        ip('addr', 'add', a + '/24', 'dev', 'd67a')
+    for a in V6:
+        ip('addr', 'add', a.split('%')[0] + '/64', 'dev', 'd67a', 'nodad')
+
+
+def listening():
+    """{(address, port)} of every listening TCP socket in the namespace, as ss tells it."""
+    out = subprocess.run(['ss', '-Hltn'], check=True, stdout=subprocess.PIPE, text=True).stdout
+    got = set()
+    for line in out.splitlines():
+        m = re.match(r'^\[?([^\]%]*)\]?(%[^:\]]+)?\]?:(\d+)$', line.split()[3])
+        got.add((m.group(1) + (m.group(2) or ''), int(m.group(3))) if m else (line, 0))
+    return got
+
+
+def br(a):
+    return '[%s]' % a if ':' in a else a
+
+
+# ---- what the table asks for, written from requirements.md ----
+class Table:
+    """The twelve rows with these ports: .text[row] is tomcat.ini, .plan[row] = {(address, port): 'http' or 'https'}."""
+
+    def __init__(self, port, secure, own):
+        self.text, self.plan = {}, {}
+        b = {a: own if i in (1, 4) else 0 for i, a in enumerate(A[:10])}
+        s, x = [A[i] for i in (1, 2, 3, 10, 11)], [A[i] for i in (0, 3, 4, 12, 13)]
+        head = 'Port=%d\nSecurePort=%d\n' % (port, secure)
+        with_b = 'BindAddress=%s\n' % ', \\\n  '.join(br(a) + (':%d' % p if p else '') for a, p in b.items())
+        with_x = ''.join('Secure-%s=one\n' % br(a) for a in x)
+        with_s = {'false': 'SecureServer=false\n', 'true': 'SecureServer=true\n', 'list': 'SecureServer=%s\n' % ', '.join(map(br, s))}
+
+        def put(row, has_b, server, has_x, sockets):
+            self.text[row] = head + (with_b if has_b else '') + with_s[server] + (with_x if has_x else '')
+            self.plan[row] = sockets
+
+        def each(addresses, scheme):
+            return {(a, secure if scheme == 'https' else port): scheme for a in addresses}
+
+        def mixed(secured):
+            return {(a, p or (secure if a in secured else port)): 'https' if a in secured else 'http' for a, p in b.items()}
+        put('R1', False, 'false', False, each(WILD, 'http'))
+        put('R2', False, 'false', True, each(x, 'https'))
+        put('R3', False, 'true', False, each(WILD, 'https'))
+        put('R4', False, 'true', True, each(ALL, 'https'))
+        put('R5', False, 'list', False, each(s, 'https'))
+        put('R6', False, 'list', True, each(s + x, 'https'))
+        put('R7', True, 'false', False, mixed([]))
+        put('R8', True, 'false', True, mixed(x))
+        put('R9', True, 'true', False, mixed(b))
+        put('R10', True, 'true', True, mixed(b))
+        put('R11', True, 'list', False, mixed(s))
+        put('R12', True, 'list', True, mixed(s + x))
+
+
+def served(plan):
+    """{(address, port, scheme)} that a caller can reach, the wildcards written out."""
+    out = set()
+    for (a, port), scheme in plan.items():
+        out |= {(one, port, scheme) for one in ALL if a == one or a in WILD and (':' in a) == (':' in one)}
+    return out
+
+
+def every_change():
+    """A round trip of the 12 rows that takes each of the 132 changes once (Hierholzer)."""
+    left = {r: [q for q in ROWS if q != r] for r in ROWS}
+    stack, trip = [ROWS[0]], []
+    while stack:
+        if left[stack[-1]]:
+            stack.append(left[stack[-1]].pop())
+        else:
+            trip.append(stack.pop())
+    trip.reverse()
+    return trip
+
+
+# ---- callers ----
+class Failed(Exception):
+    pass
+
+
+def tls_context():
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ctx.check_hostname, ctx.verify_mode = False, ssl.CERT_NONE
+    return ctx
+
+
+def dial(target, ctx):
+    address, port, scheme = target
+    info = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0]
+    s = socket.socket(info[0], socket.SOCK_STREAM)
+    try:
+        s.settimeout(30 * SLOW)
+        s.connect(info[4])
+        return ctx.wrap_socket(s) if scheme == 'https' else s
+    except BaseException:
+        s.close()
+        raise
+
+
+def ask(s, close):
+    """One request on s; whether the server closes the connection afterwards."""
+    s.sendall(b'GET /robots.txt HTTP/1.1\r\nHost: x\r\n%s\r\n' % (b'Connection: close\r\n' if close else b''))
+    got = b''
+    while True:
+        head, gap, body = got.partition(b'\r\n\r\n')
+        m = re.search(rb'\r\ncontent-length: *(\d+)', head, re.I)
+        if gap and m and len(body) >= int(m.group(1)):
+            break
+        part = s.recv(4096)
+        if not part:
+            raise Failed('closed after %d bytes' % len(got))
+        got += part
+    if not head.startswith(b'HTTP/1.1 200 '):
+        raise Failed('answered %r' % got[:60])
+    return b'\r\nconnection: close' in head.lower()
+
+
+class Callers:
+    """Threads that call the targets of the moment in turn, some with a connection for each request, some on connections that they keep."""
+
+    QUICK = 0.4  # the server closes a kept connection whose listener has gone when it has been idle for 0.5 s: only then may it
+
+    def __init__(self, fresh=3, kept=1):
+        self.targets, self.errors, self.stopping = [], [], False
+        self.counts = [{} for _ in range(fresh + kept)]
+        self.fresh, self.total, self.late = fresh, 0, 0
+        self.threads = [threading.Thread(target=self.life, args=(i,), daemon=True) for i in range(fresh + kept)]
+        for t in self.threads:
+            t.start()
+
+    def life(self, i):
+        ctx, mine, n = tls_context(), {}, i
+        while not self.stopping:
+            targets = self.targets
+            for t in [t for t in mine if t not in targets]:
+                mine.pop(t)[0].close()
+            if not targets:
+                time.sleep(0.002)
+                continue
+            n += 1
+            t = targets[n % len(targets)]
+            try:
+                if i < self.fresh:
+                    with dial(t, ctx) as s:
+                        ask(s, True)
+                else:
+                    self.call_kept(t, mine, ctx)
+                self.counts[i][t] = self.counts[i].get(t, 0) + 1
+            except (OSError, Failed) as e:
+                self.errors.append('%s port %d %s, %s connection: %s: %s' % (*t, 'new' if i < self.fresh else 'kept', type(e).__name__, e))
+            time.sleep(0.001)
+        for s, _ in mine.values():
+            s.close()
+
+    def call_kept(self, t, mine, ctx):
+        s, last = mine.pop(t, None) or (dial(t, ctx), 0)
+        try:
+            if last and select.select([s], [], [], 0)[0] and time.monotonic() - last > self.QUICK:
+                raise Failed('closed between requests')
+            closes = ask(s, False)
+        except (OSError, Failed):
+            s.close()
+            if not last or time.monotonic() - last < self.QUICK:
+                raise
+            self.late += 1  # this machine kept us waiting
+            return
+        if closes:
+            s.close()
+        else:
+            mine[t] = (s, time.monotonic())
+
+    def rounds(self):
+        """Answers so far of each target: (on new connections, on kept ones)."""
+        f = self.fresh
+        return {t: (sum(c.get(t, 0) for c in self.counts[:f]), sum(c.get(t, 0) for c in self.counts[f:])) for t in self.targets}
+
+    def another_round(self, what):
+        """Wait until each target has answered once more on a new and on a kept connection."""
+        before = self.rounds()
+        wait_until('answers ' + what, lambda: self.errors or all(n[0] > before[t][0] and n[1] > before[t][1] for t, n in self.rounds().items()), 60)
+
+    def finish(self):
+        self.stopping = True
+        for t in self.threads:
+            t.join(60 * SLOW)
+        return sum(sum(c.values()) for c in self.counts)
+
+
+def some(targets, n):
+    """At most MOST of them, others at each change."""
+    t = sorted(targets)
+    step = max(1, len(t) // MOST)
+    return t[n % step::step][:MOST] if t else []
+
+
+def server(tomcat):
+    s = Server(start=False, ports=False, settings={'Workers': 2, 'AccessLog': 'off'},
+               files={'tomcat.ini': tomcat, 'listeners.ini': '# none\n',
+                      'certificates.ini': 'default.Certificate=development\none.Certificate=one.pem\n'})
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=one',
+                    '-keyout', s.conf + '/key', '-out', s.conf + '/cert'], check=True, stderr=subprocess.DEVNULL)
+    with open(s.conf + '/one.pem', 'w') as f:
+        os.fchmod(f.fileno(), 0o600)
+        f.write(open(s.conf + '/cert').read() + open(s.conf + '/key').read())
+    return s.start()
+
+
+def change(s, table, callers, old, new, n):
+    """One of the 132; what went wrong, as a list of texts."""
+    callers.errors.clear()
+    callers.targets = some(served(table.plan[old]) & served(table.plan[new]), n)
+    callers.another_round('before the change')
+    s.edit('tomcat.ini', table.text[new])
+    code, text = s.reload()
+    if code != 0:
+        return ['refused: ' + text]
+    callers.another_round('after the change')
+    want = set(table.plan[new]) | INTERNAL
+    try:
+        wait_until('ss to show the plan', lambda: listening() == want)
+    except AssertionError:
+        return ['ss: too many %r, missing %r' % (sorted(listening() - want), sorted(want - listening()))]
+    return callers.errors[:3]
+
+
+def all_changes(name, table):
+    trip = every_change()
+    wrong, common = {}, 0
+    began = time.monotonic()
+    with server(table.text[trip[0]]) as s:
+        wait_until('the first plan', lambda: listening() == set(table.plan[trip[0]]) | INTERNAL)
+        callers = Callers()
+        for n, (old, new) in enumerate(zip(trip, trip[1:])):
+            faults = change(s, table, callers, old, new, n)
+            common += bool(callers.targets)
+            if faults:
+                wrong.setdefault(old, []).append((new, faults))
+        answered = callers.finish()
+        for row in ROWS:
+            tap.ok(row not in wrong, 'M7 %s into each other row, %s: no caller refused or reset, ss shows the plan' % (row, name), wrong.get(row))
+        tap.same(len(set(zip(trip, trip[1:]))), 132, '%s: all 132 changes were made' % name)
+        tap.ok(common > 50, '%s: %d of them with addresses, ports and schemes in common, called all the while' % (name, common))
+        tap.ok(len(s.engine_pids()) == 1 and s.status()['engine']['restarts'] == 0, name + ': one engine, never restarted')
+    tap.note('%s: %.1f s, %d answers, %d kept connections idle too long' % (name, time.monotonic() - began, answered, callers.late))
+
+
+def main():
+    warnings.simplefilter('ignore')
+    make_addresses()
+    all_changes('ports 80 and 443', Table(80, 443, 8081))
+    all_changes('HTTP and HTTPS on one port', Table(8081, 8081, 8081))
+    tap.done()
+
+
+main()
