@@ -1,5 +1,5 @@
 -- Configuration files -> the rules table that policies and handlers read.
---   rules.tomcat.Port = { value = 8080, file = "conf/tomcat.ini", line = 3, entry = "Port" }
+--   rules.tomcat.Port = { value = 8080, file = "conf/tomcat.ini", line = 3, entry = "Port", text = "8080" }
 -- Every entry of portreeve.schema is there; one that no file sets has its default, file "" and line 0; one without default is nil.
 --   rules.tomcat.secure  = { { address=, value = certificate name, file=, line=, entry= }, … }   the Secure-ADDRESS entries
 --   rules.listeners      = { { name =, Port = {…}, … }, … } in file order      rules.certificates the same
@@ -69,7 +69,7 @@ local function take(e, spec, report)
   end
   if remark then report.warn(e, remark) end
   if spec.kind == "path" and e.bad_escape then report.warn(e, "a single backslash vanishes: write / or \\\\") end
-  return { value = value, file = e.file, line = e.line, entry = e.entry }
+  return { value = value, file = e.file, line = e.line, entry = e.entry, text = spec.kind ~= "secret" and kinds.trim(e.text) or nil }
 end
 
 local function default_of(entry, spec)

@@ -234,13 +234,14 @@ static void push_headers(lua_State *L, const struct job *j) {
 
 static int push_request(lua_State *L) { /* protected: runs through vm_call */
     const struct job *j = lua_touserdata(L, 1);
-    lua_createtable(L, 0, 12);
+    lua_createtable(L, 0, 13);
     set_text(L, j, "method", j->method.at, j->method.n);
     set_text(L, j, "path", j->path.at, j->path.n);
     if (j->has_query) set_text(L, j, "query", j->query.at, j->query.n);
     set_text(L, j, "host", j->host.at, j->host.n);
     set_text(L, j, "body", j->body.at, j->body.n);
     set_text(L, j, "address", j->address.at, j->address.n);
+    set_text(L, j, "socket_address", j->socket.at, j->socket.n);
     lua_pushstring(L, j->listener);
     lua_setfield(L, -2, "listener");
     lua_pushstring(L, j->secure);

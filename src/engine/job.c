@@ -22,11 +22,12 @@ struct job *job_make(struct request_state *rq, struct worker *w, struct conn *c,
     j->secure = secure[rq->peer.secure];
     j->has_query = req->query.p != NULL;
     snprintf(j->listener, sizeof j->listener, "%s", rq->peer.listener);
-    char ip[ADDR_TEXT];
-    size_t ipn = addr_format_ip(&rq->peer.remote, ip);
+    char ip[ADDR_TEXT], at[ADDR_TEXT];
+    size_t ipn = addr_format_ip(&rq->peer.remote, ip), atn = addr_format_ip(&c->listener->plan->at, at);
     bool fine = keep(j, req->method_text.p, req->method_text.n, &j->method.at, &j->method.n) && keep(j, req->path.p, req->path.n, &j->path.at, &j->path.n) &&
                 keep(j, req->query.p, req->query.n, &j->query.at, &j->query.n) && keep(j, req->host.p, req->host.n, &j->host.at, &j->host.n) &&
-                keep(j, req->body.p, req->body.n, &j->body.at, &j->body.n) && keep(j, ip, (uint32_t)ipn, &j->address.at, &j->address.n);
+                keep(j, req->body.p, req->body.n, &j->body.at, &j->body.n) && keep(j, ip, (uint32_t)ipn, &j->address.at, &j->address.n) &&
+                keep(j, at, (uint32_t)atn, &j->socket.at, &j->socket.n);
     j->field = calloc(req->nfields ? req->nfields : 1, sizeof *j->field);
     j->letter = calloc(1, sizeof *j->letter);
     fine = fine && j->field && j->letter;

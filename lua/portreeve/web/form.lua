@@ -14,19 +14,20 @@ local function encode(text)
   return (tostring(text):gsub("[^%w._~-]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
--- -> table name = value | nil, why
-local function parse(text)
+-- most {fields=, bytes=}: for the few forms that are large. -> table name = value | nil, why
+local function parse(text, most)
   local out, n = {}, 0
+  local fields_max, body_max = most and most.fields or FIELDS_MAX, most and most.bytes or BODY_MAX
   if not text or text == "" then
     return out
   end
-  if #text > BODY_MAX then
-    return nil, "form longer than " .. BODY_MAX .. " bytes"
+  if #text > body_max then
+    return nil, "form longer than " .. body_max .. " bytes"
   end
   for pair in text:gmatch("[^&]+") do
     n = n + 1
-    if n > FIELDS_MAX then
-      return nil, "more than " .. FIELDS_MAX .. " fields"
+    if n > fields_max then
+      return nil, "more than " .. fields_max .. " fields"
     end
     local name, value = pair:match("^([^=]*)=?(.*)$")
     name = decode(name)
@@ -38,12 +39,12 @@ local function parse(text)
 end
 
 -- The body of a POST as a form. -> table | nil, why
-local function of_request(req)
+local function of_request(req, most)
   local kind = (req.headers["content-type"] or ""):lower():match("^%s*([^;%s]*)")
   if kind ~= "application/x-www-form-urlencoded" then
     return nil, "a form must be sent as application/x-www-form-urlencoded"
   end
-  return parse(req.body)
+  return parse(req.body, most)
 end
 
 local function query(values)
