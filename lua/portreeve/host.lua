@@ -1,5 +1,5 @@
 -- The machine's addresses, as facts: host = { ipv6 = bool, addresses = { { ip=, interface=, scope=, tentative= }, … } }.
-local ipairs = ipairs
+local ipairs, setmetatable = ipairs, setmetatable
 local concat = table.concat
 local _ENV = nil
 
@@ -14,13 +14,27 @@ local function family_of(ip)
 end
 host.family_of = family_of
 
+-- ip -> the entries of the facts that have it. A plan asks for thousands of addresses of one host, so the table is kept with the facts.
+local tables, none = setmetatable({}, { __mode = "k" }), {}
+local function by_ip(facts)
+  local at = tables[facts.addresses]
+  if at then return at end
+  at = {}
+  for _, a in ipairs(facts.addresses) do
+    at[a.ip] = at[a.ip] or {}
+    at[a.ip][#at[a.ip] + 1] = a
+  end
+  tables[facts.addresses] = at
+  return at
+end
+
 -- The address as it can be bound: a link-local one gets the interface that owns it, as fe80::1%eth0 (M20).
 -- nil and the reason where that is not known.
 function host.locate(facts, ip)
   local bare, owners = ip:match("^[^%%]*"), {}
   local tentative
-  for _, a in ipairs(facts.addresses) do
-    if a.ip == bare and (bare == ip or ip == a.ip .. "%" .. a.interface) then
+  for _, a in ipairs(by_ip(facts)[bare] or none) do
+    if bare == ip or ip == a.ip .. "%" .. a.interface then
       owners[#owners + 1] = a.interface
       tentative = a.tentative
     end
