@@ -15,7 +15,7 @@ local MOST = 16384 -- PLAN_MAX_SOCKETS
 local known = {
   name = "string", address = "string", port = "number", scheme = "string", services = "table", certificate = "string", because = "table",
   external = "boolean", restriction = "string", list = "string", max_connections = "number", max_per_address = "number", reserve = "number",
-  backlog = "number",
+  backlog = "number", when_missing = "string", waiting = "boolean",
 }
 
 -- "policies/bind.lua:41" of the function `level` calls up.

@@ -13,8 +13,8 @@ static const char HELP[] =
     "and\n"
     "the line of the policy. Nothing is bound.\n"
     "\n"
-    "  --json   an array of {name, address, port, scheme, external_tls, certificate, services, restriction, list, max_connections,\n"
-    "           max_per_address, reserve, backlog, because: {file, line, entry, row, policy}}; port 0 = a free port will be taken\n"
+    "  --json   an array of {name, address, when_missing, waiting, state, port, scheme, external_tls, certificate, services, restriction, list,\n"
+    "           max_connections, max_per_address, reserve, backlog, because: {file, line, entry, row, policy}}; port 0 = a free port will be taken\n"
     "  the rest as for `portreeve check`\n"
     "\n"
     "Exit status: 0 shown, 1 refused (the reasons are on standard error), 2 wrong usage.\n";

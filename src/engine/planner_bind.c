@@ -116,8 +116,8 @@ void planner_preflight(struct planner *p) {
         const struct plan_socket *s = &p->plan.socket[i];
         struct err e;
         uint16_t port;
-        if (held_by_us(&held, &s->at)) continue;
-        int fd = sock_bind(&s->at, true, &port, &e);
+        if (s->waiting || held_by_us(&held, &s->at)) continue;
+        int fd = sock_bind(&s->at, SOCK_EXCLUSIVE | (s->when_missing == MISSING_FREEBIND ? SOCK_FREEBIND : 0), &port, &e);
         if (fd >= 0) {
             close(fd);
             continue;

@@ -5,6 +5,7 @@
 #include "engine/harden.h"
 #include "engine/worker.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,18 +27,21 @@ static bool counters_json(struct engine *eng, struct buf *b) {
 static void listener_json(struct engine *eng, const struct generation *g, uint32_t i, struct buf *b) {
     const struct gen_listener *l = &g->listener[i];
     const struct plan_socket *s = l->plan;
-    char ip[ADDR_TEXT], at[ADDR_TEXT], services[128];
-    struct addr a = s->at;
-    a.port = l->port;
-    addr_format_ip(&a, ip);
-    addr_format(&a, at);
+    char ip[ADDR_TEXT], at[ADDR_TEXT], services[128], state[PLAN_STATE + 32];
+    uint16_t port = l->port ? l->port : s->at.port;
+    addr_format_ip(&s->at, ip);
+    plan_at_text(s, port, at);
+    if (s->waiting)
+        plan_state_text(s, true, state);
+    else
+        snprintf(state, sizeof state, "accepting connections on %s", at);
     plan_services_text(s->services, services, sizeof services);
     buf_str(b, i ? ",{" : "{");
     text(b, "name", s->name);
-    buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, l->port, s->scheme == SCHEME_HTTPS ? "https" : "http",
+    buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, port, s->scheme == SCHEME_HTTPS ? "https" : "http",
             s->external_tls ? "true" : "false", services);
     text(b, "certificate", s->certificate);
-    buf_fmt(b, ",\"state\":\"accepting connections on %s\",\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", at,
+    buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state, s->waiting ? "true" : "false",
             atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
             s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");
     text(b, "list", s->list);

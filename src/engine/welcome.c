@@ -8,7 +8,7 @@
 static bool base_url(const struct generation *g, uint32_t service, char *out, size_t cap) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         const struct plan_socket *s = &g->plan.socket[i];
-        if (!(s->services & service)) continue;
+        if (!(s->services & service) || s->waiting) continue;
         char host[ADDR_TEXT];
         struct addr a = s->at;
         if (addr_is_any(&a))

@@ -42,13 +42,15 @@ static bool set_on(int fd, int level, int name) {
 }
 
 /* Everything after socket(): false with errno. SO_REUSEPORT goes on before listen() in both cases, since listen() forms the group. */
-static bool bind_to(int fd, const struct addr *at, bool exclusive) {
+static bool bind_to(int fd, const struct addr *at, unsigned how) {
+    bool exclusive = how & SOCK_EXCLUSIVE;
     struct sockaddr_storage sa;
     socklen_t n = addr_to_sockaddr(at, &sa);
     if (!set_on(fd, SOL_SOCKET, SO_REUSEADDR)) return false;
     if (at->family == 6 && !set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) return false;
     if (!set_on(fd, IPPROTO_TCP, TCP_NODELAY)) return false;
     if (!exclusive && !set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return false;
+    if ((how & SOCK_FREEBIND) && !(at->family == 6 ? set_on(fd, IPPROTO_IPV6, IPV6_FREEBIND) : set_on(fd, IPPROTO_IP, IP_FREEBIND))) return false;
     if (bind(fd, (struct sockaddr *)&sa, n) != 0) return false;
     return !exclusive || set_on(fd, SOL_SOCKET, SO_REUSEPORT);
 }
@@ -60,15 +62,27 @@ static int refused(int fd, int why, const struct addr *at, struct err *e) {
     return -1;
 }
 
-int sock_bind(const struct addr *at, bool exclusive, uint16_t *port, struct err *e) {
+int sock_bind(const struct addr *at, unsigned how, uint16_t *port, struct err *e) {
     int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
-    if (fd < 0 || !bind_to(fd, at, exclusive) || getsockname(fd, (struct sockaddr *)&sa, &n) != 0) return refused(fd, errno, at, e);
+    if (fd < 0 || !bind_to(fd, at, how) || getsockname(fd, (struct sockaddr *)&sa, &n) != 0) return refused(fd, errno, at, e);
     struct addr bound;
     addr_from_sockaddr((struct sockaddr *)&sa, &bound);
     *port = bound.port;
     return fd;
+}
+
+bool sock_here(const struct addr *at) {
+    struct addr any_port = *at;
+    struct sockaddr_storage sa;
+    any_port.port = 0;
+    socklen_t n = addr_to_sockaddr(&any_port, &sa);
+    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    bool here = (at->family != 6 || set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) && bind(fd, (struct sockaddr *)&sa, n) == 0;
+    close(fd);
+    return here;
 }
 
 bool sock_start(int fd, int backlog) {
@@ -81,8 +95,8 @@ bool sock_deafen(int fd) {
     return setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &nowhere, sizeof nowhere) == 0;
 }
 
-int sock_listen(const struct addr *at, bool exclusive, int backlog, uint16_t *port, struct err *e) {
-    int fd = sock_bind(at, exclusive, port, e);
+int sock_listen(const struct addr *at, unsigned how, int backlog, uint16_t *port, struct err *e) {
+    int fd = sock_bind(at, how, port, e);
     if (fd < 0 || sock_start(fd, backlog)) return fd;
     return refused(fd, errno, at, e);
 }

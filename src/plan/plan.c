@@ -1,4 +1,5 @@
 #include "plan/plan.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,27 @@ void plan_services_text(uint32_t set, char *out, size_t cap) {
         memcpy(out + n, services[i].name, len + 1);
         n += len;
     }
+}
+
+void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]) {
+    struct addr at = s->at;
+    char ip[ADDR_TEXT];
+    if (port) at.port = port;
+    if (s->zone[0]) {
+        addr_format_ip(&at, ip);
+        snprintf(out, ADDR_TEXT, "[%.45s%%%s]:%u", ip, s->zone, (unsigned)at.port);
+    } else {
+        addr_format(&at, out);
+    }
+}
+
+void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]) {
+    char ip[ADDR_TEXT];
+    addr_format_ip(&s->at, ip);
+    if (s->waiting)
+        snprintf(out, PLAN_STATE, "waiting for %s%s%s", ip, s->zone[0] ? "%" : "", s->zone);
+    else
+        snprintf(out, PLAN_STATE, "%s", bound ? "bound" : "planned");
 }
 
 void plan_finish(struct plan *p) {

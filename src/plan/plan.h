@@ -8,6 +8,8 @@
 
 #define PLAN_NAME 64
 #define PLAN_PATH 256
+#define PLAN_ZONE 16
+#define PLAN_STATE (ADDR_TEXT + 32)
 #define PLAN_MAX_SOCKETS 16384u
 #define PLAN_MAX_WORKERS 256u
 
@@ -19,6 +21,11 @@ enum plan_service { /* bits */
 };
 enum plan_scheme { SCHEME_HTTP, SCHEME_HTTPS };
 enum plan_restriction { RESTRICT_NONE, RESTRICT_GRANT, RESTRICT_DENY };
+enum plan_missing { /* what to do where the address is not on this machine */
+    MISSING_REFUSE,   /* the whole plan is refused */
+    MISSING_WAIT,     /* the socket is opened when the address appears, and closed when it goes */
+    MISSING_FREEBIND  /* bound all the same (IP_FREEBIND): callers arrive as soon as the address does */
+};
 
 struct plan_because {
     char file[PLAN_PATH];   /* display path of the INI file, "" = a built-in default */
@@ -31,6 +38,9 @@ struct plan_because {
 struct plan_socket {
     char name[PLAN_NAME]; /* listener this socket belongs to: "http", "internal", "communications", or a section of listeners.ini */
     struct addr at;       /* address and port; port 0 = the kernel chooses */
+    enum plan_missing when_missing;
+    bool waiting;         /* the address is not usable on this machine now: planned, but not opened and not offered to the engine */
+    char zone[PLAN_ZONE]; /* a waiting link-local address whose interface does not exist: its name (at.scope is 0); else "" */
     bool v6only;          /* always true for IPv6 sockets of ours */
     enum plan_scheme scheme;
     bool external_tls;    /* Ext (G22) */
@@ -105,6 +115,9 @@ void plan_finish(struct plan *p);                                              /
 uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */
+void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */
+/* "waiting for 192.0.2.7", else "bound", or "planned" where nothing has been bound yet. */
+void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]);
 /* Readable table and JSON array (issue: `portreeve plan [--json]`). actual_port[i] may be NULL. */
 bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *out);
 bool plan_json(const struct plan *p, const uint16_t *actual_port, struct buf *out);

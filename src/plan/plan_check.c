@@ -18,7 +18,7 @@ static struct origin origin_of(const struct plan_socket *s) {
     struct origin o;
     char at[ADDR_TEXT], line[16] = "";
     const struct plan_because *b = &s->because;
-    addr_format(&s->at, at);
+    plan_at_text(s, 0, at);
     if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
     snprintf(o.text, sizeof o.text, "%s%s: %s%slistener %s on %s", b->file[0] ? b->file : "built-in default", line, b->entry,
              b->entry[0] ? ": " : "", s->name, at);
@@ -96,10 +96,19 @@ static bool check_address(const struct plan_socket *s, struct err *e) {
     if (a->family == 6 && memcmp(a->ip, mapped, sizeof mapped) == 0) return refuse(s, e, "IPv4-mapped: write the IPv4 address");
     if (a->family == 4 && a->scope) return refuse(s, e, "an IPv4 address has no scope");
     if (a->scope && !addr_is_link_local(a)) return refuse(s, e, "only a link-local address has a scope");
-    if (addr_is_link_local(a) && !a->scope) return refuse(s, e, "a link-local address needs its interface, as in [fe80::1%%eth0]");
+    if (addr_is_link_local(a) && !a->scope && !s->zone[0]) return refuse(s, e, "a link-local address needs its interface, as in [fe80::1%%eth0]");
     if ((a->family == 6) != s->v6only) return refuse(s, e, "v6only must be set for IPv6 and only for IPv6");
     if ((a->family == 4 && a->ip[0] >= 224) || (a->family == 6 && a->ip[0] == 0xff))
         return refuse(s, e, "a multicast or broadcast address cannot listen");
+    return true;
+}
+
+static bool check_missing(const struct plan_socket *s, struct err *e) {
+    if (s->when_missing > MISSING_FREEBIND) return refuse(s, e, "unknown word for a missing address");
+    if (s->waiting && addr_is_any(&s->at)) return refuse(s, e, "all addresses together are never missing");
+    if (s->waiting && s->when_missing == MISSING_FREEBIND) return refuse(s, e, "an address bound in advance does not wait");
+    if (s->zone[0] && (!s->waiting || s->at.scope || !addr_is_link_local(&s->at)))
+        return refuse(s, e, "a zone by name is for a link-local address that waits for its interface");
     return true;
 }
 
@@ -116,7 +125,7 @@ static bool check_scheme(const struct plan *p, const struct plan_socket *s, stru
 
 static bool check_socket(const struct plan *p, const struct plan_socket *s, uint32_t have, struct err *e) {
     if (!name_good(s->name)) return refuse(s, e, "listener name \"%s\": letters, digits, _ - and . only", s->name);
-    if (!check_address(s, e) || !check_scheme(p, s, e)) return false;
+    if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e)) return false;
     if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
     uint32_t missing = s->services & PUBLIC_SERVICES & ~have;
     if (missing) return refuse(s, e, "service %s is not among Components=%s", plan_service_name(missing & -missing), p->components);
@@ -137,12 +146,13 @@ static int by_place(const void *a, const void *b) {
     if (x->port != y->port) return x->port < y->port ? -1 : 1;
     int c = memcmp(x->ip, y->ip, sizeof x->ip);
     if (c) return c;
-    return x->scope < y->scope ? -1 : x->scope > y->scope;
+    if (x->scope != y->scope) return x->scope < y->scope ? -1 : 1;
+    return strcmp((*(const struct plan_socket *const *)a)->zone, (*(const struct plan_socket *const *)b)->zone);
 }
 
 static bool check_pair(const struct plan_socket *a, const struct plan_socket *b, struct err *e) {
     bool same = memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0;
-    bool overlap = same && (a->at.scope == b->at.scope || !a->at.scope || !b->at.scope);
+    bool overlap = same && strcmp(a->zone, b->zone) == 0 && (a->at.scope == b->at.scope || !a->at.scope || !b->at.scope);
     if (a->at.port == 0 || a->at.family != b->at.family || a->at.port != b->at.port || !(overlap || addr_is_any(&a->at))) return true;
     struct origin oa = origin_of(a), ob = origin_of(b);
     if (overlap) return err_set(e, "%s: the same address and port are used by %s: give one of them another port", ob.text, oa.text);
@@ -174,7 +184,7 @@ bool plan_check(const struct plan *p, struct err *e) {
 
 static bool same_place(const struct plan_socket *a, const struct plan_socket *b) {
     return a->at.family == b->at.family && a->at.port == b->at.port && a->at.scope == b->at.scope && a->v6only == b->v6only &&
-           memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0;
+           a->waiting == b->waiting && strcmp(a->zone, b->zone) == 0 && memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0;
 }
 
 void plan_match(const struct plan *old, const struct plan *now, int32_t *keep, bool *old_used) {

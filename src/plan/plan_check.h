@@ -6,6 +6,7 @@
 
 bool plan_check(const struct plan *p, struct err *e); /* first fault found, with the because of the socket(s) */
 /* How a new plan's sockets relate to the old one's. keep[i] = index in old of the socket that new socket i takes over
- * (same name is not required: same address, port, v6only), or -1 = to be opened. Both arrays are the caller's, sized by nsockets. */
+ * (same name is not required: same address, port, v6only), or -1 = new. One that waits and one that is bound are no match: that is a
+ * change; two that wait are (there is no socket to keep). Both arrays are the caller's, sized by nsockets. */
 void plan_match(const struct plan *old, const struct plan *now, int32_t *keep, bool *old_used);
 #endif

@@ -19,6 +19,7 @@ struct field {
 };
 
 static const char *const schemes[] = {"http", "https", NULL};
+static const char *const missing[] = {"refuse", "wait", "freebind", NULL};
 static const char *const restrictions[] = {"none", "grant", "deny", NULL};
 
 #define AT(rec, member) offsetof(struct rec, member)
@@ -33,6 +34,9 @@ static const struct field socket_fields[] = {
     {"address", ADDRESS, AT(plan_socket, at), 0, NULL},
     {"scope", NUMBER, AT(plan_socket, at.scope), 0, NULL},
     {"port", PORT, AT(plan_socket, at.port), 0, NULL},
+    {"when_missing", CHOICE, AT(plan_socket, when_missing), 0, missing},
+    {"waiting", FLAG, AT(plan_socket, waiting), 0, NULL},
+    TEXT_FIELD(plan_socket, "zone", zone),
     {"v6only", FLAG, AT(plan_socket, v6only), 0, NULL},
     {"scheme", CHOICE, AT(plan_socket, scheme), 0, schemes},
     {"external_tls", FLAG, AT(plan_socket, external_tls), 0, NULL},
@@ -216,7 +220,9 @@ static bool get_choice(struct reader *r, const char *s, size_t n, const char *co
     return refuse(r, "unknown word \"%.*s\"", (int)(n > 40 ? 40 : n), s);
 }
 
-_Static_assert(sizeof(enum plan_scheme) == sizeof(unsigned) && sizeof(enum plan_restriction) == sizeof(unsigned), "CHOICE stores unsigned");
+_Static_assert(sizeof(enum plan_scheme) == sizeof(unsigned) && sizeof(enum plan_restriction) == sizeof(unsigned) &&
+                   sizeof(enum plan_missing) == sizeof(unsigned),
+               "CHOICE stores unsigned");
 
 static bool get_field(struct reader *r, const struct field *f, char *rec) {
     const char *s;

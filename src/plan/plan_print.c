@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COL_ADDRESS, COL_SCHEME, COL_SERVICES, COL_CERT, COL_LISTENER, COL_ROW, COL_WHY, COLS };
+enum { COL_ADDRESS, COL_STATE, COL_SCHEME, COL_SERVICES, COL_CERT, COL_LISTENER, COL_ROW, COL_WHY, COLS };
 #define CELL (PLAN_PATH * 2 + PLAN_NAME + 32)
-static const char *const heads[COLS] = {"ADDRESS", "SCHEME", "SERVICES", "CERTIFICATE", "LISTENER", "ROW", "BECAUSE"};
+static const char *const heads[COLS] = {"ADDRESS", "STATE", "SCHEME", "SERVICES", "CERTIFICATE", "LISTENER", "ROW", "BECAUSE"};
 
 static uint16_t port_of(const struct plan *p, const uint16_t *actual, uint32_t i) {
     return actual && actual[i] ? actual[i] : p->socket[i].at.port;
@@ -22,12 +22,13 @@ static void why(const struct plan_because *b, char *out, size_t cap) {
 
 static void cell(const struct plan *p, const uint16_t *actual, uint32_t i, int col, char out[CELL]) {
     const struct plan_socket *s = &p->socket[i];
-    struct addr at = s->at;
     out[0] = '\0';
     switch (col) {
     case COL_ADDRESS:
-        at.port = port_of(p, actual, i);
-        addr_format(&at, out);
+        plan_at_text(s, port_of(p, actual, i), out);
+        break;
+    case COL_STATE:
+        plan_state_text(s, actual != NULL, out);
         break;
     case COL_SCHEME:
         snprintf(out, CELL, "%s%s", s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? " (TLS in front)" : "");
@@ -50,9 +51,17 @@ static void cell(const struct plan *p, const uint16_t *actual, uint32_t i, int c
     }
 }
 
+/* The column of states is only worth its room where one of them is not the usual. */
+static bool any_waiting(const struct plan *p) {
+    for (uint32_t i = 0; i < p->nsockets; i++)
+        if (p->socket[i].waiting) return true;
+    return false;
+}
+
 bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *out) {
     size_t width[COLS];
     char text[CELL];
+    bool states = any_waiting(p);
     for (int c = 0; c < COLS; c++) {
         width[c] = strlen(heads[c]);
         for (uint32_t i = 0; i < p->nsockets; i++) {
@@ -62,6 +71,7 @@ bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *o
     }
     for (uint32_t i = 0; i <= p->nsockets; i++)
         for (int c = 0; c < COLS; c++) {
+            if (c == COL_STATE && !states) continue;
             if (i == 0)
                 snprintf(text, sizeof text, "%s", heads[c]);
             else
@@ -101,9 +111,14 @@ static bool json_because(struct buf *out, const struct plan_because *b) {
 
 static bool json_socket(const struct plan *p, const uint16_t *actual, uint32_t i, struct buf *out) {
     const struct plan_socket *s = &p->socket[i];
-    char ip[ADDR_TEXT];
+    static const char *const missing[] = {"refuse", "wait", "freebind"};
+    char ip[ADDR_TEXT + PLAN_ZONE], state[PLAN_STATE];
     addr_format_ip(&s->at, ip);
+    if (s->zone[0]) snprintf(ip + strlen(ip), PLAN_ZONE + 1, "%%%s", s->zone);
+    plan_state_text(s, actual != NULL, state);
     return buf_str(out, "{") && json_text(out, "name", s->name) && buf_str(out, ",") && json_text(out, "address", ip) &&
+           buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", missing[s->when_missing], s->waiting ? "true" : "false") &&
+           json_text(out, "state", state) &&
            buf_fmt(out, ",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, actual, i),
                    s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? "true" : "false") &&
            json_text(out, "certificate", s->certificate) && json_services(out, s->services) && json_limits(out, s) &&

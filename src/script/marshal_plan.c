@@ -1,12 +1,13 @@
 #include "script/marshal_plan.h"
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MOST_MESSAGES 1000
 
-enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, SCHEME, RESTRICTION, SERVICES, BECAUSE };
+enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE };
 struct field {
     const char *name;
     enum kind kind;
@@ -33,6 +34,8 @@ static const struct field socket_fields[] = {
     SOCKET_INT("max_per_address", max_per_address),
     SOCKET_INT("reserve", reserve),
     SOCKET_INT("backlog", backlog),
+    {"when_missing", MISSING, 0, 0, false},
+    {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false},
     {NULL, TEXT, 0, 0, false},
 };
 #define BECAUSE_TEXT(member)                                                                                                               \
@@ -46,6 +49,7 @@ struct reader {
     lua_State *L;
     struct plan_socket *s;
     uint32_t number; /* of the socket, from 1 */
+    char no_zone[256]; /* the address names an interface that does not exist: why it cannot be bound */
     struct err *e;
 };
 
@@ -91,13 +95,23 @@ static bool read_word(struct reader *r, const char *name, const char *const *wor
     return refuse(r, name, "is \"%.40s\", which is none of its words", s ? s : "no string");
 }
 
+/* fe80::1%eth7 where there is no eth7: such a socket can wait for its interface. */
+static bool read_zone(struct reader *r, const char *s, size_t n, const struct err *why) {
+    const char *zone = memchr(s, '%', n);
+    size_t len = zone ? n - (size_t)(zone + 1 - s) : 0;
+    if (len == 0 || len >= PLAN_ZONE || !addr_parse_ip(s, n - len - 1, &r->s->at, NULL) || !addr_is_link_local(&r->s->at)) return false;
+    memcpy(r->s->zone, zone + 1, len + 1);
+    snprintf(r->no_zone, sizeof r->no_zone, "%.250s", why->text);
+    return true;
+}
+
 static bool read_address(struct reader *r, const char *name) {
     size_t n;
-    struct err why;
+    struct err why = {""};
     const char *s = text_of(r->L, &n);
     uint16_t port = r->s->at.port; /* may have come first: the order of keys is Lua's */
     if (!s) return refuse(r, name, "must be a string, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
-    if (!addr_parse_ip(s, n, &r->s->at, &why)) return refuse(r, name, "is no address: %.300s", why.text);
+    if (!addr_parse_ip(s, n, &r->s->at, &why) && !read_zone(r, s, n, &why)) return refuse(r, name, "is no address: %.300s", why.text);
     r->s->at.port = port;
     r->s->v6only = r->s->at.family == 6;
     return true;
@@ -127,7 +141,8 @@ static bool read_services(struct reader *r, const char *name) {
 static bool read_table(struct reader *r, const struct field *fields);
 
 static bool read_field(struct reader *r, const struct field *f) {
-    static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL};
+    static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL},
+                             *const missing[] = {"refuse", "wait", "freebind", NULL};
     int64_t v = 0;
     unsigned word = 0;
     switch (f->kind) {
@@ -155,6 +170,10 @@ static bool read_field(struct reader *r, const struct field *f) {
     case RESTRICTION:
         if (!read_word(r, f->name, restrictions, &word)) return false;
         r->s->restriction = (enum plan_restriction)word;
+        return true;
+    case MISSING:
+        if (!read_word(r, f->name, missing, &word)) return false;
+        r->s->when_missing = (enum plan_missing)word;
         return true;
     case SERVICES:
         return read_services(r, f->name);
@@ -199,6 +218,7 @@ static bool read_sockets(lua_State *L, struct plan *p, struct err *e) {
         bool good = lua_istable(L, -1)
                         ? read_table(&r, socket_fields)
                         : err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
+        if (good && r.no_zone[0] && !r.s->waiting) good = refuse(&r, "address", "cannot be bound: %s", r.no_zone);
         lua_pop(L, 1);
         if (!good) return false;
         p->nsockets++;

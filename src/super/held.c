@@ -61,13 +61,17 @@ static bool add_fd(struct held *h, int fd, bool listening) {
     return true;
 }
 
+static unsigned how_of(const struct held *h) {
+    return h->freebind ? SOCK_FREEBIND : 0;
+}
+
 /* Join a SO_REUSEPORT group that we know to be ours: the kernel would let a stranger's socket in just as well, so look. */
 static int open_beside(struct held *h, const struct held_others *others, struct port_holder *foreign, uint16_t *port, struct err *e) {
     struct held_others copy = *others;
     h->late = true;
     *foreign = ports_foreign(&h->at, false, is_ours, &copy);
     errno = EADDRINUSE;
-    return foreign->inode ? -1 : sock_bind(&h->at, false, port, e);
+    return foreign->inode ? -1 : sock_bind(&h->at, how_of(h), port, e);
 }
 
 /* The fd of the first socket, or -1 with e. */
@@ -76,7 +80,7 @@ static int open_first(struct held *h, const struct held_others *others, bool *ta
     struct port_holder foreign = {0};
     uint16_t port = h->at.port;
     bool beside = overlaps_ours(&h->at, others);
-    int fd = beside ? open_beside(h, others, &foreign, &port, e) : sock_listen(&h->at, true, h->backlog, &port, e);
+    int fd = beside ? open_beside(h, others, &foreign, &port, e) : sock_listen(&h->at, SOCK_EXCLUSIVE | how_of(h), h->backlog, &port, e);
     if (fd < 0 && errno == EADDRINUSE && !beside && overlaps_retired(&h->at, others)) fd = open_beside(h, others, &foreign, &port, e);
     if (fd < 0 && errno == EADDRINUSE) {
         *taken = true;
@@ -87,7 +91,7 @@ static int open_first(struct held *h, const struct held_others *others, bool *ta
     return fd;
 }
 
-struct held *held_open(const struct addr *at, int backlog, const struct held_others *others, struct adopted *a, bool *taken, struct err *e) {
+struct held *held_open(const struct addr *at, int backlog, bool freebind, const struct held_others *others, struct adopted *a, bool *taken, struct err *e) {
     struct held *h = calloc(1, sizeof *h);
     if (!h) {
         err_set(e, "out of memory for a socket");
@@ -95,6 +99,7 @@ struct held *held_open(const struct addr *at, int backlog, const struct held_oth
     }
     h->refs = 1;
     h->at = *at;
+    h->freebind = freebind;
     h->backlog = backlog;
     int fd = adopted_take(a, at);
     h->adopted = fd >= 0;
@@ -129,7 +134,9 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
     bool wait = h->late || h->kept > 0; /* callers of a living address must not be queued where nobody may ever accept */
     while (h->n < workers) {
         uint16_t port;
-        int fd = wait ? sock_bind(&h->at, false, &port, e) : sock_listen(&h->at, false, h->backlog, &port, e);
+        /* A kept group may grow while its address is away: its first socket is there already. */
+        unsigned how = how_of(h) | (h->kept > 0 ? SOCK_FREEBIND : 0);
+        int fd = wait ? sock_bind(&h->at, how, &port, e) : sock_listen(&h->at, how, h->backlog, &port, e);
         if (fd < 0 && h->adopted && errno == EADDRINUSE) return true;
         if (fd < 0) return false;
         if (!add_fd(h, fd, !wait)) {

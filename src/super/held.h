@@ -10,6 +10,7 @@ struct held {
     struct addr at; /* as bound: the port is the real one */
     int backlog;
     bool adopted;     /* the service manager made the first one: if ours may not join it, all workers share it */
+    bool freebind;    /* bound wherever its address may be */
     bool late;        /* shares its address with living sockets: listens only right before the commit */
     unsigned n, kept; /* sockets; how many of them belong to a committed generation */
     struct held_fd {
@@ -37,7 +38,7 @@ struct held_others { /* every group there is, to see overlaps and to know our ow
 };
 
 /* Open the first socket. NULL with e; *taken where the port is somebody else's. */
-struct held *held_open(const struct addr *at, int backlog, const struct held_others *others, struct adopted *a, bool *taken, struct err *e);
+struct held *held_open(const struct addr *at, int backlog, bool freebind, const struct held_others *others, struct adopted *a, bool *taken, struct err *e);
 struct held *held_ref(struct held *h);
 void held_unref(struct held *h); /* NULL is legal; the last one closes */
 /* Have at least one socket per worker. More than that stay: closing one would reset the callers in its queue. */

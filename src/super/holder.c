@@ -72,18 +72,20 @@ void generation_destroy(struct generation *g) {
 }
 
 void generation_commit(struct generation *g) {
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) held_commit(g->held[i]);
+    for (uint32_t i = 0; i < g->plan.nsockets; i++)
+        if (g->held[i]) held_commit(g->held[i]);
     g->committed = true;
 }
 
 void generation_mark(const struct generation *g) {
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) g->held[i]->mark = g->number;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++)
+        if (g->held[i]) g->held[i]->mark = g->number;
 }
 
 void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired) {
     generation_mark(g);
     for (uint32_t i = 0; i < old->plan.nsockets; i++) {
-        if (old->held[i]->mark != g->number) held_retire(old->held[i], retired);
+        if (old->held[i] && old->held[i]->mark != g->number) held_retire(old->held[i], retired);
     }
 }
 
@@ -91,8 +93,8 @@ void generation_retire(struct generation *old, const struct generation *g, struc
 static void match_actual(const struct generation *g, const struct generation *old, int32_t *keep, bool *used) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         const struct addr *at = &g->plan.socket[i].at;
-        for (uint32_t j = 0; keep[i] < 0 && j < old->plan.nsockets; j++) {
-            if (used[j] || at->port == 0 || at->port != old->held[j]->at.port || !addr_same_ip(at, &old->held[j]->at)) continue;
+        for (uint32_t j = 0; keep[i] < 0 && !g->plan.socket[i].waiting && j < old->plan.nsockets; j++) {
+            if (used[j] || !old->held[j] || at->port == 0 || at->port != old->held[j]->at.port || !addr_same_ip(at, &old->held[j]->at)) continue;
             keep[i] = (int32_t)j;
             used[j] = true;
         }
@@ -108,7 +110,7 @@ static bool keep_matching(struct generation *g, const struct generation *old, st
         plan_match(&old->plan, &g->plan, keep, used);
         match_actual(g, old, keep, used);
         for (uint32_t i = 0; i < n; i++) {
-            if (keep[i] >= 0) g->held[i] = held_ref(old->held[keep[i]]);
+            if (keep[i] >= 0 && old->held[keep[i]]) g->held[i] = held_ref(old->held[keep[i]]);
         }
     } else {
         err_set(e, "out of memory for comparing two plans");
@@ -140,10 +142,10 @@ static bool open_new(struct generation *g, uint32_t i, const struct held_others 
     struct err why;
     struct addr at = s->at;
     at.port = at.port ? at.port : sibling_port(g, i);
-    g->held[i] = held_open(&at, (int)s->backlog, others, a, taken, &why);
+    g->held[i] = held_open(&at, (int)s->backlog, s->when_missing == MISSING_FREEBIND, others, a, taken, &why);
     if (!g->held[i] && at.port != s->at.port) {
         *taken = false;
-        g->held[i] = held_open(&s->at, (int)s->backlog, others, a, taken, &why);
+        g->held[i] = held_open(&s->at, (int)s->backlog, s->when_missing == MISSING_FREEBIND, others, a, taken, &why);
     }
     if (g->held[i]) return widen(g, i, e);
     return err_at(e, s->because.file[0] ? s->because.file : "built-in default", s->because.line, "%s%s%s", s->because.entry,
@@ -163,7 +165,7 @@ bool generation_bind(struct generation *g, const struct generation *old, struct 
         if (g->held[i] && !widen(g, i, e)) return false;
     }
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
-        if (!g->held[i] && !open_new(g, i, &others, a, taken, e)) return false;
+        if (!g->held[i] && !g->plan.socket[i].waiting && !open_new(g, i, &others, a, taken, e)) return false;
     }
     return true;
 }
@@ -172,7 +174,7 @@ bool generation_listen(struct generation *g, struct err *e) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         const struct plan_socket *s = &g->plan.socket[i];
         struct err why;
-        if (!held_listen(g->held[i], (int)s->backlog, &why)) {
+        if (g->held[i] && !held_listen(g->held[i], (int)s->backlog, &why)) {
             return err_at(e, s->because.file[0] ? s->because.file : "built-in default", s->because.line, "%s%s%s", s->because.entry,
                           s->because.entry[0] ? ": " : "", why.text);
         }

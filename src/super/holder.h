@@ -12,7 +12,7 @@ struct generation {
     int bundle_fd, plan_fd; /* sealed memfds */
     struct plan plan;
     unsigned workers;
-    struct held **held; /* one per plan socket */
+    struct held **held; /* one per plan socket; NULL where it waits for its address */
     bool committed;
 };
 

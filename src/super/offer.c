@@ -18,6 +18,7 @@ struct batch {
 
 /* One entry for every socket, and one for every worker where they share sockets. */
 static unsigned entries(const struct generation *g, const struct held *h) {
+    if (!h) return 0; /* waits for its address */
     return h->n > g->workers ? h->n : g->workers;
 }
 
@@ -55,7 +56,7 @@ static bool change_line(const char *verb, const struct generation *g, uint32_t i
     char at[ADDR_TEXT], line[16] = "";
     const struct plan_socket *s = &g->plan.socket[i];
     const struct plan_because *b = &s->because;
-    addr_format(&g->held[i]->at, at);
+    plan_at_text(s, g->held[i] ? g->held[i]->at.port : 0, at);
     if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
     return buf_fmt(out, "%s %s (%s, listener %s): %s%s%s%s%s%s\n", verb, at, s->scheme == SCHEME_HTTPS ? "https" : "http", s->name,
                    b->file[0] ? b->file : "built-in default", line, b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row);
@@ -66,6 +67,7 @@ static bool list_others(const char *verb, const struct generation *of, const str
     bool good = true;
     generation_mark(than);
     for (uint32_t i = 0; good && i < of->plan.nsockets; i++) {
+        if (!of->held[i]) continue;
         if (of->held[i]->mark == than->number) ++*same;
         else good = change_line(verb, of, i, out);
     }

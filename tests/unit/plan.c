@@ -42,7 +42,12 @@ static bool same_plan(const struct plan *a, const struct plan *b) {
 }
 
 static void test_round_trip(void) {
-    struct plan_socket s[3] = {make_socket("http", "0.0.0.0", 80), make_socket("secure", "::1", 8443), make_socket("ll", "fe80::1", 0)};
+    struct plan_socket s[4] = {make_socket("http", "0.0.0.0", 80), make_socket("secure", "::1", 8443), make_socket("ll", "fe80::1", 0),
+                               make_socket("later", "fe80::2", 80)};
+    s[3].when_missing = MISSING_WAIT;
+    s[3].waiting = true;
+    snprintf(s[3].zone, sizeof s[3].zone, "wan0");
+    s[0].when_missing = MISSING_FREEBIND;
     s[1].scheme = SCHEME_HTTPS;
     s[1].services = SVC_UI | SVC_HUB;
     snprintf(s[1].certificate, sizeof s[1].certificate, "default");
@@ -54,7 +59,7 @@ static void test_round_trip(void) {
     s[2].at.scope = 4;
     s[2].external_tls = true;
     snprintf(s[2].because.file, sizeof s[2].because.file, "conf/odd\nname %%41.ini");
-    struct plan p = make_plan(s, 3), q;
+    struct plan p = make_plan(s, 4), q;
     struct buf text = {0}, again = {0};
     struct err e = {""};
     ok(plan_encode(&p, &text), "a plan encodes");
@@ -240,6 +245,54 @@ static void test_check(void) {
     plan_finish(&p);
 }
 
+/* Q7 Q18: an address that may come and go. */
+static void test_waiting(void) {
+    struct plan_socket o[3] = {make_socket("a", "192.0.2.7", 80), make_socket("b", "fe80::1", 80), make_socket("c", "fe80::1", 80)}, n[3];
+    for (int i = 0; i < 3; i++) {
+        o[i].when_missing = MISSING_WAIT;
+        o[i].waiting = true;
+        if (i) snprintf(o[i].zone, sizeof o[i].zone, "eth%d", i);
+        n[i] = o[i];
+    }
+    struct plan old = make_plan(o, 3), now;
+    struct err e = {""};
+    ok(plan_check(&old, &e), "Q7 M20: the same link-local address may wait for two interfaces: %.200s", e.text);
+    n[0].waiting = n[1].waiting = false;
+    n[1].zone[0] = '\0';
+    n[1].at.scope = 7;
+    now = make_plan(n, 3);
+    ok(plan_check(&now, &e), "one of them has come: %.200s", e.text);
+    int32_t keep[3];
+    bool used[3];
+    plan_match(&old, &now, keep, used);
+    ok(keep[0] == -1 && keep[1] == -1 && keep[2] == 2, "waiting and bound are no match, waiting and waiting are");
+    plan_match(&now, &old, keep, used);
+    ok(keep[0] == -1 && keep[1] == -1 && keep[2] == 2 && !used[0] && !used[1], "Q18: nor the other way round: what is bound is retired");
+    char text[PLAN_STATE], at[ADDR_TEXT];
+    plan_state_text(&o[0], true, text);
+    plan_at_text(&o[0], 0, at);
+    ok(!strcmp(text, "waiting for 192.0.2.7") && !strcmp(at, "192.0.2.7:80"), "%s", text);
+    plan_state_text(&o[1], true, text);
+    plan_at_text(&o[1], 0, at);
+    ok(!strcmp(text, "waiting for fe80::1%eth1") && !strcmp(at, "[fe80::1%eth1]:80"), "%s, %s", text, at);
+    plan_state_text(&n[0], true, text);
+    ok(!strcmp(text, "bound"), "else it is bound");
+    plan_finish(&old);
+    plan_finish(&now);
+    struct plan_socket s = make_socket("x", "0.0.0.0", 80);
+    s.when_missing = MISSING_WAIT;
+    s.waiting = true;
+    ok(check_says(&s, 1, "never missing"), "all addresses do not wait");
+    s = o[0];
+    s.when_missing = MISSING_FREEBIND;
+    ok(check_says(&s, 1, "does not wait"), "freebind does not wait");
+    s = o[1];
+    s.waiting = false;
+    ok(check_says(&s, 1, "by name"), "a zone that does not exist can only wait");
+    struct plan_socket both[2] = {o[1], o[1]};
+    ok(check_says(both, 2, "the same address and port"), "two of one name are a conflict all the same");
+}
+
 static void test_match(void) {
     struct plan_socket o[3] = {make_socket("http", "0.0.0.0", 80), make_socket("b", "127.0.0.1", 81), make_socket("c", "127.0.0.1", 0)};
     struct plan_socket n[4] = {make_socket("new-name", "127.0.0.1", 81), make_socket("d", "::", 80), make_socket("c", "127.0.0.1", 0),
@@ -293,6 +346,7 @@ int main(void) {
     test_hostile();
     test_check();
     test_conflicts();
+    test_waiting();
     test_match();
     test_print();
     return tap_end();

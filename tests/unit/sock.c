@@ -43,7 +43,7 @@ static int call(const char *ip, uint16_t port) {
 static void options(void) {
     uint16_t port = 0;
     struct addr a = at("127.0.0.1", 0);
-    int fd = sock_listen(&a, true, 16, &port, &e);
+    int fd = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
     ok(fd >= 0 && port > 0, "port 0 takes a free port (%u)", port);
     ok(option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1 && option(fd, SOL_SOCKET, SO_REUSEPORT) == 1 && option(fd, IPPROTO_TCP, TCP_NODELAY) == 1,
        "it listens, with SO_REUSEPORT and TCP_NODELAY");
@@ -54,13 +54,13 @@ static void options(void) {
     close(s);
     close(fd);
     a = at("::", 0);
-    fd = sock_listen(&a, true, 16, &port, &e);
+    fd = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
     if (fd < 0) {
         ok(1, "no IPv6 here # SKIP");
         return;
     }
     struct addr v4 = at("0.0.0.0", port);
-    int fd4 = sock_listen(&v4, true, 16, &port, &e);
+    int fd4 = sock_listen(&v4, SOCK_EXCLUSIVE, 16, &port, &e);
     ok(option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1 && fd4 >= 0, "both wildcards live on one port /* M1 M9 */: %s", e.text);
     close(fd);
     close(fd4);
@@ -69,15 +69,15 @@ static void options(void) {
 static void groups(void) {
     uint16_t port = 0, same = 0;
     struct addr a = at("127.0.0.1", 0);
-    int first = sock_listen(&a, true, 16, &port, &e);
+    int first = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
     a.port = port;
-    int second = sock_listen(&a, false, 16, &same, &e);
+    int second = sock_listen(&a, 0, 16, &same, &e);
     ok(second >= 0 && same == port, "a second worker's socket joins the group");
-    int stranger = sock_listen(&a, true, 16, &same, &e);
+    int stranger = sock_listen(&a, SOCK_EXCLUSIVE, 16, &same, &e);
     ok(stranger < 0 && errno == EADDRINUSE && strstr(e.text, "port taken"), "an exclusive one does not: %s", e.text);
     struct addr any = at("0.0.0.0", port);
-    ok(sock_listen(&any, true, 16, &same, &e) < 0 && errno == EADDRINUSE, "nor the wildcard over it");
-    int wild = sock_listen(&any, false, 16, &same, &e);
+    ok(sock_listen(&any, SOCK_EXCLUSIVE, 16, &same, &e) < 0 && errno == EADDRINUSE, "nor the wildcard over it");
+    int wild = sock_listen(&any, 0, 16, &same, &e);
     ok(wild >= 0, "without exclusive both are held together: %s", e.text);
     close(first);
     close(second);
@@ -87,7 +87,7 @@ static void groups(void) {
 static void halves(void) {
     uint16_t port = 0;
     struct addr a = at("127.0.0.1", 0);
-    int fd = sock_bind(&a, true, &port, &e);
+    int fd = sock_bind(&a, SOCK_EXCLUSIVE, &port, &e);
     ok(fd >= 0 && port > 0 && call("127.0.0.1", port) < 0, "bound only: callers are refused");
     ok(sock_start(fd, 16), "started");
     int c = call("127.0.0.1", port);
@@ -99,9 +99,9 @@ static void halves(void) {
 static void deafness(void) {
     uint16_t port = 0;
     struct addr narrow = at("127.0.0.1", 0), wide = at("0.0.0.0", 0);
-    int old = sock_listen(&narrow, true, 16, &port, &e);
+    int old = sock_listen(&narrow, SOCK_EXCLUSIVE, 16, &port, &e);
     wide.port = port;
-    int now = sock_listen(&wide, false, 16, &port, &e);
+    int now = sock_listen(&wide, 0, 16, &port, &e);
     int early = call("127.0.0.1", port);
     ok(sock_deafen(old), "deafen the specific listener: %s", strerror(errno));
     int late = call("127.0.0.1", port);
@@ -115,10 +115,28 @@ static void deafness(void) {
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) close(mine[i]);
 }
 
+/* Q7 Q18: sockets of addresses that are not here (192.0.2.0/24 and 2001:db8::/32 are nobody's). */
+static void missing(void) {
+    uint16_t port = 0;
+    struct addr a = at("192.0.2.1", 0), b = at("2001:db8::1", 0), lo = at("127.0.0.9", 80);
+    ok(!sock_here(&a) && !sock_here(&b), "an address that is not on this machine is not here");
+    ok(sock_here(&lo), "all of 127.0.0.0/8 is, though no interface lists it, and port 80 needs no rights to find out");
+    int fd = sock_listen(&a, SOCK_EXCLUSIVE | SOCK_FREEBIND, 16, &port, &e);
+    ok(fd >= 0 && port > 0, "freebind listens on it all the same: %s", fd < 0 ? e.text : "");
+    a.port = port;
+    int second = sock_listen(&a, SOCK_FREEBIND, 16, &port, &e);
+    ok(second >= 0, "and the next worker's socket joins");
+    int six = sock_bind(&b, SOCK_EXCLUSIVE | SOCK_FREEBIND, &port, &e);
+    ok(six >= 0 || errno == EAFNOSUPPORT, "IPv6 as well: %s", six < 0 ? e.text : "");
+    close(fd);
+    close(second);
+    if (six >= 0) close(six);
+}
+
 static void words(void) {
     uint16_t port;
     struct addr a = at("192.0.2.1", 80);
-    ok(sock_listen(&a, true, 16, &port, &e) < 0 && errno == EADDRNOTAVAIL && strstr(e.text, "192.0.2.1:80: address not on this machine"),
+    ok(sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e) < 0 && errno == EADDRNOTAVAIL && strstr(e.text, "192.0.2.1:80: address not on this machine"),
        "a foreign address /* M19 */: %s", e.text);
     a = at("fe80::1", 80);
     sock_errno_text(EINVAL, &a, &e);
@@ -135,6 +153,7 @@ int main(void) {
     groups();
     halves();
     deafness();
+    missing();
     words();
     return tap_end();
 }
