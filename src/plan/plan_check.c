@@ -139,15 +139,10 @@ static bool check_socket(const struct plan *p, const struct plan_socket *s, uint
     return true;
 }
 
-/* Order that brings conflicts together: family, port, address (the wildcard is all zero, so it leads), scope. */
 static int by_place(const void *a, const void *b) {
-    const struct addr *x = &(*(const struct plan_socket *const *)a)->at, *y = &(*(const struct plan_socket *const *)b)->at;
-    if (x->family != y->family) return x->family < y->family ? -1 : 1;
-    if (x->port != y->port) return x->port < y->port ? -1 : 1;
-    int c = memcmp(x->ip, y->ip, sizeof x->ip);
-    if (c) return c;
-    if (x->scope != y->scope) return x->scope < y->scope ? -1 : 1;
-    return strcmp((*(const struct plan_socket *const *)a)->zone, (*(const struct plan_socket *const *)b)->zone);
+    const struct plan_socket *x = *(const struct plan_socket *const *)a, *y = *(const struct plan_socket *const *)b;
+    int c = plan_by_place(&x->at, &y->at);
+    return c ? c : strcmp(x->zone, y->zone);
 }
 
 static bool check_pair(const struct plan_socket *a, const struct plan_socket *b, struct err *e) {
@@ -180,25 +175,4 @@ bool plan_check(const struct plan *p, struct err *e) {
     for (uint32_t i = 0; i < p->nsockets; i++)
         if (!check_socket(p, &p->socket[i], have, e)) return false;
     return check_conflicts(p, e);
-}
-
-static bool same_place(const struct plan_socket *a, const struct plan_socket *b) {
-    return a->at.family == b->at.family && a->at.port == b->at.port && a->at.scope == b->at.scope && a->v6only == b->v6only &&
-           a->waiting == b->waiting && strcmp(a->zone, b->zone) == 0 && memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0;
-}
-
-void plan_match(const struct plan *old, const struct plan *now, int32_t *keep, bool *old_used) {
-    uint32_t next = 0; /* plans mostly keep their order: the search begins behind the last find */
-    memset(old_used, 0, old->nsockets * sizeof *old_used);
-    for (uint32_t i = 0; i < now->nsockets; i++) {
-        keep[i] = -1;
-        for (uint32_t k = 0; k < old->nsockets; k++) {
-            uint32_t j = (next + k) % old->nsockets;
-            if (old_used[j] || !same_place(&old->socket[j], &now->socket[i])) continue;
-            keep[i] = (int32_t)j;
-            old_used[j] = true;
-            next = (j + 1) % old->nsockets;
-            break;
-        }
-    }
 }

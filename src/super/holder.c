@@ -89,26 +89,13 @@ void generation_retire(struct generation *old, const struct generation *g, struc
     }
 }
 
-/* A plan that names the port the kernel chose before (or the other way round) still means the socket that is there. */
-static void match_actual(const struct generation *g, const struct generation *old, int32_t *keep, bool *used) {
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
-        const struct addr *at = &g->plan.socket[i].at;
-        for (uint32_t j = 0; keep[i] < 0 && !g->plan.socket[i].waiting && j < old->plan.nsockets; j++) {
-            if (used[j] || !old->held[j] || at->port == 0 || at->port != old->held[j]->at.port || !addr_same_ip(at, &old->held[j]->at)) continue;
-            keep[i] = (int32_t)j;
-            used[j] = true;
-        }
-    }
-}
-
 static bool keep_matching(struct generation *g, const struct generation *old, struct err *e) {
     uint32_t n = g->plan.nsockets, m = old->plan.nsockets;
     int32_t *keep = calloc(n ? n : 1, sizeof *keep);
     bool *used = calloc(m ? m : 1, sizeof *used);
-    bool good = keep && used;
+    uint16_t *bound = generation_ports(old);
+    bool good = keep && used && bound && plan_match(&old->plan, bound, &g->plan, keep, used);
     if (good) {
-        plan_match(&old->plan, &g->plan, keep, used);
-        match_actual(g, old, keep, used);
         for (uint32_t i = 0; i < n; i++) {
             if (keep[i] >= 0 && old->held[keep[i]]) g->held[i] = held_ref(old->held[keep[i]]);
         }
@@ -117,6 +104,7 @@ static bool keep_matching(struct generation *g, const struct generation *old, st
     }
     free(keep);
     free(used);
+    free(bound);
     return good;
 }
 

@@ -1,4 +1,6 @@
 /* What is said about the running whole, for people and for scripts. */
+#include "plan/bundle.h"
+#include "plan/running.h"
 #include "super/super.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -115,4 +117,31 @@ bool status_text(const struct super *s, struct buf *out) {
            buf_fmt(out, "generation %" PRIu64 ", %u worker%s\n", s->gen ? s->gen->number : 0, s->gen ? s->gen->workers : 0,
                    s->gen && s->gen->workers == 1 ? "" : "s") &&
            listeners_text(s, out);
+}
+
+void status_socket(const struct super *s, uint32_t i, char *out, size_t cap) {
+    char state[PLAN_STATE];
+    plan_state_text(&s->gen->plan.socket[i], true, state);
+    snprintf(out, cap, "%s%s", state, s->live >= 0 || s->gen->plan.socket[i].waiting ? "" : ", queueing until an engine runs");
+}
+
+bool status_plan(const struct super *s, struct buf *out) {
+    const struct generation *g = s->gen;
+    struct running r = {.pid = getpid(), .since_ms = s->since_ms, .generation = g->number, .workers = g->workers, .plan = g->plan};
+    struct err e;
+    struct bundle *b = bundle_map(g->bundle_fd, &e);
+    uint16_t *ports = generation_ports(g);
+    r.socket = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *r.socket);
+    bool good = b && ports && r.socket && running_files(b, &r.file, &r.nfiles);
+    snprintf(r.engine, sizeof r.engine, "%s", engine_state(s));
+    for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
+        r.socket[i].port = ports[i];
+        status_socket(s, i, r.socket[i].state, sizeof r.socket[i].state);
+    }
+    good = good && running_encode(&r, out);
+    free(r.socket);
+    free(r.file);
+    free(ports);
+    bundle_unmap(b);
+    return good;
 }

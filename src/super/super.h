@@ -154,5 +154,8 @@ void control_answer(struct super *s, uint64_t id, bool ok, const char *text);
 /* status.c */
 bool status_text(const struct super *s, struct buf *out);
 bool status_json(const struct super *s, struct buf *out);
+bool status_plan(const struct super *s, struct buf *out); /* the running plan as plan/running.h writes it; s->gen must be there */
+/* A word about socket i of the living plan: "bound" … */
+void status_socket(const struct super *s, uint32_t i, char *out, size_t cap);
 bool status_last_reload(const struct super *s, size_t most_text, struct buf *out); /* the WIRE_LAST_RELOAD object */
 #endif

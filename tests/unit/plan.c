@@ -25,7 +25,7 @@ static struct plan make_plan(const struct plan_socket *s, uint32_t n) {
     p.socket = calloc(n ? n : 1, sizeof *p.socket);
     p.cert = calloc(1, sizeof *p.cert);
     if (!p.socket || !p.cert) abort();
-    if (n) memcpy(p.socket, s, n * sizeof *s);
+    if (n && s) memcpy(p.socket, s, n * sizeof *s);
     snprintf(p.components, sizeof p.components, "tracker,ui,hub");
     snprintf(p.cert->name, sizeof p.cert->name, "default");
     snprintf(p.cert->chain, sizeof p.cert->chain, "certs/default.chain");
@@ -266,7 +266,7 @@ static void test_waiting(void) {
     bool used[3];
     plan_match(&old, &now, keep, used);
     ok(keep[0] == -1 && keep[1] == -1 && keep[2] == 2, "waiting and bound are no match, waiting and waiting are");
-    plan_match(&now, &old, keep, used);
+    ok(plan_match(&now, NULL, &old, keep, used), "the other way round");
     ok(keep[0] == -1 && keep[1] == -1 && keep[2] == 2 && !used[0] && !used[1], "Q18: nor the other way round: what is bound is retired");
     char text[PLAN_STATE], at[ADDR_TEXT];
     plan_state_text(&o[0], true, text);
@@ -300,18 +300,48 @@ static void test_match(void) {
     struct plan old = make_plan(o, 3), now = make_plan(n, 4), none = make_plan(o, 0);
     int32_t keep[4];
     bool used[3];
-    plan_match(&old, &now, keep, used);
+    ok(plan_match(&old, NULL, &now, keep, used), "two plans are compared");
     ok(keep[0] == 1, "same address and port is kept, whatever its name");
     ok(keep[1] == -1, "another family is opened anew");
     ok(keep[2] == 2 && keep[3] == -1, "of two port-0 sockets only one takes the old one over");
     ok(!used[0] && used[1] && used[2], "what nobody takes over is retired");
-    plan_match(&none, &now, keep, used);
+    ok(plan_match(&none, NULL, &now, keep, used), "an empty one too");
     ok(keep[0] == -1 && keep[3] == -1, "against an empty plan everything is new");
-    plan_match(&old, &old, keep, used);
+    ok(plan_match(&old, NULL, &old, keep, used), "one with itself");
     ok(keep[0] == 0 && keep[1] == 1 && keep[2] == 2 && used[0] && used[1] && used[2], "an unchanged plan keeps everything");
+    const uint16_t bound[3] = {80, 81, 40001};
+    now.socket[3].at.port = 40001;
+    now.socket[2] = make_socket("e", "127.0.0.1", 0);
+    ok(plan_match(&old, bound, &now, keep, used) && keep[3] == 2 && keep[2] == -1 && keep[0] == 1,
+       "a plan that names the port which the kernel chose means the socket that is there");
+    ok(plan_match(&old, NULL, &now, keep, used) && keep[3] == -1 && keep[2] == -1, "a port-0 socket of another listener is another socket");
     plan_finish(&old);
     plan_finish(&now);
     plan_finish(&none);
+}
+
+/* 16,384 sockets against the same in reverse: comparing every pair would be 268 million comparisons. */
+static void test_match_many(void) {
+    uint32_t n = PLAN_MAX_SOCKETS, good = 0;
+    struct plan old = make_plan(NULL, n), now = make_plan(NULL, n); /* make_plan copies nothing from NULL: filled here */
+    int32_t *keep = calloc(n, sizeof *keep);
+    bool *used = calloc(n, sizeof *used);
+    if (!keep || !used) abort();
+    for (uint32_t i = 0; i < n; i++) {
+        struct plan_socket s = make_socket("many", "10.0.0.0", (uint16_t)(1 + i % 4));
+        s.at.ip[2] = (uint8_t)(i / 4 / 256);
+        s.at.ip[3] = (uint8_t)(i / 4 % 256);
+        old.socket[i] = now.socket[n - 1 - i] = s;
+    }
+    struct err e = {""};
+    ok(plan_check(&old, &e), "the largest plan is checked: %s", e.text);
+    ok(plan_match(&old, NULL, &now, keep, used), "and matched");
+    for (uint32_t i = 0; i < n; i++) good += keep[i] == (int32_t)(n - 1 - i) && used[i];
+    ok(good == n, "every socket found itself (%u)", good);
+    free(keep);
+    free(used);
+    plan_finish(&old);
+    plan_finish(&now);
 }
 
 static void test_print(void) {
@@ -348,6 +378,7 @@ int main(void) {
     test_conflicts();
     test_waiting();
     test_match();
+    test_match_many();
     test_print();
     return tap_end();
 }
