@@ -33,7 +33,7 @@ int cmd_plan(int argc, char **argv) {
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good)
-        good = ((json ? plan_json : plan_print)(&p->plan, NULL, &out) && fwrite(out.p, 1, out.n, stdout) == out.n && fflush(stdout) == 0) ||
+        good = ((json ? plan_json(&p->plan, NULL, NULL, &out) : plan_print(&p->plan, NULL, &out)) && fwrite(out.p, 1, out.n, stdout) == out.n && fflush(stdout) == 0) ||
                (fputs("portreeve plan: cannot write to standard output\n", stderr), false);
     buf_free(&out);
     planner_finish(p);

@@ -302,6 +302,7 @@ static void take_message(struct control *k, struct fdlink_msg *m) {
     case WIRE_ABORT: throw_pending(k); return;
     case WIRE_DRAIN: begin_drain(k, m); return;
     case WIRE_LAST_RELOAD: note_reload(k, m); return;
+    case WIRE_PROVE: return;
     case WIRE_RELOAD_RESULT: answer_reload(k, m); return;
     default: break;
     }

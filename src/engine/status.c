@@ -121,7 +121,7 @@ static bool plan(void *ctx, struct buf *b) {
     uint16_t *ports = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *ports);
     bool fine = ports != NULL;
     for (uint32_t i = 0; fine && i < g->plan.nsockets; i++) ports[i] = g->listener[i].port;
-    fine = fine && plan_json(&g->plan, ports, b);
+    fine = fine && plan_json(&g->plan, ports, NULL, b);
     free(ports);
     generation_unref(g);
     return fine;

@@ -118,7 +118,8 @@ void plan_services_text(uint32_t services, char *out, size_t cap);             /
 void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */
 /* "waiting for 192.0.2.7", else "bound", or "planned" where nothing has been bound yet. */
 void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]);
-/* Readable table and JSON array (issue: `portreeve plan [--json]`). actual_port[i] may be NULL. */
+/* Readable table and JSON array (issue: `portreeve plan [--json]`). actual_port may be NULL; proof (one a socket) too. */
 bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *out);
-bool plan_json(const struct plan *p, const uint16_t *actual_port, struct buf *out);
+struct proof;
+bool plan_json(const struct plan *p, const uint16_t *actual_port, const struct proof *proof, struct buf *out);
 #endif

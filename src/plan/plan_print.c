@@ -1,5 +1,6 @@
 /* The plan for people (a table) and for scripts (JSON). Secrets never pass through here: certificates are named, not shown. */
 #include "plan/plan.h"
+#include "plan/proof.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,7 +110,7 @@ static bool json_because(struct buf *out, const struct plan_because *b) {
            json_text(out, "policy", b->policy) && buf_str(out, "}}");
 }
 
-static bool json_socket(const struct plan *p, const uint16_t *actual, uint32_t i, struct buf *out) {
+static bool json_socket(const struct plan *p, const uint16_t *actual, const struct proof *proof, uint32_t i, struct buf *out) {
     const struct plan_socket *s = &p->socket[i];
     static const char *const missing[] = {"refuse", "wait", "freebind"};
     char ip[ADDR_TEXT + PLAN_ZONE], state[PLAN_STATE];
@@ -122,12 +123,12 @@ static bool json_socket(const struct plan *p, const uint16_t *actual, uint32_t i
            buf_fmt(out, ",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, actual, i),
                    s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? "true" : "false") &&
            json_text(out, "certificate", s->certificate) && json_services(out, s->services) && json_limits(out, s) &&
-           json_because(out, &s->because);
+           (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }
 
-bool plan_json(const struct plan *p, const uint16_t *actual_port, struct buf *out) {
+bool plan_json(const struct plan *p, const uint16_t *actual_port, const struct proof *proof, struct buf *out) {
     if (!buf_str(out, "[")) return false;
     for (uint32_t i = 0; i < p->nsockets; i++)
-        if ((i && !buf_str(out, ",\n ")) || !json_socket(p, actual_port, i, out)) return false;
+        if ((i && !buf_str(out, ",\n ")) || !json_socket(p, actual_port, proof, i, out)) return false;
     return buf_str(out, "]\n");
 }

@@ -20,6 +20,7 @@ enum wire_type {
                             not a replacement): close the listening fds at once, so that callers are refused instead of left waiting */
     WIRE_RELOAD_RESULT,  /* "id N\nok 0|1\n" then a blank line, then the text for people */
     WIRE_LAST_RELOAD,    /* JSON object of the last reload: {"at_ms":…,"ok":…,"generation":…,"text":"…"}; sent after each and on start */
+    WIRE_PROVE,          /* "generation N\n": no other engine and no retired socket takes callers any more: call every socket and see who answers */
     /* engine → supervisor */
     WIRE_HELLO = 100,    /* "pid P\nversion V\n" */
     WIRE_PREPARED,       /* "generation N\n" */
@@ -27,7 +28,9 @@ enum wire_type {
     WIRE_COMMITTED,      /* "generation N\n": every worker accepts on the new sockets and no longer on the retired ones */
     WIRE_RELOAD,         /* "id N\n": the console or the hub asks for a reload; answered by WIRE_RELOAD_RESULT */
     WIRE_STOP,           /* the console asks for an orderly stop */
-    WIRE_DRAINED         /* nothing runs any more; the engine exits */
+    WIRE_DRAINED,        /* nothing runs any more; the engine exits */
+    WIRE_QUIET,          /* a draining engine: its workers accept nobody any more */
+    WIRE_PROOFS          /* "generation N\n", blank line, then one line a socket (plan/proof.h): what the self-probe found; only what is new */
 };
 
 struct wire_socket {

@@ -203,6 +203,7 @@ static void said_committed(struct super *s, struct engine *en) {
     s->live = (int)en->instance;
     if (s->replacing == (int)en->instance) took_over(s, en);
     if (s->reload.phase == RELOAD_OFFERED && en->offer == s->reload.next) reload_done(s);
+    prove_ask(s);
     log_info("engine", "engine %ld serves generation %" PRIu64, (long)en->pid, number);
 }
 
@@ -230,6 +231,11 @@ static void dispatch(struct super *s, struct engine *en) {
         if (!s->stopping) super_stop(s, "the engine's console");
         break;
     case WIRE_DRAINED: break; /* its exit is what counts */
+    case WIRE_QUIET:
+        en->quiet = true;
+        prove_ask(s);
+        break;
+    case WIRE_PROOFS: prove_heard(s, en); break;
     default: log_warn("engine", "engine %ld sent a message of unknown type %u", (long)en->pid, (unsigned)s->msg.type);
     }
 }
@@ -263,7 +269,10 @@ static void succeed(struct super *s, const struct engine *was, const char *how) 
     struct engine *other = &s->engine[!was->instance];
     char why[160];
     bool steady = was->serving && clock_mono_ms() - was->live_since >= STEADY_MS;
-    if (s->live == (int)was->instance) s->live = -1;
+    if (s->live == (int)was->instance) {
+        s->live = -1;
+        prove_forget(s);
+    }
     bool replacement = s->replacing == (int)was->instance;
     if (replacement) s->replacing = -1;
     snprintf(why, sizeof why, "the engine died while it took up the new generation (%s)", how);
@@ -289,7 +298,8 @@ void engine_gone(struct super *s, struct engine *en, int status) {
     if (was.phase == ENGINE_DRAINING) {
         log_info("engine", "engine %ld has finished (%s)", (long)was.pid, how);
         if (s->live == (int)was.instance) s->live = -1;
-            return;
+        if (!was.quiet) prove_ask(s);
+        return;
     }
     atomic_fetch_add(&s->counters->super.engine_crashes, 1);
     log_error("engine", "engine %ld ended: %s", (long)was.pid, how);

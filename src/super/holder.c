@@ -42,9 +42,12 @@ struct generation *generation_create(int bundle_fd, int plan_fd, struct err *e) 
         return NULL;
     }
     g->held = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *g->held);
-    if (!g->held) {
+    g->proof = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *g->proof);
+    if (!g->held || !g->proof) {
         err_set(e, "out of memory for %u sockets", (unsigned)g->plan.nsockets);
         plan_finish(&g->plan);
+        free(g->held);
+        free(g->proof);
         free(g);
         return NULL;
     }
@@ -65,6 +68,7 @@ void generation_destroy(struct generation *g) {
         held_unref(g->held[i]);
     }
     free(g->held);
+    free(g->proof);
     close_fd(g->bundle_fd);
     close_fd(g->plan_fd);
     plan_finish(&g->plan);

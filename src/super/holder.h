@@ -3,6 +3,7 @@
 #ifndef PORTREEVE_SUPER_HOLDER_H
 #define PORTREEVE_SUPER_HOLDER_H
 #include "plan/plan.h"
+#include "plan/proof.h"
 #include "super/adopt.h"
 
 struct held;
@@ -13,6 +14,7 @@ struct generation {
     struct plan plan;
     unsigned workers;
     struct held **held; /* one per plan socket; NULL where it waits for its address */
+    struct proof *proof; /* one per plan socket: what the engine's self-probe found */
     bool committed;
 };
 

@@ -40,7 +40,7 @@ bool status_last_reload(const struct super *s, size_t most_text, struct buf *out
 
 static bool json_listeners(const struct super *s, struct buf *out) {
     uint16_t *ports = s->gen ? generation_ports(s->gen) : NULL;
-    bool good = ports ? plan_json(&s->gen->plan, ports, out) : !s->gen && buf_str(out, "[]");
+    bool good = ports ? plan_json(&s->gen->plan, ports, s->gen->proof, out) : !s->gen && buf_str(out, "[]");
     free(ports);
     return good;
 }
@@ -84,18 +84,19 @@ static bool last_reload_text(const struct super *s, struct buf *out) {
 static bool listener_line(const struct super *s, uint32_t i, uint16_t port, struct buf *out) {
     const struct plan_socket *p = &s->gen->plan.socket[i];
     const struct plan_because *b = &p->because;
-    char at[ADDR_TEXT], services[128], line[16] = "", state[PLAN_STATE];
+    char at[ADDR_TEXT], services[128], line[16] = "", state[PLAN_STATE], proof[PROOF_WORDS];
     plan_at_text(p, port, at);
+    proof_words(&s->gen->proof[i], proof);
     plan_state_text(p, true, state);
     plan_services_text(p->services, services, sizeof services);
     if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
-    return buf_fmt(out, "  %s: %s %s (%s: %s), because %s%s%s%s%s%s\n", p->name,
+    return buf_fmt(out, "  %s: %s %s (%s: %s), because %s%s%s%s%s%s%s%s\n", p->name,
                    p->waiting     ? state
-               : s->live >= 0 ? "accepting connections on"
-                              : "queueing connections until an engine runs on",
-               at,
-                   p->scheme == SCHEME_HTTPS ? "https" : "http", services, b->file[0] ? b->file : "built-in default", line,
-                   b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row);
+                   : s->live >= 0 ? "accepting connections on"
+                                  : "queueing connections until an engine runs on",
+                   at, p->scheme == SCHEME_HTTPS ? "https" : "http", services, b->file[0] ? b->file : "built-in default", line,
+                   b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row, s->live >= 0 && !p->waiting ? "; " : "",
+                   s->live >= 0 && !p->waiting ? proof : "");
 }
 
 static bool listeners_text(const struct super *s, struct buf *out) {

@@ -2,6 +2,7 @@
  *   reload.c      one change of generation at a time: planner, sockets, offer, commit
  *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
  *   control.c     the control socket
+ *   prove.c       the self-probe: when an engine does it, and what it said
  *   status.c      what is said about all this
  * Times are CLOCK_MONOTONIC ms unless they end in at_ms/since_ms (real time, for people). */
 #ifndef PORTREEVE_SUPER_SUPER_H
@@ -43,6 +44,7 @@ struct engine {
     struct generation *offer; /* what it was offered last: s->gen, s->reload.next or, when that has gone, NULL; never owned */
     int64_t deadline;         /* of the phase; NEVER = none */
     int64_t live_since;
+    bool quiet;               /* drains, and takes no callers any more */
     char version[32];
 };
 
@@ -141,6 +143,11 @@ void engines_drain(struct super *s);   /* we are stopping */
 bool engines_none(const struct super *s);
 void engine_tell_last(struct super *s, struct engine *en);
 void engine_answer(struct super *s, const struct waiter *w, bool ok, const char *text);
+
+/* prove.c */
+void prove_ask(struct super *s); /* tell the serving engine to prove its sockets, if it alone takes callers */
+void prove_heard(struct super *s, const struct engine *en); /* WIRE_PROOFS is in s->msg */
+void prove_forget(struct super *s); /* the engine that proved them has gone */
 
 /* control.c */
 bool control_open(struct super *s, struct err *e);

@@ -356,7 +356,7 @@ static void test_print(void) {
     ok(strstr(b.p, "127.0.0.1:40123") && strstr(b.p, "[::1]:8443"), "with the port really bound where it is known");
     ok(strstr(b.p, "conf/tomcat.ini BindAddress (policies/bind.lua:41)") && strstr(b.p, " R7 "), "and file, entry, row and policy line");
     buf_clear(&b);
-    ok(plan_json(&p, actual, &b) && buf_add(&b, "", 1), "the JSON prints");
+    ok(plan_json(&p, actual, NULL, &b) && buf_add(&b, "", 1), "the JSON prints");
     ok(strstr(b.p, "\"port\":40123") && strstr(b.p, "\"services\":[\"tracker\"]") &&
            strstr(b.p, "\"file\":\"conf/a\\\"b.ini\",\"line\":8443"),
        "with port, services and because");

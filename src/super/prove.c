@@ -1,0 +1,42 @@
+/* The self-probe as the supervisor sees it: the engine calls every socket, but only when no callers can go to anybody else by right (a draining
+ * engine that shares the sockets, a retired socket whose queue is still emptied); what it found is kept with the generation and shown. */
+#include "base/log.h"
+#include "plan/wire.h"
+#include "super/super.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SEND_MS 3000
+
+static bool takes_callers(const struct engine *en) {
+    return en->phase != ENGINE_NONE && en->serving && !en->quiet;
+}
+
+void prove_ask(struct super *s) {
+    struct engine *en = s->live >= 0 ? &s->engine[s->live] : NULL;
+    if (!en || !s->gen || en->phase != ENGINE_LIVE || s->stopping || takes_callers(&s->engine[!en->instance])) return;
+    char text[48];
+    struct err e;
+    snprintf(text, sizeof text, "generation %" PRIu64 "\n", s->gen->number);
+    if (!fdlink_send(en->link, WIRE_PROVE, text, strlen(text), NULL, 0, SEND_MS, &e)) log_warn("engine", "engine %ld: %s", (long)en->pid, e.text);
+}
+
+void prove_heard(struct super *s, const struct engine *en) {
+    uint64_t number = 0;
+    if (s->live != (int)en->instance || !s->gen || !wire_number(s->msg.data, "generation", &number) || number != s->gen->number) return;
+    const char *at = wire_body(s->msg.data);
+    uint32_t i;
+    struct proof p;
+    while (*at) {
+        if (!proof_take(&at, &i, &p) || i >= s->gen->plan.nsockets) {
+            log_warn("engine", "engine %ld told of its sockets in a way that is not understood", (long)en->pid);
+            return;
+        }
+        s->gen->proof[i] = p;
+    }
+}
+
+void prove_forget(struct super *s) {
+    if (s->gen) memset(s->gen->proof, 0, s->gen->plan.nsockets * sizeof *s->gen->proof);
+}
