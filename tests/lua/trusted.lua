@@ -116,6 +116,7 @@ function trusted.install(spec)
       package.loaded[name] = nil
     end
   end
+  require("portreeve.sim").install()
   package.loaded["portreeve.sys"] = make_sys(world)
   package.loaded["portreeve.http"] = { call = function(rq)
     world.calls[#world.calls + 1] = rq

@@ -1,6 +1,8 @@
 --- The hub component: status and reload below /hub/, and the task that keeps contact with the components.
 local contacts = require "portreeve.hub.contacts"
 local engine = require "portreeve.engine"
+local listeners = require "portreeve.hub.listeners"
+local menu = require "portreeve.hub.menu"
 local onetime = require "portreeve.web.onetime"
 local pages = require "portreeve.hub.pages"
 local places = require "portreeve.web.places"
@@ -24,7 +26,7 @@ local function ensure_setup(state)
   end
 end
 
-local function handler()
+local function handler(conf)
   local state = engine.state_dir
   ensure_setup(state)
   local accounts = places.system(state)
@@ -32,14 +34,14 @@ local function handler()
     name = "hub", title = "Hub", prefix = "/hub", state = state, accounts = accounts,
     version = function() return engine.status().version end,
     done = { reloaded = "The configuration has been read anew and is in force.",
-      refused = "The reload was refused. Nothing has changed; the reason is below." },
-    nav = {
-      { label = "Status", href = "/hub/", here = function(c) return c.site.name == "hub" end },
-      { label = "Campaigns", href = "/lui/", here = function(c) return c.site.name == "ui" end },
-    },
+      refused = "The reload was refused. Nothing has changed; the reason is below.",
+      listeners = "The listeners have been changed; the table shows what is in force." },
+    nav = menu.nav,
     routes = {
       { "GET", "/", pages.status(engine, contacts.names) },
       { "POST", "/reload", pages.reload(engine) },
+      { "GET", "/listeners", listeners.show(engine, conf) },
+      { "POST", "/listeners", listeners.update(engine, conf), most = listeners.MOST },
     },
   }
   if not answer then

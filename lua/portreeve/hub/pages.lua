@@ -1,36 +1,15 @@
 --- The hub's pages: status of everything on one page, and the reload button.
-local cjson = require "cjson"
 local html = require "portreeve.web.html"
 local layout = require "portreeve.web.layout"
+local plain = require "portreeve.hub.plain"
+local sockets = require "portreeve.hub.sockets"
 local sys = require "portreeve.sys"
-local ipairs, pairs, pcall, tointeger, tonumber, tostring, type =
-  ipairs, pairs, pcall, math.tointeger, tonumber, tostring, type
-local h, number = html.tag, layout.number
+local ipairs, pairs, tointeger, tonumber, tostring = ipairs, pairs, math.tointeger, tonumber, tostring
+local h, number, whole = html.tag, layout.number, sockets.whole
 local _ENV = nil
 
 local STALE_MS = 60000
 local DAY_MS = 86400000
-
--- JSON null is a value in Lua; here it is nothing.
-local function without_null(v)
-  if type(v) ~= "table" then
-    return v ~= cjson.null and v or nil
-  end
-  local out = {}
-  for k, x in pairs(v) do
-    out[k] = without_null(x)
-  end
-  return out
-end
-
-local function decoded(text)
-  local ok, v = pcall(cjson.decode, text or "")
-  return ok and type(v) == "table" and without_null(v) or {}
-end
-
-local function whole(v)
-  return tointeger(tonumber(v))
-end
 
 local function amount(v)
   return number(whole(v) or 0)
@@ -62,35 +41,11 @@ local function component_section(c, contacts, names)
       { label = "Version" }, { label = "Asked at" }, { label = "Last contact" } } } }
 end
 
-local function because(b)
-  if type(b) ~= "table" then
-    return "–"
-  end
-  local line = whole(b.line) or 0
-  local place = (b.file or "") == "" and "built-in default" or b.file .. (line > 0 and ":" .. line or "")
-  local row, entry, policy = b.row or "", b.entry or "", b.policy or ""
-  return { row ~= "" and h.span { class = "rule", "Rule ", row }, h.code { place },
-    entry ~= "" and { " ", h.span { class = "entry", entry } }, policy ~= "" and h.span { class = "hint block", policy } }
-end
-
-local function restriction(l)
-  if not l.restriction or l.restriction == "none" then
-    return "–"
-  end
-  return { l.restriction == "grant" and "only " or "all but ", h.code { l.list or "" } }
-end
-
-local function scheme(l)
-  if l.external_tls then
-    return { "HTTP", h.span { class = "hint block", "TLS in front" } }
-  end
-  return { tostring(l.scheme or "http"):upper(), (l.certificate or "") ~= "" and h.span { class = "hint block", l.certificate } or nil }
-end
-
 local function listener_section(status)
   local rows = html.map(status.listeners or {}, function(l)
-    return { { h.b { l.name }, h.span { class = "hint block", l.state } }, h.code { l.address }, whole(l.port) or "–", scheme(l),
-      (tostring(l.services or "")):gsub(",", ", "), restriction(l), amount(l.active), because(l.because) }
+    return { { h.b { l.name }, h.span { class = "hint block", sockets.state(l) } }, h.code { l.address }, whole(l.port) or "–",
+      sockets.scheme(l), (tostring(l.services or "")):gsub(",", ", "), sockets.restriction(l), amount(l.active),
+      sockets.because(l.because) }
   end)
   return h.section { class = "card", id = "listeners", h.h2 "Listeners",
     layout.data_table { caption = "Listeners, and the rule behind each", rows = rows,
@@ -114,13 +69,13 @@ local function reload_section(c, status)
 end
 
 local function backlog_section(status, contacts)
-  local tracker = decoded(contacts.tracker and contacts.tracker.status)
+  local tracker = plain.decoded(contacts.tracker and contacts.tracker.status)
   local s = status.spool or tracker.spool
   if not s then
     return h.section { class = "card", id = "backlog", h.h2 "Events",
       h.p { class = "empty", "Nothing is known of the tracker's spool yet." } }
   end
-  local behind = decoded(contacts.ui and contacts.ui.status).reports
+  local behind = plain.decoded(contacts.ui and contacts.ui.status).reports
   local first = behind and behind.sources and behind.sources[1]
   return h.section { class = "card", id = "backlog", h.h2 "Events",
     h.dl { class = "facts",
@@ -159,7 +114,7 @@ local function alarms_of(status, contacts, now)
   local function add(...)
     out[#out + 1] = h.li { ... }
   end
-  local ui = decoded(contacts.ui and contacts.ui.status).reports or {}
+  local ui = plain.decoded(contacts.ui and contacts.ui.status).reports or {}
   if (tonumber(ui.alarms) or 0) > 0 then
     add("Event transfer: ", amount(ui.alarms), " alarm(s) wait for a decision. ", h.a { href = "/lui/", "Look at them in the ui" }, ".")
   end
@@ -204,8 +159,7 @@ end
 
 local function status_page(engine, names)
   return function(c)
-    local fine, status = pcall(engine.status)
-    status = fine and without_null(status) or {}
+    local status = plain.status(engine)
     local contacts, why = c.accounts:contacts()
     if not contacts then
       return c.unavailable(why)

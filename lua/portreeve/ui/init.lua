@@ -1,6 +1,7 @@
 --- The ui component: campaigns and reports below /lui/, and the task that fetches events.
 local events = require "portreeve.db.events"
 local fetch = require "portreeve.ui.fetch"
+local menu = require "portreeve.hub.menu"
 local pages = require "portreeve.ui.pages"
 local places = require "portreeve.web.places"
 local reports = require "portreeve.db.reports"
@@ -16,10 +17,7 @@ local function handler()
     name = "ui", title = "Campaigns", prefix = "/lui", state = state, accounts = places.system(state),
     version = function() return engine.status().version end,
     done = { accepted = "The alarm has been accepted. Fetching goes on." },
-    nav = {
-      { label = "Status", href = "/hub/", here = function(c) return c.site.name == "hub" end },
-      { label = "Campaigns", href = "/lui/", here = function(c) return c.site.name == "ui" end },
-    },
+    nav = menu.nav,
     routes = {
       { "GET", "/", pages.campaigns(report) },
       { "GET", "/campaign/(%d+)", pages.campaign(report) },

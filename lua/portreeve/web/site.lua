@@ -3,7 +3,8 @@
 --   site.new{ name = "hub", title = "Hub", prefix = "/hub", state = DIR, version = function() … end, accounts = store, routes = { {"GET",
 -- "/x", f} … },
 --             nav = { {label=, href=, here=function(c)} … }, done = { key = "text shown after a POST that redirected" } }
--- A route is {method, pattern, function(c, capture …) -> response, open = true|nil, most = bounds of its form|nil}; patterns are Lua's, anchored, below the prefix.
+-- A route is {method, pattern, function(c, capture …) -> response, open = true|nil, most = bounds of its form|nil}; patterns are Lua's,
+-- anchored, below the prefix.
 -- c: req, query, form (POST), account, role, token, csrf, accounts, site, now, page(spec, status, headers), redirect(to, headers),
 -- problem(status, title, text), unavailable(why), asset(name).
 local form = require "portreeve.web.form"

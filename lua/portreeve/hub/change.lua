@@ -1,0 +1,106 @@
+--- From a filled-in form to a changed configuration, the same way for every page that does so: tried without changing anything (a dry run
+-- through the whole gate), shown in words, asked for, and, where it could shut its own user out, asked for once more.
+--
+--   change.run(c, engine, job) -> response
+-- job: title, action (path of the form), what (word for the audit trail), edits, words = { text … }, dangers = { text … },
+--      refused(text) -> response: the form again with the gate's text; done: key of site.done; back: path to go to;
+--      applied(text, extra) -> response | nil: instead of going back (where the way back may be closed)
+local html = require "portreeve.web.html"
+local layout = require "portreeve.web.layout"
+local static = require "portreeve.web.static"
+local sys = require "portreeve.sys"
+local ipairs, pairs, table_concat, table_sort, tostring = ipairs, pairs, table.concat, table.sort, tostring
+local h = html.tag
+local _ENV = nil
+
+local own = { csrf = true, step = true, sure = true }
+
+-- What was typed, carried along from page to page.
+local function carried(c)
+  local names, out = {}, {}
+  for name in pairs(c.form) do
+    if not own[name] then
+      names[#names + 1] = name
+    end
+  end
+  table_sort(names)
+  for i, name in ipairs(names) do
+    out[i] = h.input { type = "hidden", name = name, value = c.form[name] }
+  end
+  return out
+end
+
+-- Names this very change with these very consequences: another one has to be confirmed anew.
+local function seal(c, job)
+  local parts = { "sure", c.csrf or "" }
+  for _, e in ipairs(job.edits) do
+    parts[#parts + 1] = e.file .. "\1" .. e.entry .. "\1" .. tostring(e.value)
+  end
+  for _, text in ipairs(job.dangers) do
+    parts[#parts + 1] = text
+  end
+  return static.hex(sys.sha256(table_concat(parts, "\0"))):sub(1, 32)
+end
+
+local function said(text, kind)
+  return (text or ""):find("%S") and h.pre { class = kind and "said " .. kind or "said", tabindex = "0", text } or nil
+end
+
+local function danger_note(dangers, title)
+  return #dangers > 0 and h.div { class = "note bad", role = "alert", h.h2 { title },
+    h.ul(html.map(dangers, function(text) return h.li { text } end)) } or nil
+end
+
+local function asking(c, job, spec)
+  return c.page { title = spec.title, body = h.section { class = "card ask",
+    h.h1 { spec.title }, h.p { class = "lead", spec.lead }, spec.body,
+    h.form { method = "post", action = job.action, layout.csrf_field(c), carried(c),
+      h.input { type = "hidden", name = "step", value = "apply" },
+      spec.sure and h.input { type = "hidden", name = "sure", value = spec.sure },
+      h.div { class = "buttons", h.button { type = "submit", class = spec.sure and "main risk" or "main", spec.label },
+        h.a { class = "button", href = job.back, spec.sure and "No, change nothing" or "Change nothing" } } } } }
+end
+
+local function preview(c, job, text)
+  return asking(c, job, { title = "This would change", label = "Apply",
+    lead = "Nothing has been changed yet. The whole configuration was tried with it, and it is good.", body = {
+      h.ul { class = "edits", html.map(job.words, function(w) return h.li { h.code { w } } end) },
+      h.h2 "What it does to the sockets", said(text) or h.p { class = "hint", "No socket is opened or closed." },
+      danger_note(job.dangers, "You may shut yourself out") } })
+end
+
+local function confirm(c, job)
+  return asking(c, job, { title = "Shut yourself out?",
+    lead = "This change reaches the way by which you are here. Exactly this will happen:",
+    label = "Yes, do it all the same", sure = seal(c, job), body = danger_note(job.dangers, "What happens to you") })
+end
+
+local function note(c, job, ok, text)
+  local detail = table_concat(job.words, "; ")
+  c.accounts:audit(c.account, c.req.address, job.what, (ok and "in force: " or "refused: ") .. detail:sub(1, 1500) .. (ok and "" or ": "
+    .. text:sub(1, 500)))
+  sys.log("notice", "hub", job.what .. " changed by " .. c.account .. ": " .. (ok and "in force" or "refused"))
+end
+
+local function run(c, engine, job)
+  local ask = c.form.step ~= "apply"
+  if not ask and #job.dangers > 0 and not sys.equal(c.form.sure or "", seal(c, job)) then
+    return confirm(c, job)
+  end
+  if not engine.edit then
+    return job.refused("this engine cannot change its configuration: edit the file, then `portreeve reload`")
+  end
+  local ok, text = engine.edit(job.edits, { dry = ask })
+  text = tostring(text or "")
+  if ask and ok then
+    return preview(c, job, text)
+  elseif not ask then
+    note(c, job, ok, text)
+  end
+  if not ok then
+    return job.refused(text)
+  end
+  return #job.dangers > 0 and job.applied(text) or c.redirect(job.back .. "?done=" .. job.done)
+end
+
+return { run = run, said = said, danger_note = danger_note }
