@@ -276,7 +276,8 @@ end
 -- files: { ["tomcat.ini"] = { display = "conf/tomcat.ini", entries = { { key=, value=, line= }, … } }, … }, see read().
 -- Returns the rules table and a report {errors=, warnings=, more=}; with errors the table is not to be used.
 -- quiet: nobody will read the warnings, so none takes pains over its words.
-function rules.build(files, quiet)
+-- only: the name of a file; the result is that section alone, without what files say about each other.
+function rules.build(files, quiet, only)
   local report = new_report(quiet)
   local mine = {}
   for name, file in pairs(files) do
@@ -288,7 +289,7 @@ function rules.build(files, quiet)
   end
   add_overrides(mine, report)
   local r, secure = {}, {}
-  for _, name in ipairs(schema.order) do
+  for _, name in ipairs(only and { only } or schema.order) do
     local file = mine[name] or { display = name, entries = {} }
     local section = name:gsub("%.ini$", "")
     if schema.sections[name] then
@@ -297,6 +298,7 @@ function rules.build(files, quiet)
       r[section] = read_plain(file, schema[name], report, name == "tomcat.ini" and secure_entry(secure, report) or nil)
     end
   end
+  if only then return r[only:gsub("%.ini$", "")], report end
   r.tomcat.secure = secure
   drop_doubles(r.tomcat.BindAddress, report)
   drop_doubles(r.tomcat.SecureServer, report)
@@ -313,11 +315,12 @@ function rules.build(files, quiet)
 end
 
 -- The same from texts: { ["tomcat.ini"] = { display =, text = }, …, ["--set"] = { text = } }.
-function rules.read(texts, quiet)
+function rules.read(texts, quiet, only)
   local ini = require "portreeve.ini_c"
   local files, failed = {}, {}
   for name, t in pairs(texts) do
     local ours = schema[name] or schema.sections[name] or name == "--set" -- my.ini and ssl.ini have rules and readers of their own
+    if only and name ~= only and name ~= "--set" then ours = false end
     local entries, why = nil, nil
     if ours then entries, why = ini.parse(t.text, t.display or name) end
     if entries then
@@ -326,7 +329,7 @@ function rules.read(texts, quiet)
       failed[#failed + 1] = why
     end
   end
-  local r, report = rules.build(files, quiet)
+  local r, report = rules.build(files, quiet, only)
   for _, why in ipairs(failed) do
     report.errors[#report.errors + 1] = why
   end

@@ -367,3 +367,18 @@ it("messages are bounded", function()
   assert.equal(450, report.more)
   assert.is_true(#report.warnings[1] < 400)
 end)
+
+describe("one file alone", function()
+  it("is the section that the whole has", function()
+    local files = {
+      ["tracker.ini"] = { display = "conf/tracker.ini", entries = { { key = "TrackerId", value = "trk9", line = 3 } } },
+      ["tomcat.ini"] = { display = "conf/tomcat.ini", entries = { { key = "Port", value = "none", line = 1 } } },
+      ["--set"] = { display = "--set", entries = { { key = "tracker.ini", value = "UndoDays=7", line = 1 } } },
+    }
+    local alone, report = rules.build(files, true, "tracker.ini")
+    assert.same({}, report.errors) -- those of other files are not its business
+    files["tomcat.ini"] = nil
+    assert.same(rules.build(files).tracker, alone)
+    assert.equal(7, alone.UndoDays.value)
+  end)
+end)
