@@ -90,7 +90,7 @@ local function run(c, engine, job)
   if not engine.edit then
     return job.refused("this engine cannot change its configuration: edit the file, then `portreeve reload`")
   end
-  local ok, text = engine.edit(job.edits, { dry = ask })
+  local ok, text = engine.edit(job.edits, { dry = ask, who = ("%s at %s, in the hub"):format(c.account, c.req.address) })
   text = tostring(text or "")
   if ask and ok then
     return preview(c, job, text)

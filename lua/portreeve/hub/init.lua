@@ -7,6 +7,7 @@ local onetime = require "portreeve.web.onetime"
 local pages = require "portreeve.hub.pages"
 local places = require "portreeve.web.places"
 local site = require "portreeve.web.site"
+local trk = require "portreeve.hub.trk"
 local sys = require "portreeve.sys"
 local error, tostring = error, tostring
 local _ENV = nil
@@ -35,6 +36,7 @@ local function handler(conf)
     version = function() return engine.status().version end,
     done = { reloaded = "The configuration has been read anew and is in force.",
       refused = "The reload was refused. Nothing has changed; the reason is below.",
+      port = "The communications port has been changed and is in force.",
       listeners = "The listeners have been changed; the table shows what is in force." },
     nav = menu.nav,
     routes = {
@@ -42,6 +44,8 @@ local function handler(conf)
       { "POST", "/reload", pages.reload(engine) },
       { "GET", "/listeners", listeners.show(engine, conf) },
       { "POST", "/listeners", listeners.update(engine, conf), most = listeners.MOST },
+      { "GET", "/trk/general", trk.show(engine, conf) },
+      { "POST", "/trk/general", trk.update(engine, conf) },
     },
   }
   if not answer then

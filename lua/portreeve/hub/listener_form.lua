@@ -43,11 +43,7 @@ local function for_file(entry, text)
 end
 
 local function remove(row, out)
-  for _, entry in ipairs(entries) do
-    if row.given[entry] then
-      out.edits[#out.edits + 1] = { file = listening.FILE, entry = row.name .. "." .. entry }
-    end
-  end
+  out.edits[#out.edits + 1] = { file = listening.FILE, entry = row.name .. ".*" }
   row.removed = true
 end
 
@@ -209,7 +205,8 @@ end
 -- One line for people and the audit trail.
 local function words(edit)
   if edit.value == nil then
-    return edit.entry .. " removed"
+    local listener = edit.entry:match("^(.*)%.%*$")
+    return listener and "listener " .. listener .. " removed" or edit.entry .. " removed"
   elseif edit.before and edit.before ~= "" then
     return ("%s: %s → %s"):format(edit.entry, edit.before, edit.value)
   end

@@ -13,6 +13,7 @@ end
 local nav = {
   item("Status", "/hub/"),
   item("Listeners", "/hub/listeners"),
+  item("TRK Settings", "/hub/trk/general"),
   item("Campaigns", "/lui/"),
 }
 
