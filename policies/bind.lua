@@ -44,13 +44,22 @@ row("R10", "list",      "true",       "yes",            B,              all)
 row("R11", "list",      "list",       "no",             B,              those_of_S)
 row("R12", "list",      "list",       "yes",            B,              those_of_S_and_X)
 
--- Items of a list as { address =, port =, because = entry, why = reason it cannot be bound }.
-local function items_of(list, entry, host)
+-- Items of a list as { address =, port =, because = entry, waiting =, why = reason it cannot be bound, note = remark }. An item may be an
+-- interface or a group of them (Group-NAME): all its addresses. `when`: WhenMissing of the listener.
+local function items_of(p, list, entry, host, rules, when)
   local out = {}
-  for i, item in ipairs(list) do
-    local address, why = plan.host.locate(host, item.address)
-    out[i] = { address = address or item.address, why = why, port = item.port, because = entry or item,
-               certificate = not entry and item.value or nil }
+  for _, item in ipairs(list) do
+    local because = entry or item
+    for _, place in ipairs(plan.host.places(host, item, when, rules.groups)) do
+      if place.address then
+        out[#out + 1] = { address = place.address, waiting = place.waiting, why = place.why, note = place.note, port = item.port,
+                          because = because, certificate = not entry and item.value or nil }
+      elseif place.why then
+        p:refuse(because, "%s", place.why)
+      else
+        p:warn(because, "%s", place.note)
+      end
+    end
   end
   return out
 end
@@ -69,27 +78,27 @@ local function wildcards(host, because)
   return out
 end
 
--- Every address of the host (of one family). Tentative ones cannot be bound yet, so they are left out, with a warning.
-local function host_items(p, host, family, because)
+-- Every address of the host (of one family). Tentative ones cannot be bound yet: they are left out or waited for.
+local function host_items(p, host, family, because, when)
   local out = {}
   for _, a in ipairs(plan.host.addresses(host, family)) do
-    if a.tentative then
-      p:warn(because, "%s is still being checked for duplicates (tentative) and is left out: reload once it is ready", a.address)
+    if a.tentative and when ~= "Wait" then
+      p:warn(because, "%s is still being checked for duplicates (tentative) and is left out until it is ready", a.address)
     else
-      out[#out + 1] = { address = a.address, because = because }
+      out[#out + 1] = { address = a.address, because = because, waiting = a.tentative or nil }
     end
   end
   return out
 end
 
 -- OnlyIPV4Addresses, OnlyIPV6Addresses: one wildcard where every address gets the same scheme and certificate, else one socket for each.
-local function family_items(p, host, family, because, uniform)
+local function family_items(p, host, family, because, when, uniform)
   if family == 6 and not host.ipv6 then
     p:refuse(because, "this machine has no IPv6: use OnlyIPV4Addresses or switch IPv6 on")
     return {}
   end
   if uniform then return { { address = family == 6 and "::" or "0.0.0.0", because = because } } end
-  return host_items(p, host, family, because)
+  return host_items(p, host, family, because, when)
 end
 
 -- Why a socket exists: an entry of the rules, the row where the table above speaks, the line of this file.
@@ -108,7 +117,9 @@ local function open(p, items, make)
     elseif seen[place] then
       p:warn(item.because, "%s is listed twice with port %d: one socket serves both", socket.address, socket.port)
     else
+      if item.note then p:warn(item.because, "%s", item.note) end
       seen[place] = true
+      socket.waiting = item.waiting
       p:socket(socket)
     end
   end
@@ -121,16 +132,21 @@ local function warn_ignored(p, secure, used, why)
   end
 end
 
-local function limits_of(rules, name)
+-- What a line of listeners.ini says beside its sockets' places. Counts are the listener's, over all its sockets.
+local function limits_of(listener, line)
+  return {
+    when_missing = line.WhenMissing.value:lower(), restriction = line.Restriction.value:lower(), list = line.List and line.List.value,
+    max_connections = listener.MaxConnections.value, max_per_address = listener.MaxPerAddress.value, reserve = listener.Reserve.value,
+    backlog = line.Backlog.value,
+  }
+end
+
+-- The section of a listener whose sockets come from other files, and its limits.
+local function builtin(rules, name)
   for _, l in ipairs(rules.listeners) do
-    if l.name == name then
-      return {
-        restriction = l.Restriction.value:lower(), list = l.List and l.List.value, max_connections = l.MaxConnections.value,
-        max_per_address = l.MaxPerAddress.value, reserve = l.Reserve.value, backlog = l.Backlog.value,
-      }
-    end
+    if l.name == name then return l, limits_of(l, l) end
   end
-  return {}
+  return nil, {}
 end
 
 local function with(socket, limits)
@@ -143,24 +159,26 @@ end
 -- The sockets of tomcat.ini: the table above.
 local function main_listener(p, rules, host)
   local t, c = rules.tomcat, {}
+  local section, limits = builtin(rules, "http")
+  local when = section and section.WhenMissing.value
   local bind, secure_server = t.BindAddress, t.SecureServer
   local S_is_list = type(secure_server.value) == "table"
   local r = rows[key(bind and "list" or "absent", S_is_list and "list" or tostring(secure_server.value), t.secure[1] and "yes" or "no")]
 
-  c.S = S_is_list and items_of(secure_server.value, secure_server, host) or {}
-  c.X = items_of(t.secure, nil, host)
+  c.S = S_is_list and items_of(p, secure_server.value, secure_server, host, rules, when) or {}
+  c.X = items_of(p, t.secure, nil, host, rules, when)
   c.is_S, c.is_X = set_of(c.S), set_of(c.X)
   c.S_and_X = { table.unpack(c.X) }
   for _, item in ipairs(c.S) do
     if not c.is_X[item.address] then c.S_and_X[#c.S_and_X + 1] = item end
   end
   if bind and bind.value.family then
-    c.B = family_items(p, host, bind.value.family, bind, r.uniform)
+    c.B = family_items(p, host, bind.value.family, bind, when, r.uniform)
   elseif bind then
-    c.B = items_of(bind.value, bind, host)
+    c.B = items_of(p, bind.value, bind, host, rules, when)
   end
   c.wildcards = wildcards(host, secure_server.value == true and secure_server or t.Port)
-  if r.addresses == each_of_host then c.host = host_items(p, host, nil, secure_server) end
+  if r.addresses == each_of_host then c.host = host_items(p, host, nil, secure_server, when) end
 
   local items = r.addresses(c)
   if r.addresses == everywhere and not host.ipv6 then p:warn(nil, "this machine has no IPv6: only IPv4 is served") end
@@ -169,7 +187,6 @@ local function main_listener(p, rules, host)
   elseif c.host then
     warn_ignored(p, c.X, set_of(items), "is not an address of this machine")
   end
-  local limits = limits_of(rules, "http")
   open(p, items, function(item)
     local https = r.https(c, item.address) and true or false
     local x = c.is_X[item.address]
@@ -185,7 +202,7 @@ end
 -- Between the components: 1099 (RMIPort) and, where the tracker runs, 7000. Only for peers in lists/components.list.
 local function internal_listeners(p, rules, host)
   local function internal(name, port, service)
-    local limits = limits_of(rules, name)
+    local _, limits = builtin(rules, name)
     if (limits.restriction or "none") == "none" then limits.restriction, limits.list = "grant", "components" end
     open(p, wildcards(host, port), function(item)
       return with({
@@ -198,32 +215,33 @@ local function internal_listeners(p, rules, host)
   if rules.components.tracker then internal("communications", rules.tracker.CommunicationsPort, "transfer") end
 end
 
--- The sections of listeners.ini, each with the services that are installed here.
-local function further_listener(p, rules, host, l)
+-- One socket line of listeners.ini, a section's own or a row of it, with the services that are installed here.
+local function further_sockets(p, rules, host, l, line)
   local services = {}
-  for _, s in ipairs(l.Services.value) do
+  for _, s in ipairs(line.Services.value) do
     if s == "ops" or rules.components[s] then services[#services + 1] = s end
   end
   if not services[1] then
-    p:warn(l.Port, "none of the services of listener %s is installed here (Components), so it is not opened", l.name)
+    p:warn(line.Port, "none of the services of listener %s is installed here (Components), so it is not opened", l.name)
     return
   end
-  local at, items = l.Address.value
+  local at, when = line.Address.value, line.WhenMissing.value
+  local items
   if at.star then
-    items = wildcards(host, l.Port)
+    items = wildcards(host, line.Port)
   elseif at.family then
-    items = family_items(p, host, at.family, l.Address, true)
+    items = family_items(p, host, at.family, line.Address, when, true)
   else
-    items = items_of(at, l.Address, host)
+    items = items_of(p, at, line.Address, host, rules, when)
   end
-  local https = l.InitTLS.value == "On"
-  local limits = limits_of(rules, l.name)
+  local https = line.InitTLS.value == "On"
+  local limits = limits_of(l, line)
   open(p, items, function(item)
     return with({
-      name = l.name, address = item.address, port = item.port or l.Port.value,
-      scheme = https and "https" or "http", external = l.InitTLS.value == "Ext",
-      certificate = https and l.Certificate.value or nil, services = services,
-      because = because(l.Port, nil, plan.here()),
+      name = l.name, address = item.address, port = item.port or line.Port.value,
+      scheme = https and "https" or "http", external = line.InitTLS.value == "Ext",
+      certificate = https and line.Certificate.value or nil, services = services,
+      because = because(line.Port, nil, plan.here()),
     }, limits)
   end)
 end
@@ -233,7 +251,9 @@ return function(rules, host)
   main_listener(p, rules, host)
   internal_listeners(p, rules, host)
   for _, l in ipairs(rules.listeners) do
-    if l.Port then further_listener(p, rules, host, l) end
+    for _, line in ipairs(l.sockets) do
+      if line.Port and not line.removed then further_sockets(p, rules, host, l, line) end
+    end
   end
   return p
 end

@@ -1,6 +1,6 @@
 -- Facts, requests, rules and machines for tests of policies: plain tables with the methods of the real thing.
 local rules = require "portreeve.rules"
-local error, ipairs, pairs, setmetatable, tostring = error, ipairs, pairs, setmetatable, tostring
+local error, ipairs, pairs, setmetatable, tostring, type = error, ipairs, pairs, setmetatable, tostring, type
 local _ENV = nil
 
 local fake = {}
@@ -78,23 +78,23 @@ function fake.req(given)
 end
 
 -- fake.rules{ ["tomcat.ini"] = { { "Port", "8080" }, … } }: the rules those entries make, the line being the entry's place in the list.
--- Raises where they hold an error; the second result are the warnings.
+-- Files that are no INI files (services, my.ini) are texts. Raises where they hold an error; the second result are the warnings.
 function fake.rules(files)
   local texts = {}
   for name, entries in pairs(files) do
-    local list = {}
-    for i, e in ipairs(entries) do
+    local list, text = {}, type(entries) == "string" and entries or nil
+    for i, e in ipairs(text and {} or entries) do
       list[i] = { key = e[1], value = e[2], line = i }
     end
-    texts[name] = { display = "conf/" .. name, entries = list }
+    texts[name] = { display = "conf/" .. name, entries = list, text = text }
   end
   local r, report = rules.build(texts)
   if report.errors[1] then error(report.errors[1], 2) end
   return r, report.warnings
 end
 
--- fake.host{ "127.0.0.1", "::1", "fe80::1%eth0", … }: a machine with these addresses. "%" names the interface.
-function fake.host(list, ipv6)
+-- fake.host{ "127.0.0.1", "::1", "fe80::1%eth0", … }: a machine with these addresses. "%" names the interface; more: further interfaces.
+function fake.host(list, ipv6, more)
   local addresses, any6, scopes, n = {}, false, {}, 0
   for i, text in ipairs(list) do
     local ip, interface = text:match("^([^%%]+)%%?(.*)$")
@@ -107,16 +107,25 @@ function fake.host(list, ipv6)
     any6 = any6 or ip:find(":", 1, true) ~= nil
   end
   if ipv6 == nil then ipv6 = any6 end
-  return { addresses = addresses, ipv6 = ipv6 }
+  local interfaces = {}
+  for interface, scope in pairs(scopes) do
+    interfaces[scope] = interface
+  end
+  for _, interface in ipairs(more or {}) do
+    interfaces[#interfaces + 1] = interface
+  end
+  return { addresses = addresses, interfaces = interfaces, ipv6 = ipv6 }
 end
 
--- The sockets of a plan as short texts, sorted as the plan has them: "http://127.0.0.1:80", "https://[::1]:443 default".
+-- The sockets of a plan as short texts, in the order of the plan: "http://127.0.0.1:80", "https://[::1]:443 default",
+-- "http://192.0.2.7:80 (waiting)", "http://192.0.2.7:80 (freebind)".
 function fake.sockets(plan, listener)
   local out = {}
   for _, s in ipairs(plan.sockets) do
     if s.name == (listener or "http") then
       local host = s.address:find(":", 1, true) and "[" .. s.address .. "]" or s.address
-      out[#out + 1] = ("%s://%s:%d%s"):format(s.scheme, host, s.port, s.certificate and " " .. s.certificate or "")
+      local state = s.waiting and " (waiting)" or s.when_missing == "freebind" and " (freebind)" or ""
+      out[#out + 1] = ("%s://%s:%d%s%s"):format(s.scheme, host, s.port, s.certificate and " " .. s.certificate or "", state)
     end
   end
   return out

@@ -1,5 +1,7 @@
--- The machine's addresses, as facts: host = { ipv6 = bool, addresses = { { ip=, interface=, scope=, tentative= }, … } }.
-local ipairs, setmetatable = ipairs, setmetatable
+-- The machine's addresses, as facts:
+-- host = { ipv6 = bool, addresses = { { ip=, interface=, scope=, tentative= }, … }, interfaces = { "lo", "eth0", … } }.
+local near = require "portreeve.near"
+local ipairs, pairs, setmetatable, sort = ipairs, pairs, setmetatable, table.sort
 local concat = table.concat
 local _ENV = nil
 
@@ -28,8 +30,32 @@ local function by_ip(facts)
   return at
 end
 
+-- Names of all interfaces, those without an address too.
+local function interfaces(facts)
+  if facts.interfaces then return facts.interfaces end
+  local out, seen = {}, {}
+  for _, a in ipairs(facts.addresses) do
+    if not seen[a.interface] then out[#out + 1] = a.interface end
+    seen[a.interface] = true
+  end
+  return out
+end
+
+local function holds(list, name)
+  for _, known in ipairs(list) do
+    if known == name then return true end
+  end
+  return false
+end
+
+-- Can any machine bind it, whatever its interfaces have? 127.0.0.0/8 belongs to lo as a whole.
+local function everywhere(ip)
+  return ip:find("^127%.") ~= nil or ip == "0.0.0.0" or ip == "::"
+end
+
 -- The address as it can be bound: a link-local one gets the interface that owns it, as fe80::1%eth0 (M20).
--- nil and the reason where that is not known.
+-- nil and the reason where that is not known. Third result: "tentative" or "missing"; a missing address is not refused here, since the
+-- kernel may know it otherwise (routes of type local).
 function host.locate(facts, ip)
   local bare, owners = ip:match("^[^%%]*"), {}
   local tentative
@@ -40,12 +66,105 @@ function host.locate(facts, ip)
     end
   end
   if tentative and #owners == 1 then
-    return nil, ("%s is still being checked for duplicates by the kernel (tentative): try again in a second"):format(ip)
+    return nil, ("%s is still being checked for duplicates by the kernel (tentative): try again in a second"):format(ip), "tentative"
   end
-  if bare ~= ip or not is_link_local(ip) then return ip end
+  local missing = #owners == 0 and not everywhere(ip) and "missing" or nil
+  if bare ~= ip then
+    local zone = ip:match("%%(.*)$")
+    if missing and not holds(interfaces(facts), zone) then return nil, ("%s: there is no interface %s"):format(ip, zone), missing end
+    return ip, nil, missing
+  end
+  if not is_link_local(ip) then return ip, nil, missing end
   if #owners == 1 then return ip .. "%" .. owners[1] end
-  if #owners == 0 then return nil, ("%s: address not on this machine; see `ip address`"):format(ip) end
+  if #owners == 0 then return nil, ("%s: address not on this machine; see `ip address`"):format(ip), missing end
   return nil, ("%s is on the interfaces %s: say which, as in [%s%%%s]"):format(ip, concat(owners, " and "), ip, owners[1])
+end
+
+-- One address with what is to happen where it is not there (WhenMissing): { address =, waiting =, why =, note = }.
+local function place_of(facts, ip, when)
+  local address, why, state = host.locate(facts, ip)
+  local place = { address = address or ip, why = why }
+  if not state or (when ~= "Wait" and when ~= "Freebind") then return place end
+  local zone = ip:match("%%(.*)$")
+  if is_link_local(ip) and not zone then
+    local owner = by_ip(facts)[ip]
+    if not owner then
+      place.why = ("%s: a link-local address that may be missing is written with its interface, as in [%s%%eth0]"):format(ip, ip)
+      return place
+    end
+    place.address = ip .. "%" .. owner[1].interface
+  end
+  local what = state == "tentative" and "is still being checked for duplicates" or "is not on this machine now"
+  if when == "Wait" then
+    place.why, place.waiting, place.note = nil, true, ("%s %s: its socket is opened as soon as the address can be used"):format(ip, what)
+  elseif zone and not holds(interfaces(facts), zone) then
+    place.why = ("%s: there is no interface %s, and Freebind needs it; WhenMissing=Wait does not"):format(ip, zone)
+  else
+    place.why, place.note = nil, ("%s %s: it is bound all the same (WhenMissing=Freebind)"):format(ip, what)
+  end
+  return place
+end
+
+-- All addresses of an interface, both families; those that are missing as messages.
+local function interface_places(out, facts, name, when)
+  local found = false
+  for _, a in ipairs(facts.addresses) do
+    if a.interface == name then
+      found = true
+      local ip = is_link_local(a.ip) and a.ip .. "%" .. name or a.ip
+      if not a.tentative or when == "Wait" or when == "Freebind" then
+        out[#out + 1] = place_of(facts, ip, when)
+      else
+        out[#out + 1] = { note = ("%s on %s is still being checked for duplicates and is left out until it is ready"):format(a.ip, name) }
+      end
+    end
+  end
+  if not found then
+    local here = holds(interfaces(facts), name) and "has no address" or "is not there"
+    local note, why = "the interface %s %s now: its sockets are opened as its addresses appear", nil
+    if when ~= "Wait" then note, why = nil, "the interface %s %s now: WhenMissing=Wait in listeners.ini would wait for it" end
+    out[#out + 1] = { note = note and note:format(name, here), why = why and why:format(name, here) }
+  end
+end
+
+local function unknown(facts, name, groups)
+  local names, known = {}, {}
+  for group in pairs(groups) do
+    names[#names + 1] = group
+  end
+  sort(names)
+  for _, list in ipairs { interfaces(facts), names } do
+    for _, n in ipairs(list) do
+      known[#known + 1] = n
+    end
+  end
+  local found = near.best(name, known)
+  local said = names[1] and " (" .. concat(names, ", ") .. ")" or ""
+  return ("%s is neither an interface of this machine (%s) nor a group of portreeve.ini%s; host names are not looked up%s"):format(
+    name, concat(interfaces(facts), ", "), said, found and (": did you mean %s?"):format(found) or "")
+end
+
+-- What an item of an address list stands for on this machine: { { address =, waiting = bool, why = reason it cannot be bound, note = what
+-- should be known }, … }; without address it is a message only. The item is an address, an interface, or a group (Group-NAME).
+function host.places(facts, item, when, groups)
+  if item.address then return { place_of(facts, item.address, when) } end
+  local out, group = {}, groups[item.name]
+  if not group and not holds(interfaces(facts), item.name) then
+    local why = unknown(facts, item.name, groups)
+    return { when == "Wait" and { note = why .. "; it is waited for" } or { why = why } }
+  end
+  for _, member in ipairs(group and group.value or { item }) do
+    if member.address then
+      out[#out + 1] = place_of(facts, member.address, when)
+    elseif group and groups[member.name] and not holds(interfaces(facts), member.name) then
+      out[#out + 1] = { why = ("group %s holds the group %s: a group holds interfaces and addresses"):format(item.name, member.name) }
+    elseif when ~= "Wait" and not holds(interfaces(facts), member.name) then
+      out[#out + 1] = { why = unknown(facts, member.name, groups) }
+    else
+      interface_places(out, facts, member.name, when)
+    end
+  end
+  return out
 end
 
 -- Every usable address (of one family, where given), in the kernel's order, each once: { { address =, tentative = }, … }.

@@ -1,6 +1,8 @@
--- What the value of an entry may be. Each kind is a function (text, spec) -> value, nil | nil, "what is allowed".
+-- What the value of an entry may be. Each kind is a function (text, spec, from_set, names) -> value[, nil, remark[, port]] |
+-- nil, "what is allowed". from_set: the value came by --set; names: the protocol names that ports may have (portreeve.portnames).
 -- Texts come with blanks and line ends at their ends; every kind but `text` and `secret` trims them (I8).
 local addr = require "portreeve.addr"
+local portnames = require "portreeve.portnames"
 local ipairs, tostring = ipairs, tostring
 local math_type, tointeger = math.type, math.tointeger
 local concat = table.concat
@@ -29,15 +31,22 @@ local function between(text, least, most, what)
   return nil, ("not %s"):format(what)
 end
 
--- spec.zero: port 0 may be written here ("take a free port"); overrides by --set always may.
-function kinds.port(text, spec, from_set)
-  local least = (spec.zero or from_set) and 0 or 1
-  return between(text, least, 65535, "a port, a whole number from 1 to 65535")
+local PORT = "a port, a whole number from 1 to 65535 or the name of a protocol, like HTTP"
+
+local function port_between(text, least, what, names)
+  local found, why = portnames.find(names, trim(text))
+  if found or why then return found, why end
+  return between(text, least, 65535, what)
+end
+
+-- A number or the name of a protocol (Q1). spec.zero: port 0 may be written here; overrides by --set always may ("take a free port").
+function kinds.port(text, spec, from_set, names)
+  return port_between(text, (spec.zero or from_set) and 0 or 1, PORT, names)
 end
 
 -- -1 and 0 switch it off (M64).
-function kinds.shutdown_port(text)
-  return between(text, -1, 65535, "a port from 1 to 65535, or -1 for none")
+function kinds.shutdown_port(text, _, _, names)
+  return port_between(text, -1, "a port from 1 to 65535, or -1 for none", names)
 end
 
 function kinds.integer(text, spec)
@@ -81,10 +90,26 @@ function kinds.name(text)
   return nil, "not a name: letters, digits, _ - and . only, at most 60"
 end
 
-function kinds.host(text)
-  local s = trim(text)
-  if s:find("^[%w.:%%_-]+$") and #s <= 253 then return s end
-  return nil, "not a host name or address"
+-- "host: 2025", "[::1]:SMTP" (E6) -> host without brackets, port text or nil. A bare IPv6 address has no port.
+local function split_host(s)
+  local host, port = s:match("^%[([^%]]*)%]%s*:%s*(.*)$")
+  if host then return host, port end
+  host = s:match("^%[([^%]]*)%]$")
+  if host then return host end
+  if s:find(":.*:") then return s end
+  host, port = s:match("^(.-)%s*:%s*(.*)$")
+  return host or s, port
+end
+
+-- A host name or address, and the port behind it where one is written (fourth result).
+function kinds.host(text, spec, from_set, names)
+  local host, port = split_host(trim(text))
+  if not host:find("^[%w.:%%_-]+$") or #host > 253 then return nil, "not a host name or address" end
+  if host:find(":", 1, true) and not addr.parse(host) then return nil, "not a host name or address" end
+  if not port then return host end
+  local number, why = kinds.port(port, spec, from_set, names)
+  if not number then return nil, "behind the colon: " .. why end
+  return host, nil, nil, number
 end
 
 function kinds.url(text)
@@ -117,38 +142,100 @@ function kinds.names(text)
   return out
 end
 
--- One item of an address list: {address = canonical text, port = number or nil}.
-local function list_item(item, spec, from_set)
-  local s = trim(item):gsub("%s*:%s*(%d+)$", ":%1") -- blanks round the colon of a port
-  if s == "" then return nil, "an item of the list is empty: remove the comma too many" end
-  if spec.bare then
-    local inner = s:match("^%[(.*)%]$")
-    if inner and not inner:find(":", 1, true) then return nil, s .. ": brackets are for IPv6 addresses" end
-    local address, why = addr.parse(inner or s)
-    if address then return { address = address } end
-    if addr.hostport(s, true) then return nil, s .. ": an address without port is wanted here" end
-    return nil, why
-  end
-  local address, port = addr.hostport(s, from_set or false)
-  if not address then return nil, port end
-  return { address = address, port = port }
+-- The name of an interface or a group of them, as it may stand where an address can.
+function kinds.is_place_name(s)
+  return s:find("^%a[%w_.-]*$") ~= nil and #s <= 15
 end
 
-function kinds.addresses(text, spec, from_set)
+-- "[::1] : HTTP" -> "[::1]:80": blanks round the colon of a port go, a protocol's name becomes its number. nil and why.
+local function with_number(s, names)
+  local head, port = s:match("^(%[[^%]]*%])%s*:%s*(.-)$")
+  if not head then head, port = s:match("^([^:%[%]]-)%s*:%s*([^:]*)$") end
+  if not head then return s end
+  local number, why = portnames.find(names, port)
+  if why then return nil, ("%s: %s"):format(s, why) end
+  return head .. ":" .. (number or port)
+end
+
+-- [fe80::1%ppp0]:80 where there is no ppp0 (now): the address as it is written, to be looked for by portreeve.host.
+local function with_missing_zone(s, allow0)
+  local bare, zone, tail = s:match("^%[([^%%%]]*)%%([%w_.-]+)%](.*)$")
+  if not bare or #zone > 15 or not zone:find("%D") then return nil end
+  local address, port = addr.hostport("[" .. bare .. "]" .. tail, allow0)
+  if not address or not address:find("^fe[89ab]%x:") then return nil end
+  return address .. "%" .. zone, port
+end
+
+local function bare_item(s)
+  local inner = s:match("^%[(.*)%]$")
+  if inner and not inner:find(":", 1, true) then return nil, s .. ": brackets are for IPv6 addresses" end
+  local address, why = addr.parse(inner or s)
+  if address then return { address = address } end
+  if addr.hostport(s, true) then return nil, s .. ": an address without port is wanted here" end
+  return nil, why
+end
+
+-- One item of an address list: { address = canonical text, port = number or nil }, or { name = interface or group, port = }.
+local function list_item(item, spec, from_set, names)
+  local trimmed, allow0 = trim(item), from_set or false
+  if trimmed == "" then return nil, "an item of the list is empty: remove the comma too many" end
+  if spec.bare then return bare_item(trimmed) end
+  local s, unknown = with_number(trimmed, names)
+  if not s then return nil, unknown end
+  local name, rest = s:match("^([^:]*)(.*)$")
+  if name:lower() == "localhost" then
+    return nil, "host names are not looked up here: write 127.0.0.1 or [::1] for localhost"
+  end
+  if kinds.is_place_name(name) then
+    local any, port = addr.hostport("0.0.0.0" .. rest, allow0)
+    if not any then return nil, port end
+    return { name = name, port = port }
+  end
+  local address, port = addr.hostport(s, allow0)
+  if address then return { address = address, port = port } end
+  local missing, its_port = with_missing_zone(s, allow0)
+  if missing then return { address = missing, port = its_port } end
+  return nil, port
+end
+
+function kinds.addresses(text, spec, from_set, names)
   local out = {}
   if trim(text) == "" then return nil, "the list is empty: write addresses separated by commas, or make the line a comment" end
   for item in (text .. ","):gmatch("(.-),") do
-    local one, why = list_item(item, spec, from_set)
+    local one, why = list_item(item, spec, from_set, names)
     if not one then return nil, why end
     out[#out + 1] = one
   end
   return out
 end
 
+-- What a group of portreeve.ini holds: interfaces and addresses, no ports.
+function kinds.members(text, spec, from_set, names)
+  local list, why = kinds.addresses(text, spec, from_set, names)
+  for _, item in ipairs(list or {}) do
+    if item.port then return nil, "a group has no ports: write the port where the group is named, as in NAME:8080" end
+  end
+  return list, why
+end
+
+-- Port of a listener: a port, 0 for none (G7), `free` for one that the kernel chooses (the value is 0 too), or ADDRESS:PORT items, which
+-- open it there only (Q8).
+function kinds.listen(text, spec, from_set, names)
+  local s = trim(text)
+  if s:lower() == "free" then return 0 end
+  if not s:find("[:%[,]") then return kinds.port(text, spec, from_set, names) end
+  local list, why = kinds.addresses(text, spec, from_set, names)
+  if not list then return nil, why end
+  for _, item in ipairs(list) do
+    if not item.port then return nil, ("%s has no port: each item here is written ADDRESS:PORT"):format(item.address or item.name) end
+  end
+  return list
+end
+
 local families = { onlyipv4addresses = 4, onlyipv6addresses = 6 }
 
 -- BindAddress: a list, or {family = 4|6} for one of the two words (M8, M9). Third result: a remark.
-function kinds.bind(text, spec, from_set)
+function kinds.bind(text, spec, from_set, names)
   local s = trim(text)
   local family = families[s:lower()]
   if family then
@@ -159,7 +246,7 @@ function kinds.bind(text, spec, from_set)
     if families[trim(item):lower()] then return nil, trim(item) .. " stands alone: it cannot be combined with a list" end
   end
   if spec.star and s == "*" then return { star = true } end
-  return kinds.addresses(text, spec, from_set)
+  return kinds.addresses(text, spec, from_set, names)
 end
 
 -- SecureServer: true, false or a list of bare addresses.

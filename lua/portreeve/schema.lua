@@ -66,11 +66,12 @@ local schema = {
       Names = { kind = "names" },
     },
     ["listeners.ini"] = {
-      Port = { kind = "port", zero = true },
+      Port = { kind = "listen", zero = true },
       Address = { kind = "bind", star = true, default = { star = true } },
       InitTLS = { kind = "word", words = { "Off", "On", "Ext" }, default = "Off" },
       Certificate = { kind = "name", default = "default" },
       Services = { kind = "words", words = { "tracker", "ui", "hub", "ops" }, default = components },
+      WhenMissing = { kind = "word", words = { "Refuse", "Wait", "Freebind" }, default = "Refuse" },
       Restriction = { kind = "word", words = { "None", "Grant", "Deny" }, default = "None" },
       List = { kind = "name" },
       MaxConnections = { kind = "integer", least = 0, most = 1000000, default = 0 },
@@ -81,8 +82,18 @@ local schema = {
   },
   -- Listeners that exist without a section; theirs may set limits only.
   builtin = { http = true, internal = true, communications = true },
-  limits = { Restriction = true, List = true, MaxConnections = true, MaxPerAddress = true, Reserve = true, Backlog = true },
+  limit_list = { "WhenMissing", "Restriction", "List", "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" },
+  -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
+  row = { "Port", "Address", "InitTLS", "Certificate", "Services", "WhenMissing", "Restriction", "List", "Backlog" },
 }
+
+schema.rows, schema.limits = {}, {}
+for _, entry in ipairs(schema.limit_list) do
+  schema.limits[entry] = true
+end
+for _, entry in ipairs(schema.row) do
+  schema.rows[entry] = schema.sections["listeners.ini"][entry]
+end
 
 for _, s in ipairs(settings) do
   local field, entry, least, most, default, unit = s[1], s[2], s[3], s[4], s[5], s[6]

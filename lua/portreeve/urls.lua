@@ -88,6 +88,8 @@ function urls.unbound(url, plan, service)
       else
         elsewhere = s
       end
+    elseif s.port == 0 and speaks(s) == scheme and offers(s, service) then
+      return nil -- the kernel will choose, nobody knows what
     end
   end
   if elsewhere then

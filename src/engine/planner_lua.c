@@ -6,6 +6,7 @@
 #include "script/vm.h"
 #include <inttypes.h>
 #include <lua5.4/lauxlib.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,10 +41,10 @@ static struct vm *policy_vm(struct planner *p, struct err *e) {
     return open_vm(p, &lim, e);
 }
 
-/* { ["tomcat.ini"] = { text =, display = }, … } of every INI file and the overrides, as hooks_push_conf makes it from a bundle. */
+/* { ["tomcat.ini"] = { text =, display = }, … } of every INI file, services and the overrides, as hooks_push_conf makes it from a bundle. */
 static void push_texts(lua_State *L, const struct planner *p) {
     static const char *const names[] = {"tomcat.ini", "hub.ini",       "lui.ini",       "tracker.ini",      "ssl.ini",
-                                        "my.ini",     "listeners.ini", "portreeve.ini", "certificates.ini", "--set"};
+                                        "my.ini",     "listeners.ini", "portreeve.ini", "certificates.ini", "services", "--set"};
     lua_newtable(L);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *text;
@@ -261,8 +262,21 @@ static void try_policies(struct planner *p) {
         }
 }
 
+/* Every interface, those without an address too. */
+static void push_interfaces(lua_State *L) {
+    struct if_nameindex *list = if_nameindex();
+    lua_newtable(L);
+    for (lua_Integer i = 0; list && list[i].if_name; i++) {
+        lua_pushstring(L, list[i].if_name);
+        lua_rawseti(L, -2, i + 1);
+    }
+    if (list) if_freenameindex(list);
+}
+
 static void push_host(lua_State *L, const struct host *h) {
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
+    push_interfaces(L);
+    lua_setfield(L, -2, "interfaces");
     lua_pushboolean(L, h->ipv6);
     lua_setfield(L, -2, "ipv6");
     lua_createtable(L, (int)h->n, 0);
@@ -301,6 +315,17 @@ static unsigned defined_at(lua_State *L) {
     return ar.linedefined > 0 ? (unsigned)ar.linedefined : 1;
 }
 
+/* What rules and plan say together (portreeve.review): rules and plan are on top. It is no policy, so no policy can leave it out. */
+static bool review(struct planner *p, struct vm *v, struct err *e) {
+    lua_State *L = vm_lua(v);
+    if (!vm_require(v, "portreeve.review", e)) return false;
+    lua_insert(L, -3);
+    if (!vm_call(v, 2, 1, e)) return false;
+    take_messages(p, L, "errors", true);
+    take_messages(p, L, "warnings", false);
+    return true;
+}
+
 static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struct err *e) {
     const char *text;
     const struct bundle_file *f = bundle_writer_find(p->files, "policies/bind.lua", &text);
@@ -308,11 +333,14 @@ static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struc
     if (!vm_policy(v, text, f->size, f->display, e)) return false;
     unsigned line = defined_at(vm_lua(v));
     if (!push_rules(p, v, false, e)) return false;
+    lua_pushvalue(vm_lua(v), -1); /* the rules stay for the review */
+    lua_insert(vm_lua(v), -3);
     push_host(vm_lua(v), h);
     if (!vm_call(v, 2, 1, e)) return false;
     struct err why;
-    return marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why) ||
-           err_at(e, f->display, line, "the value this function returned is no plan: %.800s", why.text);
+    if (!marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why))
+        return err_at(e, f->display, line, "the value this function returned is no plan: %.800s", why.text);
+    return review(p, v, e);
 }
 
 static void ask_bind(struct planner *p) {

@@ -48,7 +48,7 @@ bool hooks_push_conf(struct vm *v, const struct bundle *b, struct err *e) {
     for (unsigned i = 0; i < bundle_count(b); i++) {
         const struct bundle_file *f = bundle_at(b, i);
         size_t n = strlen(f->path);
-        bool wanted = strcmp(f->path, "--set") == 0 || (n > 4 && strcmp(f->path + n - 4, ".ini") == 0);
+        bool wanted = strcmp(f->path, "--set") == 0 || strcmp(f->path, "services") == 0 || (n > 4 && strcmp(f->path + n - 4, ".ini") == 0);
         if (!wanted) continue;
         lua_createtable(L, 0, 2);
         lua_pushlstring(L, bundle_text(b, f), f->size);

@@ -142,7 +142,7 @@ def security(s):
 def reload_is_told(s):
     """An edit does nothing by itself; a broken one is told everywhere, with file and line."""
     before, restore = s.status(), s.snapshot()
-    s.append('listeners.ini', 'late.Port=0\nlate.Services=tracker')
+    s.append('listeners.ini', 'late.Port=7996\nlate.Services=tracker')
     time.sleep(0.3)
     same(s.status()['generation'], before['generation'], 'an edit does nothing by itself')
     restore()

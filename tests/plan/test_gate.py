@@ -206,7 +206,7 @@ def certificates():
             keys[name] = (pem, key)
         subprocess.run(['openssl', 'pkcs12', '-export', '-in', keys['a'][0], '-inkey', keys['a'][1], '-out', os.path.join(s.dir, 'a.p12'),
                 '-passout', 'pass:sesame'], check=True)
-        base = 'x.Port=0\nx.InitTLS=On\nx.Certificate=mine\n'
+        base = 'x.Port=7997\nx.InitTLS=On\nx.Certificate=mine\n'
 
         def run(certs):
             s.edit('listeners.ini', base)

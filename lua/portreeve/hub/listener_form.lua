@@ -29,7 +29,7 @@ local function for_file(entry, text)
   if entry == "Services" and text == "" then
     return false, "Carries: tick at least one service"
   elseif entry == "Port" and text:lower() == FREE then
-    return "0"
+    return FREE
   elseif text == "" and entry == "Port" then
     return false, "Port: the value is missing; 0 removes the listener"
   elseif text == "" then

@@ -41,7 +41,7 @@ local function default_text(entry)
   return value == nil and "" or tostring(value)
 end
 
--- Port 0 in the file takes a free port; in the form 0 removes (G7), so the form has a word for it.
+-- The word of the file for a port that the kernel chooses; 0 removes a socket (G7). An override by --set may say 0 for it.
 local FREE = "free"
 
 local function text_of(entry, e)
@@ -50,7 +50,7 @@ local function text_of(entry, e)
     text = table_concat(e.value, ",")
   elseif spec[entry].kind == "word" and e then
     text = e.value
-  elseif entry == "Port" and e and e.value == 0 then
+  elseif entry == "Port" and e and e.value == 0 and e.file == "--set" then
     text = FREE
   end
   return text

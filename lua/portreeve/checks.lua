@@ -1,0 +1,176 @@
+-- What entries must hold together, within a file and across files. Runs when every entry by itself is good.
+local near = require "portreeve.near"
+local portnames = require "portreeve.portnames"
+local report = require "portreeve.report"
+local schema = require "portreeve.schema"
+local entries = require "portreeve.entries"
+local ipairs, pairs, type = ipairs, pairs, type
+local _ENV = nil
+
+local checks = {}
+local at = report.at
+local FURTHER = 5000 -- ports of further instances are best at or above (Q3) …
+local USUAL = { [80] = true, [81] = true, [82] = true, [443] = true } -- … but for those that documents name
+
+local function said(e, file)
+  return e.file == "" and ("%s has none, so %d"):format(file, e.value) or ("%s:%d has %d"):format(e.file, e.line, e.value)
+end
+
+-- Components on one server share their internal port (M49).
+local internal_of = { hub = { "hub", "hub.ini" }, ui = { "lui", "lui.ini" }, tracker = { "tracker", "tracker.ini" } }
+local function internal_port(r, ctx)
+  local first
+  for _, component in ipairs(schema.components) do
+    local section, file = internal_of[component][1], internal_of[component][2]
+    local e = r.components[component] and r[section].RMIPort
+    if e then
+      if first and first.value ~= e.value then
+        local named = e.file ~= "" and e or first
+        local what = "components on one server share this port, but %s and %s: give both the same value"
+        ctx.report.error(at(named, nil, "" .. named.value), what:format(said(first, r.internal_file), said(e, file)))
+        return
+      end
+      if not first or first.file == "" then
+        first, r.internal_file = e, file
+      end
+    end
+  end
+  r.internal_port = first
+end
+
+local function is_here(host)
+  return host == "localhost" or host == "::1" or host:find("^127%.") ~= nil
+end
+
+-- HOST: PORT written in one entry is the port entry of that service (E6). Both written must agree; --set wins over a file.
+local function port_of_host(section, host, port, ctx)
+  local h, p = section[host], section[port]
+  if not h or not h.port then return end
+  local both = p and p.file ~= "" and p.value ~= h.port
+  if both and (p.file == "--set") == (h.file == "--set") then
+    local what = "this names port %d, but %s is %d (%s:%d): leave one of the two out"
+    ctx.report.error(at(h, nil, h.text), what:format(h.port, port, p.value, p.file, p.line))
+  elseif not (both and p.file == "--set") then
+    section[port] = { value = h.port, file = h.file, line = h.line, entry = h.entry, text = h.text }
+  end
+end
+
+-- A component's port as the others call it (M52, M55). On one server it is the component's own: another value would find nobody. Nothing
+-- written means that of the component on this server.
+local function called_port(r, ctx, caller, host, port, component)
+  local section, called = internal_of[caller][1], internal_of[component][1]
+  local e, own = r[section][port], r[called].RMIPort
+  if not (r.components[caller] and r.components[component] and is_here(r[section][host].value)) then return end
+  if e.value == own.value then return end
+  if e.file == "" then
+    r[section][port] = { value = own.value, file = own.file, line = own.line, entry = own.entry, text = own.text }
+  elseif e.file ~= "--set" and own.file ~= "--set" then
+    local what = "the %s is on this server, where %s (RMIPort) and %s: give both the same value"
+    local theirs, ours = said(own, internal_of[component][2]), said(e, internal_of[caller][2])
+    ctx.report.error(at(e, nil, "" .. e.value), what:format(component, theirs, ours))
+  end
+end
+
+function checks.ports(r, ctx)
+  internal_port(r, ctx)
+  port_of_host(r.lui, "HubHost", "HubRMIPort", ctx)
+  port_of_host(r.lui, "TrackerHost", "TrackerCommunicationsPort", ctx)
+  port_of_host(r.tracker, "HubHost", "HubRMIPort", ctx)
+  called_port(r, ctx, "ui", "HubHost", "HubRMIPort", "hub")
+  called_port(r, ctx, "ui", "TrackerHost", "TrackerRMIPort", "tracker")
+  called_port(r, ctx, "tracker", "HubHost", "HubRMIPort", "hub")
+end
+
+local function builtin_listener(l, ctx)
+  for entry in pairs(l.given) do
+    if not schema.limits[entry] then
+      local what = "listener %s gets its sockets from other files: here it can only have %s"
+      ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), what:format(l.name, near.join(schema.limit_list)))
+    elseif entry == "WhenMissing" and l.name ~= "http" then
+      ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), "this listener never misses an address: leave the entry out")
+    end
+  end
+  for _, row in ipairs(l.rows) do
+    ctx.report.error(at(row.first), ("listener %s gets its sockets from other files: give these a listener of their own"):format(l.name))
+  end
+end
+
+local function restriction(row, ctx)
+  local e = row.given.Restriction and row.Restriction
+  if e and e.value ~= "None" and not row.List then
+    ctx.report.error(at(e, nil, e.value), ("a restriction needs an address list: add %s.List=NAME for lists/NAME.list"):format(row.name))
+  end
+end
+
+-- One socket line: NAME.Port … or NAME.2.Port …. ADDRESS:PORT items in Port are an Address.
+local function row_of(row, ctx)
+  local port = row.Port
+  if port and type(port.value) == "table" then
+    if row.given.Address then
+      local what = "the addresses stand here and in line %d: leave one of the two out"
+      ctx.report.error(at(port, nil, port.text), what:format(row.Address and row.Address.line or 0))
+    end
+    row.Address = { value = port.value, file = port.file, line = port.line, entry = port.entry, text = port.text }
+    row.Port = { value = port.value[1].port, file = port.file, line = port.line, entry = port.entry, text = port.text }
+  end
+  row.removed = port and port.value == 0 and port.file ~= "--set" and port.text:lower() ~= "free" or false -- G6, G7
+  entries.drop_doubles(row.Address, ctx)
+end
+
+-- Further instances of a service belong on user ports: those below have owners that may come (Q3).
+local function low_port(row, ctx)
+  local ports, list = {}, row.Port and not row.removed and row.Address and row.Address.value or {}
+  for i, item in ipairs(list) do
+    ports[i] = item.port or row.Port.value
+  end
+  if row.Port and not row.removed and not ports[1] then ports[1] = row.Port.value end
+  for _, port in ipairs(ports) do
+    if port > 0 and port < FURTHER and not USUAL[port] and not portnames.named(ctx.names, port) then
+      local what = "port %d is below %d, where ports of known services are: better take a port from %d up for a further listener, " ..
+        "or give this one its name in the file services"
+      ctx.report.warn(at(row.Port, nil, row.Port.text), what:format(port, FURTHER, FURTHER))
+      return
+    end
+  end
+end
+
+-- The sockets of a listener are its own line, where it has a port, and its rows: l.sockets.
+function checks.listeners(r, ctx)
+  for _, l in ipairs(r.listeners) do
+    l.sockets = {}
+    if schema.builtin[l.name] then
+      builtin_listener(l, ctx)
+    elseif not l.given.Port and not l.rows[1] then
+      ctx.report.error(at(l.first, l.name .. ".Port"), "a listener needs a port")
+    end
+    if l.given.Port or schema.builtin[l.name] then l.sockets[1] = l end
+    restriction(l, ctx)
+    for _, row in ipairs(l.rows) do
+      restriction(row, ctx)
+      l.sockets[#l.sockets + 1] = row
+      if not row.given.Port then
+        ctx.report.error(at(row.first, row.name .. ".Port"), "a row needs a port of its own; 0 means that there is no such row")
+      end
+    end
+    for _, row in ipairs(l.sockets) do
+      row_of(row, ctx)
+      if not schema.builtin[l.name] then low_port(row, ctx) end
+    end
+    if l.Reserve and l.Reserve.value > 0 and l.MaxConnections and l.MaxConnections.value == 0 then
+      ctx.report.warn(at(l.Reserve, nil, "" .. l.Reserve.value), ("a reserve without %s.MaxConnections keeps nobody out"):format(l.name))
+    end
+  end
+end
+
+function checks.certificates(r, ctx)
+  for _, c in ipairs(r.certificates) do
+    if not c.given.Certificate then
+      ctx.report.error(at(c.first, c.name .. ".Certificate"), "the file with the certificate is missing")
+    end
+    if c.Password and c.PasswordFile then
+      ctx.report.error(at(c.PasswordFile, nil, c.PasswordFile.value), "give the password or a file with it, not both")
+    end
+  end
+end
+
+return checks
