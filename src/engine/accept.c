@@ -98,8 +98,12 @@ void accept_ready(struct acceptor *a) {
         a->expected = taken > 0 ? taken : 1;
 }
 
+static struct acceptor **slot_of(struct worker *w, uint64_t inode) {
+    return &w->by_inode[inode % ACCEPTOR_SLOTS];
+}
+
 static struct acceptor *acceptor_of(struct worker *w, uint64_t inode) {
-    for (struct acceptor *a = w->acceptors; a; a = a->next)
+    for (struct acceptor *a = *slot_of(w, inode); a; a = a->same)
         if (a->inode == inode) return a;
     return NULL;
 }
@@ -111,14 +115,18 @@ static void add_acceptor(struct worker *w, struct generation *g, struct gen_sock
         return;
     }
     *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .fd = s->fd, .inode = s->inode, .expected = 1};
+    a->same = *slot_of(w, a->inode);
+    *slot_of(w, a->inode) = a;
     s->fd = -1;
+    s->acceptor = a;
     w->acceptors = a;
     if (!w->draining && !w->resume_ms) listen_to(a);
 }
 
 static void keep_acceptor(struct acceptor *a, struct generation *g, struct gen_socket *s) {
-    close(s->fd); /* a second descriptor of a socket this worker already polls */
+    if (s->fd >= 0) close(s->fd); /* a second descriptor of a socket this worker already polls */
     s->fd = -1;
+    s->acceptor = a;
     generation_unref(a->gen);
     a->gen = generation_ref(g);
     a->listener = &g->listener[s->listener];
@@ -126,11 +134,12 @@ static void keep_acceptor(struct acceptor *a, struct generation *g, struct gen_s
 }
 
 void accept_adopt(struct worker *w, struct generation *g) {
+    if (w->draining) return; /* listeners may be closed already, and what is new is not for this engine */
     for (struct acceptor *a = w->acceptors; a; a = a->next) a->retired = true;
     for (unsigned i = 0; i < g->nsockets; i++) {
         struct gen_socket *s = &g->socket[i];
-        if (s->worker != w->index || s->fd < 0) continue;
-        struct acceptor *a = acceptor_of(w, s->inode);
+        if (s->worker != w->index || (s->fd < 0 && !s->acceptor)) continue;
+        struct acceptor *a = s->acceptor ? s->acceptor : acceptor_of(w, s->inode);
         if (a)
             keep_acceptor(a, g, s);
         else
@@ -139,6 +148,9 @@ void accept_adopt(struct worker *w, struct generation *g) {
 }
 
 static void close_acceptor(struct acceptor *a) {
+    struct acceptor **at = slot_of(a->worker, a->inode);
+    while (*at != a) at = &(*at)->same;
+    *at = a->same;
     ignore(a); /* the supervisor may hold a duplicate, so closing alone would leave the registration */
     close(a->fd);
     generation_unref(a->gen);

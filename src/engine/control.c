@@ -166,7 +166,11 @@ static void begin(struct control *k, struct fdlink_msg *m) {
     struct err e;
     throw_pending(k);
     wire_number(m->data, "generation", &id);
-    if (m->nfds == 2 && wire_number(m->data, "workers", &workers) && workers >= 1 && workers <= PLAN_MAX_WORKERS)
+    uint64_t base = 0;
+    wire_number(m->data, "base", &base);
+    if (base && (!k->eng.current || k->eng.current->id != base))
+        err_set(&e, "the supervisor counts on generation %llu, which this engine does not serve: restart it", (unsigned long long)base);
+    else if (m->nfds == 2 && wire_number(m->data, "workers", &workers) && workers >= 1 && workers <= PLAN_MAX_WORKERS)
         k->pending = generation_create(&k->eng, id, m->fds[0], m->fds[1], (unsigned)workers, &e);
     else
         err_set(&e, "the supervisor offered a generation without plan, bundle or workers");
@@ -185,6 +189,16 @@ static void take_sockets(struct control *k, struct fdlink_msg *m) {
     memcpy(w, m->data, m->n);
     uint64_t id = k->pending->id;
     if (!generation_sockets(k->pending, w, m->fds, m->nfds, &e)) fail(k, id, &e);
+}
+
+static void keep_sockets(struct control *k, struct fdlink_msg *m) {
+    struct err e;
+    struct wire_kept run;
+    for (uint32_t at = 0; k->pending && at + sizeof run <= m->n; at += (uint32_t)sizeof run) {
+        memcpy(&run, m->data + at, sizeof run);
+        uint64_t id = k->pending->id;
+        if (!generation_keep(k->pending, k->eng.current, &run, &e)) fail(k, id, &e);
+    }
 }
 
 /* Post the same letter to every worker and wait until each has done it. */
@@ -297,6 +311,7 @@ static void take_message(struct control *k, struct fdlink_msg *m) {
     case WIRE_SETUP: setup(k, m); return;
     case WIRE_GEN_BEGIN: begin(k, m); return;
     case WIRE_GEN_SOCKETS: take_sockets(k, m); return;
+    case WIRE_GEN_KEPT: keep_sockets(k, m); return;
     case WIRE_GEN_END: prepare(k, id); return;
     case WIRE_COMMIT: commit(k, id); return;
     case WIRE_ABORT: throw_pending(k); return;

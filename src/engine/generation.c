@@ -48,22 +48,82 @@ struct generation *generation_create(struct engine *eng, uint64_t id, int plan_f
     return g;
 }
 
+static bool make_room(struct generation *g, unsigned n, struct err *e) {
+    unsigned room = g->socket_room ? g->socket_room : g->plan.nsockets;
+    while (room < g->nsockets + n) room *= 2;
+    struct gen_socket *more = room == g->socket_room ? g->socket : reallocarray(g->socket, room, sizeof *more);
+    if (!more) return err_set(e, "out of memory for %u sockets", room);
+    g->socket = more;
+    g->socket_room = room;
+    return true;
+}
+
+/* All descriptors of a listener come one behind the other. */
+static bool add_socket(struct generation *g, struct gen_socket s) {
+    struct gen_listener *l = &g->listener[s.listener];
+    if (!l->count) l->first = g->nsockets;
+    if (l->first + l->count != g->nsockets) return false;
+    l->count++;
+    if (!l->inode) l->inode = s.inode;
+    g->socket[g->nsockets++] = s;
+    return true;
+}
+
 bool generation_sockets(struct generation *g, const struct wire_socket *w, const int *fds, unsigned n, struct err *e) {
-    struct gen_socket *more = realloc(g->socket, (g->nsockets + n) * sizeof *more);
-    bool fine = more != NULL;
-    if (more) g->socket = more;
-    for (unsigned i = 0; i < n; i++)
-        if (fine && (w[i].index >= g->plan.nsockets || w[i].worker >= g->nworkers)) fine = false;
-    if (!fine) {
-        for (unsigned i = 0; i < n; i++) close(fds[i]);
-        return err_set(e, "the supervisor sent sockets that the plan does not hold");
-    }
+    bool fine = make_room(g, n, e);
     for (unsigned i = 0; i < n; i++) {
-        struct gen_listener *l = &g->listener[w[i].index];
-        uint64_t ino = inode_of(fds[i]);
-        l->port = w[i].port;
-        if (!l->inode) l->inode = ino;
-        g->socket[g->nsockets++] = (struct gen_socket){.listener = w[i].index, .worker = w[i].worker, .inode = ino, .fd = fds[i]};
+        struct gen_socket s = {.listener = w[i].index, .worker = w[i].worker, .fd = fds[i]};
+        bool known = fine && s.listener < g->plan.nsockets && s.worker < g->nworkers;
+        if (known) {
+            g->listener[s.listener].port = w[i].port;
+            s.inode = inode_of(s.fd);
+            known = add_socket(g, s);
+        }
+        if (!known) close(s.fd);
+        if (fine && !known) fine = err_set(e, "the supervisor sent sockets that the plan does not hold");
+    }
+    return fine;
+}
+
+static bool keep_one(struct generation *g, uint32_t index, const struct gen_listener *old, const struct gen_socket *socket) {
+    struct gen_listener *l = &g->listener[index];
+    if (l->count || !old->count) return false;
+    l->port = old->port;
+    for (unsigned i = 0; i < old->count; i++) {
+        struct gen_socket s = socket[old->first + i];
+        s.listener = index;
+        s.fd = -1;
+        if (s.worker >= g->nworkers || !s.acceptor || !add_socket(g, s)) return false;
+    }
+    l->inode = old->inode;
+    return true;
+}
+
+bool generation_keep(struct generation *g, const struct generation *base, const struct wire_kept *k, struct err *e) {
+    bool fine = k->index < g->plan.nsockets && k->count <= g->plan.nsockets - k->index && k->old < base->plan.nsockets &&
+                k->count <= base->plan.nsockets - k->old;
+    for (uint32_t i = 0; fine && i < k->count; i++) {
+        const struct gen_listener *old = &base->listener[k->old + i];
+        if (!make_room(g, old->count, e)) return false;
+        fine = keep_one(g, k->index + i, old, base->socket);
+    }
+    return fine || err_set(e, "the supervisor counts on sockets that this engine does not hold: restart it");
+}
+
+static uint32_t slot_of(const struct generation *g, uint64_t inode) {
+    return (uint32_t)((inode * 0x9e3779b97f4a7c15u) >> 32) & (g->inode_slots - 1);
+}
+
+static bool index_inodes(struct generation *g, struct err *e) {
+    g->inode_slots = 16;
+    while (g->inode_slots < g->plan.nsockets * 2) g->inode_slots *= 2;
+    g->by_inode = calloc(g->inode_slots, sizeof *g->by_inode);
+    if (!g->by_inode) return err_set(e, "out of memory");
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        if (!g->listener[i].inode) continue;
+        uint32_t at = slot_of(g, g->listener[i].inode);
+        while (g->by_inode[at]) at = (at + 1) & (g->inode_slots - 1);
+        g->by_inode[at] = i + 1;
     }
     return true;
 }
@@ -137,7 +197,7 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
         if (id < 0) return err_set(e, "more than %u listener names since the engine started: restart it", LIVE_LISTENERS);
         g->listener[i].id = (uint16_t)id;
     }
-    if (!load_lists(g, e)) return false;
+    if (!index_inodes(g, e) || !load_lists(g, e)) return false;
     g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);
     if (!g->certs) return false;
     char keys[512];
@@ -172,6 +232,7 @@ static void destroy(struct generation *g) {
     for (unsigned i = 0; g->hooks && i < g->nhooks; i++) hooks_destroy(g->hooks[i]);
     free(g->hooks);
     free(g->socket);
+    free(g->by_inode);
     free(g->listener);
     lists_finish(&g->lists);
     tls_certs_free(g->certs);
@@ -194,7 +255,8 @@ void generation_bury(struct engine *eng) {
 }
 
 struct gen_listener *generation_same(struct generation *g, const struct gen_listener *old) {
-    for (uint32_t i = 0; i < g->plan.nsockets; i++)
-        if (g->listener[i].inode == old->inode) return &g->listener[i];
+    if (!old->inode) return NULL;
+    for (uint32_t at = slot_of(g, old->inode); g->by_inode[at]; at = (at + 1) & (g->inode_slots - 1))
+        if (g->listener[g->by_inode[at] - 1].inode == old->inode) return &g->listener[g->by_inode[at] - 1];
     return NULL;
 }

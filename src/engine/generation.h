@@ -13,11 +13,14 @@ struct gen_listener { /* one socket of the plan */
     uint16_t port;  /* really bound */
     uint16_t id;    /* of its name, for live counts */
     uint64_t inode; /* of the first worker's socket: tells which listener of another generation is the same */
+    unsigned first, count; /* its descriptors in generation.socket; none where it waits for its address */
 };
+struct acceptor;
 struct gen_socket { /* one descriptor for one worker; owned by the generation until the worker takes it */
     uint32_t listener, worker;
     uint64_t inode;
     int fd; /* -1 = taken, or closed as a duplicate of one the worker already has */
+    struct acceptor *acceptor; /* the worker's own, from when it has adopted this generation until the next one is committed */
 };
 struct generation {
     _Atomic int refs;
@@ -32,14 +35,18 @@ struct generation {
     struct lists lists;
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */
+    uint32_t *by_inode; /* hash of the listeners' inodes: place + 1, 0 = free; inode_slots of them, a power of two */
+    uint32_t inode_slots;
     struct gen_socket *socket;
-    unsigned nsockets;
+    unsigned nsockets, socket_room;
     unsigned nworkers, nhooks;
     struct hooks **hooks; /* by worker */
 };
 
 /* Assemble from what came over the wire: fds are the plan and bundle memfds (stay the caller's). */
 struct generation *generation_create(struct engine *eng, uint64_t id, int plan_fd, int bundle_fd, unsigned nworkers, struct err *e);
+/* The sockets that k names are those of base, the living generation, and stay where they are. */
+bool generation_keep(struct generation *g, const struct generation *base, const struct wire_kept *k, struct err *e);
 /* Take over n descriptors described by w. On false they are closed. */
 bool generation_sockets(struct generation *g, const struct wire_socket *w, const int *fds, unsigned n, struct err *e);
 /* Everything that can fail: certificates, lists, policies compiled, hooks for every worker. */

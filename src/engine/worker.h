@@ -13,7 +13,7 @@ struct job;
 
 struct acceptor { /* one listening socket of this worker */
     int fd;
-    struct acceptor *next;
+    struct acceptor *next, *same; /* same: of this hash of the inode */
     struct worker *worker;
     struct generation *gen; /* referenced through worker_use */
     struct gen_listener *listener;
@@ -42,6 +42,7 @@ struct snapshot { /* connections as JSON objects, asked for by the console */
     _Atomic int refs;
 };
 
+#define ACCEPTOR_SLOTS 1024u
 struct worker {
     unsigned index;
     struct engine *eng;
@@ -60,7 +61,7 @@ struct worker {
     struct counters_block *count;
 
     struct generation *gen;
-    struct acceptor *acceptors;
+    struct acceptor *acceptors, *by_inode[ACCEPTOR_SLOTS];
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
     _Atomic unsigned live; /* connections; read by control while draining */
     _Atomic bool draining; /* set here, read by control: until then a connection may still come in */

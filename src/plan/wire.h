@@ -1,6 +1,8 @@
 /* What supervisor and engine say to each other over fdlink. Payloads are text, "key value\n" lines, unless said otherwise.
  * A generation is offered in three steps: GEN_BEGIN, any number of GEN_SOCKETS, GEN_END. The engine builds it beside the living one
  * and answers PREPARED or FAILED; only COMMIT makes it live; ABORT throws it away.
+ * An engine that serves gets only the sockets that are new to it: with thousands of them, sending, receiving and closing them all again was most
+ * of a reload. One that was just started gets all.
  * Sockets that share an address with living ones are bound but do not listen yet when they are offered; they do before COMMIT is sent. */
 #ifndef PORTREEVE_PLAN_WIRE_H
 #define PORTREEVE_PLAN_WIRE_H
@@ -11,7 +13,8 @@
 enum wire_type {
     /* supervisor → engine */
     WIRE_SETUP = 1,      /* "instance K\n" (0 or 1: slot of live counts), "state DIR\n"; fds: counters memfd */
-    WIRE_GEN_BEGIN,      /* "generation N\nsockets S\nworkers W\n"; fds: plan memfd, bundle memfd (both sealed); S = fds to come */
+    WIRE_GEN_BEGIN,      /* "generation N\nsockets S\nworkers W\n"; fds: plan memfd, bundle memfd (both sealed); S = fds to come.
+                            "base B\n" besides: the engine serves generation B, and sockets of B come by GEN_KEPT */
     WIRE_GEN_SOCKETS,    /* struct wire_socket[] (binary), as many as fds; fds: the listening sockets */
     WIRE_GEN_END,        /* "generation N\n" */
     WIRE_COMMIT,         /* "generation N\n": swap now */
@@ -21,6 +24,7 @@ enum wire_type {
     WIRE_RELOAD_RESULT,  /* "id N\nok 0|1\n" then a blank line, then the text for people */
     WIRE_LAST_RELOAD,    /* JSON object of the last reload: {"at_ms":…,"ok":…,"generation":…,"text":"…"}; sent after each and on start */
     WIRE_PROVE,          /* "generation N\n": no other engine and no retired socket takes callers any more: call every socket and see who answers */
+    WIRE_GEN_KEPT,       /* struct wire_kept[] (binary), between GEN_BEGIN and GEN_END: the engine has these sockets and keeps its descriptors */
     /* engine → supervisor */
     WIRE_HELLO = 100,    /* "pid P\nversion V\n" */
     WIRE_PREPARED,       /* "generation N\n" */
@@ -38,6 +42,10 @@ struct wire_socket {
     uint32_t worker; /* which worker owns this fd; may repeat: a worker can own several sockets of one address */
     uint16_t port;   /* the port really bound (differs from the plan's where that is 0) */
     uint16_t pad;
+};
+
+struct wire_kept { /* the sockets index, index + 1, … of this plan are the sockets old, old + 1, … of the base's */
+    uint32_t index, old, count;
 };
 
 /* Readers of a NUL-terminated text payload. Keys are looked for above the first blank line only. */

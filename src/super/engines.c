@@ -123,8 +123,9 @@ void engine_answer(struct super *s, const struct waiter *w, bool ok, const char 
 
 bool engine_offer(struct super *s, struct engine *en, struct generation *g) {
     struct err e;
+    const struct generation *base = s->gen && s->gen != g && en->serves == s->gen->number ? s->gen : NULL;
     en->offer = g;
-    if (generation_offer(g, en->link, &e)) {
+    if (generation_offer(g, base, en->link, &e)) {
         enter(en, ENGINE_PREPARING, PREPARE_MS);
         return true;
     }
@@ -154,6 +155,7 @@ static void could_not(struct super *s, struct engine *en, const char *why) {
         return;
     }
     send_generation(en, WIRE_ABORT);
+    en->serves = 0; /* the next offer names nothing by what this engine should have */
     en->offer = s->gen;
     enter(en, ENGINE_LIVE, -1);
     if (reload) reload_failed(s, why);
@@ -199,6 +201,7 @@ static void said_committed(struct super *s, struct engine *en) {
     uint64_t number = en->offer->number;
     if (!en->serving) en->live_since = clock_mono_ms();
     en->serving = true;
+    en->serves = number;
     enter(en, ENGINE_LIVE, -1);
     s->live = (int)en->instance;
     if (s->replacing == (int)en->instance) took_over(s, en);

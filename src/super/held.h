@@ -6,7 +6,8 @@
 
 struct held {
     unsigned refs;
-    uint64_t mark; /* number of the generation that marked it last (generation_mark) */
+    uint64_t mark;   /* number of the generation that marked it last (generation_mark) */
+    uint32_t marked; /* which of its sockets this was */
     struct addr at; /* as bound: the port is the real one */
     int backlog;
     bool adopted;     /* the service manager made the first one: if ours may not join it, all workers share it */

@@ -82,8 +82,11 @@ void generation_commit(struct generation *g) {
 }
 
 void generation_mark(const struct generation *g) {
-    for (uint32_t i = 0; i < g->plan.nsockets; i++)
-        if (g->held[i]) g->held[i]->mark = g->number;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        if (!g->held[i]) continue;
+        g->held[i]->mark = g->number;
+        g->held[i]->marked = i;
+    }
 }
 
 void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired) {

@@ -26,9 +26,9 @@ bool generation_bind(struct generation *g, const struct generation *old, struct 
                      struct err *e);
 /* Let the sockets that only were bound listen, right before COMMIT. */
 bool generation_listen(struct generation *g, struct err *e);
-/* Send GEN_BEGIN, GEN_SOCKETS…, GEN_END. */
-bool generation_offer(const struct generation *g, int link, struct err *e);
-/* Mark g's groups with its number: afterwards a group is g's exactly if its mark is that number. */
+/* Send GEN_BEGIN, GEN_KEPT…, GEN_SOCKETS…, GEN_END. base: what the engine serves, NULL = nothing; of it only what is new is sent. */
+bool generation_offer(const struct generation *g, const struct generation *base, int link, struct err *e);
+/* Mark g's groups with its number and their places: afterwards a group is g's exactly if its mark is that number. */
 void generation_mark(const struct generation *g);
 /* `old` is replaced by g: its sockets that g has not kept take no new callers from now on. */
 void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired);

@@ -28,10 +28,34 @@ static bool flush(struct batch *b, struct err *e) {
     return good;
 }
 
-static bool send_sockets(const struct generation *g, int link, struct err *e) {
+/* Does an engine that serves base have every descriptor of this socket, each with the worker that is to have it? */
+static bool is_kept(const struct generation *g, const struct generation *base, const struct held *h) {
+    return base && h && base->workers == g->workers && h->mark == base->number && h->kept == h->n;
+}
+
+static bool send_kept(const struct generation *g, const struct generation *base, int link, struct err *e) {
+    struct wire_kept run[FDLINK_DATA / sizeof(struct wire_kept)];
+    const unsigned most = sizeof run / sizeof *run;
+    unsigned n = 0;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        if (!is_kept(g, base, g->held[i])) continue;
+        uint32_t old = g->held[i]->marked;
+        if (n && run[n - 1].index + run[n - 1].count == i && run[n - 1].old + run[n - 1].count == old) {
+            run[n - 1].count++;
+            continue;
+        }
+        if (n == most && !fdlink_send(link, WIRE_GEN_KEPT, run, n * sizeof *run, NULL, 0, SEND_MS, e)) return false;
+        if (n == most) n = 0;
+        run[n++] = (struct wire_kept){.index = i, .old = old, .count = 1};
+    }
+    return n == 0 || fdlink_send(link, WIRE_GEN_KEPT, run, n * sizeof *run, NULL, 0, SEND_MS, e);
+}
+
+static bool send_sockets(const struct generation *g, const struct generation *base, int link, struct err *e) {
     struct batch b = {.link = link};
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         const struct held *h = g->held[i];
+        if (is_kept(g, base, h)) continue;
         for (unsigned k = 0; k < entries(g, h); k++) {
             b.socket[b.n] = (struct wire_socket){.index = i, .worker = k % g->workers, .port = h->at.port};
             b.fd[b.n++] = h->fd[k % h->n].fd;
@@ -41,13 +65,16 @@ static bool send_sockets(const struct generation *g, int link, struct err *e) {
     return flush(&b, e);
 }
 
-bool generation_offer(const struct generation *g, int link, struct err *e) {
-    char text[160];
+bool generation_offer(const struct generation *g, const struct generation *base, int link, struct err *e) {
+    char text[160], of[32] = "";
     int fds[2] = {g->plan_fd, g->bundle_fd};
     uint64_t total = 0;
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) total += entries(g, g->held[i]);
-    int n = snprintf(text, sizeof text, "generation %" PRIu64 "\nsockets %" PRIu64 "\nworkers %u\n", g->number, total, g->workers);
-    if (!fdlink_send(link, WIRE_GEN_BEGIN, text, (size_t)n, fds, 2, SEND_MS, e) || !send_sockets(g, link, e)) return false;
+    if (base) generation_mark(base);
+    if (base) snprintf(of, sizeof of, "base %" PRIu64 "\n", base->number);
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) total += is_kept(g, base, g->held[i]) ? 0 : entries(g, g->held[i]);
+    int n = snprintf(text, sizeof text, "generation %" PRIu64 "\nsockets %" PRIu64 "\nworkers %u\n%s", g->number, total, g->workers, of);
+    if (!fdlink_send(link, WIRE_GEN_BEGIN, text, (size_t)n, fds, 2, SEND_MS, e)) return false;
+    if (!send_kept(g, base, link, e) || !send_sockets(g, base, link, e)) return false;
     n = snprintf(text, sizeof text, "generation %" PRIu64 "\n", g->number);
     return fdlink_send(link, WIRE_GEN_END, text, (size_t)n, NULL, 0, SEND_MS, e);
 }

@@ -42,6 +42,7 @@ struct engine {
     bool serving;             /* has committed a generation */
     bool reaped;              /* the pid is no longer ours to signal */
     struct generation *offer; /* what it was offered last: s->gen, s->reload.next or, when that has gone, NULL; never owned */
+    uint64_t serves;          /* number of the generation it committed last; 0 = none */
     int64_t deadline;         /* of the phase; NEVER = none */
     int64_t live_since;
     bool quiet;               /* drains, and takes no callers any more */
