@@ -150,7 +150,7 @@ class Changes:
 
     def listener(self):
         name = 'more%d' % (self.n % 3)
-        self.fresh('listeners.ini', '%s.Port = 0\n%s.Address = %s\n%s.Services = tracker' % (name, name, self.s.address, name))
+        self.fresh('listeners.ini', '%s.Port = free\n%s.Address = %s\n%s.Services = tracker' % (name, name, self.s.address, name))
         return lambda: http1.get(self.s.address, self.s.port(name), '/robots.txt').status == 200
 
     def policy(self):

@@ -101,21 +101,21 @@ def refusal_lines(s, mark, pattern):
 
 def admission():
     extra = '''
-granted.Port = 0
+granted.Port = free
 granted.Address = {0}
 granted.Services = tracker
 granted.Restriction = Grant
 granted.List = friends
-refusing.Port = 0
+refusing.Port = free
 refusing.Address = {0}
 refusing.Services = tracker
 refusing.Restriction = Deny
 refusing.List = foes
-few.Port = 0
+few.Port = free
 few.Address = {0}
 few.Services = tracker
 few.MaxPerAddress = 3
-full.Port = 0
+full.Port = free
 full.Address = {0}
 full.Services = tracker
 full.MaxConnections = 4
