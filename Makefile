@@ -92,7 +92,7 @@ e2e:
 
 # The units and the real processes once more, with the sanitizer looking on; with TSan only the units that have threads.
 SANITIZED_asan := unit/ e2e/
-SANITIZED_tsan := e2e/ $(addprefix unit/,consock console counters fdlink log spool)
+SANITIZED_tsan := e2e/ $(addprefix unit/,consock console counters fdlink log probe spool)
 asan tsan:
 	@.ci/need build test
 	@$(BUILD) MODE=$@ all units

@@ -46,6 +46,14 @@ static void pause_accepting(struct worker *w, const char *why) {
     w->resume_ms = w->now_ms + PAUSE_MS;
 }
 
+/* Rarely, the caller is our own self-probe: it gets the connection back, and nothing else hears of it. */
+static bool own_question(struct acceptor *a, int fd, const struct sockaddr *caller) {
+    struct probe_claim c = {.fd = fd, .gen = generation_ref(a->gen), .listener = (uint32_t)(a->listener - a->gen->listener), .worker = a->worker->index};
+    if (probe_table_claim(&a->worker->eng->probes, caller, &c)) return true;
+    generation_unref(c.gen);
+    return false;
+}
+
 /* One accept. 1 = a connection (or its refusal), 0 = nobody there, -1 = paused. */
 static int accept_one(struct acceptor *a, struct conn **out) {
     struct worker *w = a->worker;
@@ -54,6 +62,7 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     *out = NULL;
     int fd = (int)syscall(SYS_accept4, a->fd, &sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC); /* not a cancellation point, see src/net/stream.c */
     if (fd >= 0) {
+        if (__builtin_expect(atomic_load_explicit(&w->eng->probes.open, memory_order_relaxed) != 0, 0) && own_question(a, fd, (struct sockaddr *)&sa)) return 1;
         if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->gen->nworkers + 1) {
             close(fd);
             COUNT(w->count, refused_maximum);

@@ -7,6 +7,7 @@
 #include "engine/console.h"
 #include "engine/harden.h"
 #include "engine/luadir.h"
+#include "engine/probe.h"
 #include "engine/welcome.h"
 #include "engine/worker.h"
 #include <errno.h>
@@ -33,7 +34,7 @@ struct control {
     struct generation *pending;
     struct app_states *pending_states;
     int64_t drain_until;
-    bool stopping, welcomed;
+    bool stopping, welcomed, quiet;
     struct fdlink_msg msg;
 };
 
@@ -139,6 +140,7 @@ static bool start_threads(struct control *k, struct generation *g, struct err *e
         eng->nworkers++;
     }
     if (!start_spool(eng, g, e)) return false;
+    if (!eng->probe && !(eng->probe = probe_start(eng, e))) return false;
     if (!eng->app && !(eng->app = app_create(eng, (unsigned)g->plan.set.app_threads, e))) return false;
     return true;
 }
@@ -230,6 +232,7 @@ static void commit(struct control *k, uint64_t id) {
     eng->current = g;
     pthread_mutex_unlock(&eng->lock);
     generation_unref(old);
+    probe_generation(eng->probe, g);
     app_swap(eng->app, k->pending_states);
     k->pending_states = NULL;
     access_reopen(eng->access);
@@ -270,6 +273,7 @@ static void begin_drain(struct control *k, const struct fdlink_msg *m) {
     k->stopping = true;
     k->drain_until = clock_mono_ms() + (int64_t)ms;
     atomic_store(&eng->draining, true);
+    if (eng->probe) probe_rest(eng->probe);
     if (eng->spool) spool_hurry(eng->spool);
     log_info("engine", "draining for at most %llu ms", (unsigned long long)ms);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_DRAIN, NULL, (int64_t)close_now);
@@ -317,7 +321,9 @@ static void take_message(struct control *k, struct fdlink_msg *m) {
     case WIRE_ABORT: throw_pending(k); return;
     case WIRE_DRAIN: begin_drain(k, m); return;
     case WIRE_LAST_RELOAD: note_reload(k, m); return;
-    case WIRE_PROVE: return;
+    case WIRE_PROVE:
+        if (k->eng.probe) probe_begin(k->eng.probe, id);
+        return;
     case WIRE_RELOAD_RESULT: answer_reload(k, m); return;
     default: break;
     }
@@ -350,6 +356,10 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
         told &= atomic_load(&eng->worker[i]->draining);
         live += atomic_load(&eng->worker[i]->live);
     }
+    if (told && !k->quiet) {
+        k->quiet = true;
+        say(k, WIRE_QUIET, "pid %d\n", (int)getpid());
+    }
     if (told && live == 0) {
         ev_break(loop, EVBREAK_ALL);
         return;
@@ -380,12 +390,15 @@ static void end_engine(struct control *k) {
     if (eng->spool) spool_hurry(eng->spool);
     console_stop(k->console);
     throw_pending(k);
+    probe_stop(eng->probe);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_STOP, NULL, 0);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_quit(eng->worker[i]);
     app_stop(eng->app);
     spool_stop(eng->spool);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_destroy(eng->worker[i]);
     access_stop(eng->access);
+    probe_destroy(eng->probe);
+    probe_table_finish(&eng->probes);
     generation_unref(eng->current);
     generation_bury(eng);
     refusals_destroy(eng->refusals);
@@ -421,7 +434,7 @@ int engine_main(int argc, char **argv) {
     log_setup(STDERR_FILENO, false, LOG_LVL_INFO);
     init_engine(&k.eng);
     struct err e;
-    if (!luadir_find(k.eng.luadir, sizeof k.eng.luadir, &e)) {
+    if (!luadir_find(k.eng.luadir, sizeof k.eng.luadir, &e) || !probe_table_init(&k.eng.probes, &e)) {
         log_error("engine", "%s", e.text);
         return 1;
     }

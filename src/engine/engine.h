@@ -1,9 +1,10 @@
 /* The engine process: what every thread of it shares. Made once by engine_main, immutable afterwards but for what is marked.
- * Threads: control (main thread; wire, generations), workers, spool, app threads, console, access-log writer. */
+ * Threads: control (main thread; wire, generations), workers, spool, app threads, console, access-log writer, self-probe. */
 #ifndef PORTREEVE_ENGINE_ENGINE_H
 #define PORTREEVE_ENGINE_ENGINE_H
 #include "base/err.h"
 #include "gate/counters.h"
+#include "engine/probe_table.h"
 #include "gate/refusals.h"
 #include "plan/plan.h"
 #include "svc/spool.h"
@@ -18,6 +19,7 @@ struct worker;
 struct generation;
 struct app;
 struct access_log;
+struct probe;
 
 struct engine {
     char state_dir[256], luadir[256], tracker_id[64];
@@ -29,6 +31,8 @@ struct engine {
     struct spool *spool;         /* NULL where no tracker is installed */
     struct access_log *access;
     struct app *app;
+    struct probe *probe;
+    struct probe_table probes;   /* calls of the self-probe under way: accept asks */
     _Atomic unsigned nworkers; /* running; worker[i] is set before it grows */
     unsigned workers_most;     /* bound for the life of the engine */
     struct worker *worker[PLAN_MAX_WORKERS];

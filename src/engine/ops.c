@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "engine/access.h"
 #include "engine/generation.h"
+#include "engine/probe.h"
 
 static void metric(struct buf *out, const char *name, const char *type, const char *help, double v) {
     buf_fmt(out, "# HELP portreeve_%s %s\n# TYPE portreeve_%s %s\nportreeve_%s %.15g\n", name, help, name, type, name, v);
@@ -55,6 +56,7 @@ int ops_answer(struct engine *eng, const struct request *req, struct buf *body) 
     struct spool_stats s = {0};
     if (eng->spool) spool_stats(eng->spool, &s);
     const char *why = eng->draining ? "draining\n" : s.failing ? "the spool refuses events\n" : NULL;
+    if (!why && !probe_ready(eng->probe, body)) return 503;
     buf_str(body, why ? why : "ready\n");
     return why ? 503 : 200;
 }

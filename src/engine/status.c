@@ -3,6 +3,7 @@
 #include "engine/accept.h"
 #include "engine/generation.h"
 #include "engine/harden.h"
+#include "engine/probe.h"
 #include "engine/worker.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,6 +46,10 @@ static void listener_json(struct engine *eng, const struct generation *g, uint32
             atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
             s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");
     text(b, "list", s->list);
+    struct proof proof;
+    probe_look(eng->probe, g, i, &proof);
+    buf_str(b, ",");
+    proof_json(&proof, b);
     buf_str(b, ",\"because\":{");
     text(b, "file", s->because.file);
     buf_fmt(b, ",\"line\":%u,", s->because.line);
@@ -118,11 +123,18 @@ static bool status(void *ctx, struct buf *b) {
 static bool plan(void *ctx, struct buf *b) {
     struct generation *g = engine_current(ctx);
     if (!g) return buf_str(b, "[]");
-    uint16_t *ports = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *ports);
-    bool fine = ports != NULL;
-    for (uint32_t i = 0; fine && i < g->plan.nsockets; i++) ports[i] = g->listener[i].port;
-    fine = fine && plan_json(&g->plan, ports, NULL, b);
+    struct engine *eng = ctx;
+    uint32_t n = g->plan.nsockets ? g->plan.nsockets : 1;
+    uint16_t *ports = calloc(n, sizeof *ports);
+    struct proof *proof = calloc(n, sizeof *proof);
+    bool fine = ports && proof;
+    for (uint32_t i = 0; fine && i < g->plan.nsockets; i++) {
+        ports[i] = g->listener[i].port;
+        probe_look(eng->probe, g, i, &proof[i]);
+    }
+    fine = fine && plan_json(&g->plan, ports, proof, b);
     free(ports);
+    free(proof);
     generation_unref(g);
     return fine;
 }

@@ -126,7 +126,7 @@ static enum told take_listener(struct asked *a, const struct nlmsghdr *h) {
     struct listing *list = a->ctx;
     const struct inet_diag_msg *m = NLMSG_DATA(h);
     if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof *m)) return TOLD_MORE;
-    struct diag_listener l = {.inode = m->idiag_inode, .uid = m->idiag_uid};
+    struct diag_listener l = {.inode = m->idiag_inode, .uid = m->idiag_uid, .device = m->id.idiag_if};
     take_ip(&l.at, m->idiag_family, m->id.idiag_src);
     l.at.port = ntohs(m->id.idiag_sport);
     if (m->idiag_family == AF_INET6 && addr_is_link_local(&l.at)) l.at.scope = m->id.idiag_if;

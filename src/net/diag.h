@@ -10,6 +10,7 @@ int diag_is_local(const struct addr *a);
 struct diag_listener {
     struct addr at;
     uint32_t inode, uid;
+    uint32_t device; /* bound to this interface only; 0 = to none */
 };
 /* Every listening TCP socket of this network namespace; each() returning false ends it. false = the kernel does not tell. */
 bool diag_listeners(bool (*each)(void *ctx, const struct diag_listener *l), void *ctx);

@@ -23,6 +23,20 @@ extern const struct stream_ops stream_tls; /* self is struct tls * */
 const char *tls_sni(const struct tls *t);
 const char *tls_version(const struct tls *t);
 const char *tls_why(const struct tls *t); /* reason of the last STREAM_ERROR, for the log */
+/* The other side, for the self-probe (tls_ask.c): a client that asks for `name` ("" = none) and looks at the certificate it is shown. */
+struct tls_print { unsigned char sha256[32]; };
+const char *tls_certs_names(const struct tls_certs *c, const char *certificate); /* those in it, with commas; "" = none */
+bool tls_certs_print(const struct tls_certs *c, const char *certificate, struct tls_print *out); /* of a certificate by its name in the plan */
+struct tls_asker; /* what all questions share; one thread */
+struct tls_ask;   /* one handshake; the fd stays the caller's */
+struct tls_asker *tls_asker_create(void); /* NULL on ENOMEM */
+void tls_asker_destroy(struct tls_asker *a);
+struct tls_ask *tls_ask_open(struct tls_asker *a, int fd, const char *name);
+void tls_ask_close(struct tls_ask *t);
+int tls_ask_step(struct tls_ask *t); /* 1 = the handshake is done, else STREAM_* */
+bool tls_ask_saw(struct tls_ask *t, const struct tls_print *planned); /* after it: was it this one? */
+const char *tls_ask_why(const struct tls_ask *t); /* what went wrong with either */
+const char *tls_ask_version(const struct tls_ask *t);
 /* Make a self-signed development certificate (P-256, SAN localhost, 127.0.0.1, ::1 and the host name) as one PEM with key, mode 0600,
  * written whole or not at all. Existing file is left alone. */
 bool tls_make_development(const char *path, struct err *e);

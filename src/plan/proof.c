@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const names[PROOF_STATES] = {"probing", "proved", "failed", "waiting"};
+static const char *const names[PROOF_STATES] = {"probing", "proved", "failed", "waiting", "none"};
 
 const char *proof_name(enum proof_state s) {
     return names[s];
@@ -12,7 +12,7 @@ const char *proof_name(enum proof_state s) {
 void proof_words(const struct proof *p, char out[PROOF_WORDS]) {
     bool text = p->text[0] != '\0';
     if (p->state == PROOF_PROVED)
-        snprintf(out, PROOF_WORDS, "proved in %.1f ms%s%s%s", p->us / 1000.0, text ? " (" : "", p->text, text ? ")" : "");
+        snprintf(out, PROOF_WORDS, "proved in %.2f ms%s%s%s", p->us / 1000.0, text ? " (" : "", p->text, text ? ")" : "");
     else
         snprintf(out, PROOF_WORDS, "%s%s%s", p->state == PROOF_FAILED ? "not proved" : names[p->state], text ? ": " : "", p->text);
 }

@@ -12,6 +12,7 @@ enum proof_state {
     PROOF_PROVED,  /* this process answered, with the scheme and certificate planned */
     PROOF_FAILED,  /* it did not; text says why; asked again with growing pauses */
     PROOF_WAITING, /* nobody can call it now: its address is not on this machine */
+    PROOF_NONE,    /* not the engine's to prove */
     PROOF_STATES
 };
 struct proof {
@@ -21,8 +22,8 @@ struct proof {
     char text[PROOF_TEXT]; /* one line: why it failed, or what answered */
 };
 
-const char *proof_name(enum proof_state s); /* "probing" "proved" "failed" "waiting" */
-/* "proved in 0.4 ms (https, TLSv1.3, certificate default)", "not proved: refused". */
+const char *proof_name(enum proof_state s); /* "probing" "proved" "failed" "waiting" "none" */
+/* "proved in 0.41 ms (https, TLSv1.3, certificate default)", "not proved: refused". */
 void proof_words(const struct proof *p, char out[PROOF_WORDS]);
 /* "probe":"proved","probe_us":412,"probe_at_ms":…,"probe_text":"…" (no braces). */
 bool proof_json(const struct proof *p, struct buf *out);

@@ -50,7 +50,7 @@ static bool first_only(void *ctx, const struct diag_listener *l) {
 
 static int listener(struct wanted *w, const char *ip) {
     w->at = at(ip, 0);
-    int fd = sock_listen(&w->at, true, 16, &w->at.port, &e);
+    int fd = sock_listen(&w->at, SOCK_EXCLUSIVE, 16, &w->at.port, &e);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) return -1;
     w->inode = (uint32_t)st.st_ino;

@@ -1,0 +1,225 @@
+#include "engine/probe_i.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define EVENTS 128
+#define TOLD_LINES 100u
+#define NICE 10 /* a worker's work goes before */
+
+int64_t probe_now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void wake(struct probe *p) {
+    const uint64_t one = 1;
+    if (write(p->table->wake, &one, sizeof one) < 0 && errno != EAGAIN) log_error("probe", "the self-probe cannot be woken: %s", strerror(errno));
+}
+
+static void begin(struct probe *p, bool all) {
+    int64_t now = clock_mono_ms();
+    p->begun = true;
+    p->counting = true;
+    p->round_ms = p->look_ms = now;
+    p->look_backoff_ms = 0;
+    p->next_due = 0;
+    p->cursor = 0;
+    for (uint32_t i = 0; all && i < p->n; i++)
+        if (p->target[i].inode && !p->target[i].busy) p->target[i].due = 0;
+}
+
+/* ---- the thread ---- */
+
+/* Wishes of other threads. false: end. */
+static bool take_wishes(struct probe *p) {
+    pthread_mutex_lock(&p->lock);
+    struct generation *coming = p->coming;
+    p->coming = NULL;
+    p->adopting |= coming != NULL;
+    bool stop = p->stop, again = p->again, rest = p->rest;
+    uint64_t may = p->begin;
+    p->again = false;
+    pthread_mutex_unlock(&p->lock);
+    if (stop) {
+        generation_unref(coming);
+        return false;
+    }
+    if (coming) probe_adopt(p, coming);
+    if (rest) {
+        for (unsigned i = 0; i < PROBE_SLOTS; i++) probe_hang_up(p, &p->slot[i]);
+        p->begun = false;
+    } else if (p->gen && may == p->gen->id && (!p->begun || again))
+        begin(p, again);
+    return true;
+}
+
+static struct target *next_target(struct probe *p, int64_t now) {
+    for (; p->cursor < p->n; p->cursor++)
+        if (!p->target[p->cursor].busy && p->target[p->cursor].due <= now) return &p->target[p->cursor++];
+    p->next_due = NEVER;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (!p->target[i].busy && p->target[i].due < p->next_due) p->next_due = p->target[i].due;
+    p->cursor = 0;
+    return NULL;
+}
+
+static void call_due(struct probe *p, int64_t now) {
+    for (unsigned i = 0; i < PROBE_SLOTS && p->next_due <= now; i++) {
+        if (p->slot[i].busy) continue;
+        struct target *t = next_target(p, now);
+        if (t) probe_call(p, &p->slot[i], (uint32_t)(t - p->target));
+    }
+}
+
+/* When there is something to do again without anybody calling. */
+static int64_t next_time(const struct probe *p) {
+    int64_t at = p->news ? p->told_ms + PROBE_TELL_MS : NEVER;
+    bool room = false;
+    for (unsigned i = 0; i < PROBE_SLOTS; i++) {
+        room |= !p->slot[i].busy;
+        if (p->slot[i].busy && p->slot[i].deadline < at) at = p->slot[i].deadline;
+    }
+    if (p->begun && room && p->next_due < at) at = p->next_due;
+    if (p->begun && p->look_ms < at) at = p->look_ms;
+    return at;
+}
+
+static void wait_for_events(struct probe *p) {
+    struct epoll_event ev[EVENTS];
+    int64_t at = next_time(p), ms = at == NEVER ? -1 : at - clock_mono_ms();
+    int n = epoll_wait(p->epoll, ev, EVENTS, at == NEVER ? -1 : ms < 0 ? 0 : ms > 60000 ? 60000 : (int)ms);
+    bool claims = false;
+    for (int i = 0; i < n; i++) {
+        if (ev[i].data.u32 < PROBE_SLOTS) probe_step(p, &p->slot[ev[i].data.u32]);
+        else claims = true;
+    }
+    uint64_t count;
+    if (!claims || read(p->table->wake, &count, sizeof count) < 0) return;
+    for (unsigned i = 0; i < PROBE_SLOTS; i++)
+        if (p->slot[i].busy && !p->slot[i].claimed) probe_step(p, &p->slot[i]);
+}
+
+static void *prober_main(void *arg) {
+    struct probe *p = arg;
+    pthread_setname_np(pthread_self(), "probe");
+    setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+    while (take_wishes(p)) {
+        int64_t now = clock_mono_ms();
+        for (unsigned i = 0; i < PROBE_SLOTS; i++)
+            if (p->slot[i].busy && now >= p->slot[i].deadline) probe_expire(p, &p->slot[i]);
+        if (p->begun) probe_look_around(p, now);
+        if (p->begun) call_due(p, now);
+        probe_end_round(p);
+        probe_tell(p);
+        wait_for_events(p);
+    }
+    for (unsigned i = 0; i < PROBE_SLOTS; i++) probe_hang_up(p, &p->slot[i]);
+    return NULL;
+}
+
+/* ---- what others ask ---- */
+
+void probe_destroy(struct probe *p) {
+    if (!p) return;
+    tls_asker_destroy(p->asker);
+    if (p->epoll >= 0) close(p->epoll);
+    generation_unref(p->gen);
+    generation_unref(p->coming);
+    free(p->target);
+    free(p->ours);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+struct probe *probe_start(struct engine *eng, struct err *e) {
+    struct probe *p = calloc(1, sizeof *p);
+    if (!p) return (void)err_set(e, "out of memory"), NULL;
+    p->eng = eng;
+    p->table = &eng->probes;
+    p->probing = 1; /* until the first generation has been looked at */
+    pthread_mutex_init(&p->lock, NULL);
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    p->asker = tls_asker_create();
+    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = PROBE_SLOTS};
+    bool fine = p->epoll >= 0 && p->asker && epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->table->wake, &ev) == 0;
+    if (fine && pthread_create(&p->thread, NULL, prober_main, p) == 0) return p;
+    probe_destroy(p);
+    return (void)err_set(e, "the self-probe cannot be started"), NULL;
+}
+
+void probe_stop(struct probe *p) {
+    if (!p) return;
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    pthread_mutex_unlock(&p->lock);
+    wake(p);
+    pthread_join(p->thread, NULL);
+}
+
+void probe_generation(struct probe *p, struct generation *g) {
+    pthread_mutex_lock(&p->lock);
+    struct generation *skipped = p->coming;
+    p->coming = generation_ref(g);
+    pthread_mutex_unlock(&p->lock);
+    generation_unref(skipped);
+    wake(p);
+}
+
+void probe_begin(struct probe *p, uint64_t generation) {
+    pthread_mutex_lock(&p->lock);
+    p->begin = generation;
+    pthread_mutex_unlock(&p->lock);
+    wake(p);
+}
+
+void probe_rest(struct probe *p) {
+    pthread_mutex_lock(&p->lock);
+    p->rest = true;
+    pthread_mutex_unlock(&p->lock);
+    wake(p);
+}
+
+void probe_again(struct probe *p) {
+    pthread_mutex_lock(&p->lock);
+    p->again = true;
+    pthread_mutex_unlock(&p->lock);
+    wake(p);
+}
+
+void probe_look(struct probe *p, const struct generation *g, uint32_t i, struct proof *out) {
+    pthread_mutex_lock(&p->lock);
+    *out = p->gen == g && i < p->n ? p->target[i].shown : (struct proof){.state = g->plan.socket[i].waiting ? PROOF_WAITING : PROOF_PROBING};
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void unproved_lines(const struct probe *p, struct buf *out) {
+    uint32_t said = 0, left = p->probing + p->failed;
+    char at[ADDR_TEXT], words[PROOF_WORDS];
+    buf_fmt(out, "%u of %u sockets not proved\n", left, p->n);
+    for (uint32_t i = 0; i < p->n && said < TOLD_LINES; i++) {
+        const struct target *t = &p->target[i];
+        if (t->shown.state != PROOF_PROBING && t->shown.state != PROOF_FAILED) continue;
+        addr_format(&t->at, at);
+        proof_words(&t->shown, words);
+        buf_fmt(out, "%s %s (listener %s): %s\n", t->tls ? "https" : "http", at, t->plan->name, words);
+        said++;
+    }
+    if (left > said) buf_fmt(out, "… and %u more\n", left - said);
+}
+
+bool probe_ready(struct probe *p, struct buf *out) {
+    pthread_mutex_lock(&p->lock);
+    bool adopting = p->coming || p->adopting || !p->gen, ready = !adopting && p->probing + p->failed == 0;
+    if (adopting) buf_str(out, "the sockets of a new generation are being proved\n");
+    else if (!ready) unproved_lines(p, out);
+    pthread_mutex_unlock(&p->lock);
+    return ready;
+}
