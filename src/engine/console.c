@@ -21,10 +21,11 @@ struct console {
     struct vm *vm; /* holds the object that portreeve.console made at stack slot 1 */
 };
 
-static int answer(lua_State *L) { /* (console, request line) -> reply line; protected */
+static int answer(lua_State *L) { /* (console, request line, who asks) -> reply line; protected */
     lua_getfield(L, 1, "answer");
     lua_pushvalue(L, 2);
-    lua_call(L, 1, 1);
+    lua_pushvalue(L, 3);
+    lua_call(L, 2, 1);
     return 1;
 }
 
@@ -35,8 +36,9 @@ static void on_request(void *ctx, uid_t uid, pid_t pid, const char *line, size_t
     lua_pushcfunction(L, answer);
     lua_pushvalue(L, 1);
     lua_pushlstring(L, line, n);
+    lua_pushfstring(L, "uid %d at the console", (int)uid);
     size_t k;
-    if (vm_call(c->vm, 2, 1, &e) && lua_type(L, -1) == LUA_TSTRING) {
+    if (vm_call(c->vm, 3, 1, &e) && lua_type(L, -1) == LUA_TSTRING) {
         const char *text = lua_tolstring(L, -1, &k);
         buf_add(reply, text, k);
     } else {

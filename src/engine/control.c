@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "engine/access.h"
 #include "engine/app.h"
+#include "engine/ask.h"
 #include "engine/console.h"
 #include "engine/harden.h"
 #include "engine/luadir.h"
@@ -45,29 +46,6 @@ struct generation *engine_current(struct engine *e) {
     struct generation *g = generation_ref(e->current);
     pthread_mutex_unlock(&e->lock);
     return g;
-}
-
-bool engine_reload(struct engine *e, char **text) {
-    pthread_mutex_lock(&e->lock);
-    uint64_t id = ++e->reload_asked;
-    pthread_mutex_unlock(&e->lock);
-    char line[32];
-    int n = snprintf(line, sizeof line, "id %llu\n", (unsigned long long)id);
-    struct err err;
-    if (!fdlink_send(e->wire, WIRE_RELOAD, line, (size_t)n, NULL, 0, SEND_MS, &err)) {
-        *text = strdup(err.text);
-        return false;
-    }
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += 120;
-    pthread_mutex_lock(&e->lock);
-    int r = 0;
-    while (e->reload_answered < id && r == 0) r = pthread_cond_timedwait(&e->turned, &e->lock, &until);
-    bool fine = r == 0 && e->reload_ok;
-    *text = strdup(r ? "the supervisor has not answered within 120 s" : e->reload_text ? e->reload_text : "");
-    pthread_mutex_unlock(&e->lock);
-    return fine;
 }
 
 int engine_listener_id(struct engine *e, const char *name) {
@@ -293,19 +271,11 @@ static void note_reload(struct control *k, const struct fdlink_msg *m) {
     generation_bury(eng);
 }
 
-static void answer_reload(struct control *k, const struct fdlink_msg *m) {
-    struct engine *eng = &k->eng;
+static void answer_ask(struct control *k, const struct fdlink_msg *m) {
     uint64_t id = 0, ok = 0;
     wire_number(m->data, "id", &id);
     wire_number(m->data, "ok", &ok);
-    char *text = strdup(wire_body(m->data));
-    pthread_mutex_lock(&eng->lock);
-    if (id > eng->reload_answered) eng->reload_answered = id;
-    eng->reload_ok = ok;
-    free(eng->reload_text);
-    eng->reload_text = text;
-    pthread_cond_broadcast(&eng->turned);
-    pthread_mutex_unlock(&eng->lock);
+    ask_answered(&k->eng, id, ok != 0, wire_body(m->data));
 }
 
 static void take_message(struct control *k, struct fdlink_msg *m) {
@@ -324,7 +294,7 @@ static void take_message(struct control *k, struct fdlink_msg *m) {
     case WIRE_PROVE:
         if (k->eng.probe) probe_begin(k->eng.probe, id);
         return;
-    case WIRE_RELOAD_RESULT: answer_reload(k, m); return;
+    case WIRE_RELOAD_RESULT: answer_ask(k, m); return;
     default: break;
     }
     for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
@@ -372,21 +342,10 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
 
 /* ---- life ---- */
 
-/* A console or a page that waits for the answer to its reload() would hold up the end: there will be none. */
-static void give_up_reloads(struct engine *eng) {
-    pthread_mutex_lock(&eng->lock);
-    free(eng->reload_text);
-    eng->reload_text = strdup("this engine ends: ask the next one");
-    eng->reload_ok = false;
-    eng->reload_answered = UINT64_MAX;
-    pthread_cond_broadcast(&eng->turned);
-    pthread_mutex_unlock(&eng->lock);
-}
-
 static void end_engine(struct control *k) {
     struct engine *eng = &k->eng;
     atomic_store(&eng->draining, true);
-    give_up_reloads(eng);
+    ask_give_up(eng); /* a console or a page that waits for an answer would hold up the end */
     if (eng->spool) spool_hurry(eng->spool);
     console_stop(k->console);
     throw_pending(k);
@@ -403,7 +362,6 @@ static void end_engine(struct control *k) {
     generation_bury(eng);
     refusals_destroy(eng->refusals);
     free(eng->last_reload);
-    free(eng->reload_text);
     say(k, WIRE_DRAINED, "pid %d\n", (int)getpid());
 }
 

@@ -20,6 +20,7 @@ struct generation;
 struct app;
 struct access_log;
 struct probe;
+struct ask;
 
 struct engine {
     char state_dir[256], luadir[256], tracker_id[64];
@@ -42,20 +43,18 @@ struct engine {
 
     /* Under lock: read by console, app threads and /metrics, written by control. */
     pthread_mutex_t lock;
-    pthread_cond_t turned;      /* last_reload or reload answers changed */
+    pthread_cond_t turned;      /* acks or answers of the supervisor came */
     struct generation *current; /* referenced */
     struct generation *dead;    /* to be freed by the control thread */
     char *last_reload;          /* JSON object text, NULL = none yet */
-    uint64_t reload_asked, reload_answered;
-    bool reload_ok;
-    char *reload_text;
+    struct ask *asks;           /* what waits for an answer of the supervisor (ask.h) */
+    uint64_t asked;
+    bool asks_over;
     char listener_name[LIVE_LISTENERS][PLAN_NAME]; /* id → name; ids are stable for the life of the engine */
 };
 
 /* The living generation with a reference taken (generation_unref), or NULL before the first commit. Any thread. */
 struct generation *engine_current(struct engine *e);
-/* Ask the supervisor for a reload and wait for its answer (at most 120 s). Not from the control thread or a worker. *text is malloc'ed. */
-bool engine_reload(struct engine *e, char **text);
 /* Id of a listener name for live counts. -1 when LIVE_LISTENERS names have been used. Control thread. */
 int engine_listener_id(struct engine *e, const char *name);
 #endif

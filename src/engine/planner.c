@@ -146,13 +146,16 @@ bool planner_run(struct planner *p, int bundle_fd) {
     planner_lua(p);
     if (p->errors) return false;
     planner_certs(p);
-    return p->errors == 0 && check_all(p, bundle_fd);
+    if (p->errors || !check_all(p, bundle_fd)) return false;
+    if (p->edited.n && !buf_add(&p->report, p->edited.p, p->edited.n)) p->hidden++;
+    return true;
 }
 
 void planner_finish(struct planner *p) {
     bundle_writer_destroy(p->files);
     plan_finish(&p->plan);
     buf_free(&p->report);
+    buf_free(&p->edited);
     p->files = NULL;
 }
 
@@ -162,7 +165,8 @@ static bool place_of(struct planner *p, const char *name, size_t n, const char *
     struct {
         const char *name;
         const char **place;
-    } known[] = {{"--conf", &p->conf}, {"--policies", &p->policies}, {"--state", &p->state}, {"--set", &p->set[p->nsets]}};
+    } known[] = {{"--conf", &p->conf}, {"--policies", &p->policies}, {"--state", &p->state}, {"--set", &p->set[p->nsets]},
+                 {"--edit", &p->edit[p->nedits].text}, {"--edit-remove", &p->edit[p->nedits].text}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strlen(known[i].name) == n && memcmp(known[i].name, name, n) == 0) {
             *out = known[i].place;
@@ -192,6 +196,9 @@ int planner_options(struct planner *p, int argc, char **argv, bool *json) {
         if (!*value) return complain(argv[0], a, "needs a value");
         *place = value;
         if (place == &p->set[p->nsets]) p->nsets++;
+        if (place != &p->edit[p->nedits].text) continue;
+        p->edit[p->nedits].remove = n == strlen("--edit-remove");
+        if (++p->nedits > PLANNER_EDITS) return complain(argv[0], "--edit", "is given too often");
     }
     if (!p->conf) p->conf = access("./conf", F_OK) == 0 ? "./conf" : "/etc/portreeve";
     return 0;

@@ -1,5 +1,6 @@
 /* The gate before every start and reload, shared by `portreeve-engine --plan`, `check` and `plan`:
- *   planner_read.c   every file once into a bundle           planner_lua.c   rules, policies and their tests, bind
+ *   planner_read.c   every file once into a bundle           planner_edit.c  entries changed from console and hub
+ *   planner_lua.c    rules, policies and their tests, bind
  *   planner_certs.c  certificates into the bundle            planner_bind.c  host facts, preflight
  *   planner.c        the order of these, and `--plan`
  * Faults are collected (bounded), so that one run names them all. Runs to its end in one thread and is then thrown away with its process.
@@ -12,6 +13,7 @@
 
 #define PLANNER_SETS  256
 #define PLANNER_PATH  1024
+#define PLANNER_EDITS 64
 #define PLANNER_FILES 1024 /* policies, and address lists, each at most */
 
 struct planner {
@@ -19,12 +21,18 @@ struct planner {
     const char *conf, *policies, *state; /* policies, state: NULL = not given */
     const char *set[PLANNER_SETS];
     unsigned nsets;
+    struct {
+        const char *text; /* FILE:ENTRY=VALUE; FILE:ENTRY or FILE:NAME.* to remove */
+        bool remove;
+    } edit[PLANNER_EDITS + 1]; /* one more than allowed: where the next one is put before it is counted */
+    unsigned nedits;
     bool may_write; /* the development certificate may be made below state */
     bool preflight; /* try to bind each address */
     bool tap;       /* every test of a policy prints a line */
 
     /* what came of it */
     struct buf report; /* lines for people: "warning: …" or the error itself */
+    struct buf edited; /* lines for people: what the edits changed */
     unsigned errors, warnings, hidden;
     struct bundle_writer *files;
     const struct bundle_file *policy[PLANNER_FILES], *list[PLANNER_FILES]; /* in order of names */
@@ -57,6 +65,9 @@ void planner_read(struct planner *p);
 /* A file of at most `most` bytes; returns false with e unless it is regular and readable. absent is set (and e left) where it does not
  * exist. */
 bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf *out, uint32_t *mode, bool *absent, struct err *e);
+/* The edits of this file into its text. Returns whether there is such a file now; one that is made has only the edits' entries. The text
+ * as it was goes into the bundle as was/NAME, for the supervisor to compare. */
+bool planner_edit(struct planner *p, const char *logical, const char *display, bool there, struct buf *text);
 void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
 void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */

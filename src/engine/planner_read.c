@@ -1,5 +1,6 @@
 /* Reads every file once. What is in the bundle afterwards is what the generation lives on, whatever happens on disk. */
 #include "engine/planner.h"
+#include "plan/conffile.h"
 #include "plan/ini.h"
 #include <ctype.h>
 #include <dirent.h>
@@ -14,13 +15,6 @@
 
 #define POLICY_MAX (1u << 20)
 #define LIST_MAX   (256u << 20)
-
-static const struct {
-    const char *name, *folder; /* folder of the installed tree */
-} known[] = {
-    {"tomcat.ini", "conf"},     {"hub.ini", "hub"},        {"lui.ini", "lui"},        {"tracker.ini", "trk"},       {"ssl.ini", "commands"},
-    {"my.ini", "lui/database"}, {"listeners.ini", "conf"}, {"portreeve.ini", "conf"}, {"certificates.ini", "conf"}, {"services", "conf"},
-};
 
 /* Lists that policies ask for by name: where the operator has no file, these stand in. */
 static const struct {
@@ -74,13 +68,8 @@ bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf 
     return good;
 }
 
-/* conf + "/" + rel without a leading "./"; false where it is too long. */
 static bool join(char out[PLANNER_PATH], const char *dir, const char *rel) {
-    while (dir[0] == '.' && dir[1] == '/' && dir[2]) dir += 2;
-    size_t n = strlen(dir);
-    while (n > 1 && dir[n - 1] == '/') n--;
-    int len = snprintf(out, PLANNER_PATH, "%.*s%s%s", (int)n, dir, n == 1 && dir[0] == '/' ? "" : "/", rel);
-    return len > 0 && len < PLANNER_PATH;
+    return conffile_join(out, PLANNER_PATH, dir, rel);
 }
 
 /* What people see: the path, or its end where it is longer than a bundle keeps. */
@@ -93,10 +82,11 @@ static const char *display_of(const char *path) {
 static bool take(struct planner *p, const char *logical, const char *path, size_t most, bool policy) {
     struct buf text = {0};
     struct err e;
-    uint32_t mode = 0;
+    uint32_t mode = 0644;
     bool absent, there = planner_read_file(path, most, policy, &text, &mode, &absent, &e);
     if (!there && !absent) planner_error(p, "%s", e.text);
     if (there && policy && (mode & S_IWOTH)) planner_error(p, "%s: everybody may write to this policy: chmod o-w %s", path, path);
+    if (p->nedits && !policy && (there || absent)) there = planner_edit(p, logical, display_of(path), there, &text);
     if (there && !policy && (mode & S_IWOTH)) planner_warn(p, "%s: everybody on this machine may write to it: chmod o-w %s", path, path);
     if (there && !bundle_add(p->files, logical, display_of(path), text.p, text.n, mode, &e)) planner_error(p, "%s", e.text);
     buf_free(&text);
@@ -104,18 +94,18 @@ static bool take(struct planner *p, const char *logical, const char *path, size_
 }
 
 static void read_known(struct planner *p) {
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        char rel[64], flat[PLANNER_PATH], tree[PLANNER_PATH];
-        snprintf(rel, sizeof rel, "%s/%s", known[i].folder, known[i].name);
-        if (!join(flat, p->conf, known[i].name) || !join(tree, p->conf, rel)) {
+    for (const struct conffile *f = conffiles; f->name; f++) {
+        char rel[64], flat[PLANNER_PATH], tree[PLANNER_PATH], path[PLANNER_PATH];
+        snprintf(rel, sizeof rel, "%s/%s", f->folder, f->name);
+        if (!join(flat, p->conf, f->name) || !join(tree, p->conf, rel) || !conffile_path(p->conf, f->name, path, sizeof path)) {
             planner_error(p, "%s: the path is too long", p->conf);
             return;
         }
         bool both = access(flat, F_OK) == 0 && access(tree, F_OK) == 0;
         if (both)
             planner_error(p, "%s and %s: two files of one meaning: remove one", flat, tree);
-        else if (!take(p, known[i].name, flat, INI_MAX_BYTES, false))
-            (void)take(p, known[i].name, tree, INI_MAX_BYTES, false);
+        else
+            (void)take(p, f->name, path, INI_MAX_BYTES, false);
     }
 }
 
@@ -143,8 +133,8 @@ static bool name_good(const char *s, size_t n) {
 }
 
 static bool name_known(const char *name) {
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(known[i].name, name) == 0) return true;
+    for (const struct conffile *f = conffiles; f->name; f++)
+        if (strcmp(f->name, name) == 0) return true;
     return false;
 }
 

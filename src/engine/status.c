@@ -1,6 +1,7 @@
 #include "engine/status.h"
 #include "base/clock.h"
 #include "engine/accept.h"
+#include "engine/ask.h"
 #include "engine/generation.h"
 #include "engine/harden.h"
 #include "engine/probe.h"
@@ -194,14 +195,22 @@ static bool connections(void *ctx, unsigned limit, struct buf *b) {
     return fine;
 }
 
-static bool reload(void *ctx, struct buf *out) {
-    char *why = NULL;
-    bool fine = engine_reload(ctx, &why);
-    buf_str(out, why ? why : "");
-    free(why);
+static bool ask(void *ctx, uint32_t type, const char *more, size_t n, struct buf *out) {
+    char *said = NULL;
+    bool fine = ask_supervisor(ctx, type, more, n, &said);
+    buf_str(out, said ? said : "");
+    free(said);
     return fine;
 }
 
+static bool reload(void *ctx, struct buf *out) {
+    return ask(ctx, WIRE_RELOAD, NULL, 0, out);
+}
+
+static bool edit(void *ctx, const char *request, size_t n, struct buf *out) {
+    return ask(ctx, WIRE_EDIT, request, n, out);
+}
+
 void status_api(struct engine *eng, struct engine_api *out) {
-    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .refusals = refusals, .plan = plan, .stats = stats, .reload = reload};
+    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .refusals = refusals, .plan = plan, .stats = stats, .reload = reload, .edit = edit};
 }

@@ -12,7 +12,7 @@ struct reader {
     const char *display;
     char *line; /* the logical line: comments gone, continuations joined, escapes still there */
     size_t len;
-    uint32_t begin; /* the physical line on which it begins */
+    uint32_t begin, last; /* the physical lines on which it begins and ends */
     char *scratch;  /* as long as text: room for one unescaped key and value */
 };
 
@@ -63,6 +63,7 @@ static bool next_line(struct reader *r) {
             skip = true;
         } else if (!odd || (r->at == r->n && !crlf)) {
             r->len -= odd;
+            r->last = r->at_line - 1;
             return true;
         } else {
             r->len--;
@@ -72,6 +73,7 @@ static bool next_line(struct reader *r) {
     }
     if (r->len == 0) return false;
     r->len -= odd;
+    r->last = r->at_line;
     return true;
 }
 
@@ -194,6 +196,7 @@ static bool read_entry(const struct reader *r, struct ini_entry *x, struct err *
     size_t value, key_n, value_n, from = special_end(r->line, r->len);
     size_t key = split(r->line, r->len, from, &value);
     x->line = r->begin;
+    x->last = r->last;
     x->special = from > 0;
     if (!unescape(r, r->line, key, r->scratch, &key_n, &x->bad_escape, e)) return false;
     if (!unescape(r, r->line + value, r->len - value, r->scratch + key_n, &value_n, &x->bad_escape, e)) return false;

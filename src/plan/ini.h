@@ -14,6 +14,7 @@ struct ini_entry {
     char *key, *value;
     uint32_t key_n, value_n;
     uint32_t line;   /* 1-based line on which the key begins */
+    uint32_t last;   /* line on which the value ends: continuations count */
     uint32_t dup_of; /* line of the earlier entry with the same key that this one replaces; 0 = none (I6) */
     bool bad_escape; /* an unknown escape dropped its backslash (I4): warn where the entry is a path */
     bool special;    /* read by the `Secure-[addr]` exception (design.md traps) instead of plain Properties rules */

@@ -31,6 +31,8 @@ enum wire_type {
     WIRE_FAILED,         /* "generation N\n", blank line, text for people */
     WIRE_COMMITTED,      /* "generation N\n": every worker accepts on the new sockets and no longer on the retired ones */
     WIRE_RELOAD,         /* "id N\n": the console or the hub asks for a reload; answered by WIRE_RELOAD_RESULT */
+    WIRE_EDIT,           /* "id N\ndry 0|1\nwho TEXT\n", blank line, then a line a change: "set FILE ENTRY VALUE" or "remove FILE ENTRY" (ENTRY
+                            may be NAME.*); at most EDIT_MOST (super/edit.h); answered by WIRE_RELOAD_RESULT */
     WIRE_STOP,           /* the console asks for an orderly stop */
     WIRE_DRAINED,        /* nothing runs any more; the engine exits */
     WIRE_QUIET,          /* a draining engine: its workers accept nobody any more */

@@ -1,5 +1,6 @@
 #include "script/lib_engine.h"
 #include <lua5.4/lauxlib.h>
+#include <string.h>
 
 static const char api_key = 0;
 
@@ -75,9 +76,89 @@ static int engine_reload(lua_State *L) { /* reload() -> boolean, text */
     return 2;
 }
 
+static bool plain(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f) return false;
+    return true;
+}
+
+/* A field of the table at `at` as text; pushed. NULL where it is missing or cannot stand in a line. */
+static const char *line_field(lua_State *L, int at, const char *name) {
+    size_t n = 0;
+    lua_getfield(L, at, name);
+    const char *s = lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER ? lua_tolstring(L, -1, &n) : NULL;
+    return s && plain(s, n) ? s : NULL;
+}
+
+/* The change on top becomes its line, "set FILE ENTRY VALUE\n", or nil where it makes none. */
+static void change_line(lua_State *L) {
+    int at = lua_gettop(L);
+    const char *file = NULL, *entry = NULL, *value = NULL;
+    bool sets = false;
+    if (lua_istable(L, at)) {
+        sets = lua_getfield(L, at, "value") != LUA_TNIL;
+        file = line_field(L, at, "file");
+        entry = line_field(L, at, "entry");
+        value = line_field(L, at, "value");
+    }
+    bool good = file && entry && *file && *entry && !strchr(file, ' ') && !strchr(entry, ' ') && (value || !sets);
+    if (good && sets) lua_pushfstring(L, "set %s %s %s\n", file, entry, value);
+    else if (good) lua_pushfstring(L, "remove %s %s\n", file, entry);
+    else lua_pushnil(L);
+    lua_replace(L, at);
+    lua_settop(L, at);
+}
+
+static int refuse_edit(lua_State *L, const char *why) {
+    lua_pushboolean(L, 0);
+    lua_pushstring(L, why);
+    return 2;
+}
+
+static void push_who(lua_State *L) {
+    if (lua_istable(L, 2)) lua_getfield(L, 2, "who");
+    else lua_pushnil(L);
+    if (lua_type(L, -1) != LUA_TSTRING || !plain(lua_tostring(L, -1), lua_rawlen(L, -1)) || lua_rawlen(L, -1) > 120) {
+        lua_pop(L, 1);
+        lua_pushliteral(L, "the engine");
+    }
+}
+
+/* edit({ {file=, entry=, value=|nil} … }, { dry = boolean, who = text }) -> boolean, text: all of it comes into force and into the files, or
+ * nothing does. entry "NAME.*" without value: the whole section. */
+static int engine_edit(lua_State *L) {
+    const struct engine_api *a = api_of(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 2);
+    lua_Unsigned count = lua_rawlen(L, 1);
+    if (count == 0 || count > 64) return refuse_edit(L, count ? "more than 64 changes at once" : "nothing is to be changed");
+    bool dry = false;
+    if (lua_istable(L, 2)) {
+        lua_getfield(L, 2, "dry");
+        dry = lua_toboolean(L, -1);
+        lua_pop(L, 1);
+    }
+    push_who(L);
+    lua_pushfstring(L, "dry %d\nwho %s\n\n", dry ? 1 : 0, lua_tostring(L, -1));
+    for (lua_Unsigned i = 1; i <= count; i++) {
+        lua_rawgeti(L, 1, (lua_Integer)i);
+        change_line(L);
+        if (lua_isnil(L, -1)) return refuse_edit(L, "a change is {file =, entry =, value =}, each a text of one line");
+        lua_concat(L, 2);
+    }
+    size_t n;
+    const char *request = lua_tolstring(L, -1, &n);
+    struct buf b = {0};
+    lua_pushboolean(L, a->edit(a->ctx, request, n, &b));
+    lua_pushlstring(L, b.p ? b.p : "", b.n);
+    buf_free(&b);
+    return 2;
+}
+
 int lib_engine(lua_State *L) {
     static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
-                                         {"refusals", engine_refusals}, {"reload", engine_reload}, {NULL, NULL}};
+                                         {"refusals", engine_refusals}, {"reload", engine_reload},
+                                         {"edit", engine_edit},         {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "cjson");

@@ -170,7 +170,7 @@ static bool about_offer(const struct super *s, const struct engine *en, enum eng
 static void said_prepared(struct super *s, struct engine *en) {
     struct err e;
     if (!about_offer(s, en, ENGINE_PREPARING)) return;
-    if (!generation_listen(en->offer, &e)) {
+    if (!reload_may_commit(s, en->offer, &e) || !generation_listen(en->offer, &e)) {
         could_not(s, en, e.text);
         return;
     }
@@ -222,6 +222,21 @@ static void said_reload(struct super *s, struct engine *en) {
     if (wire_number(s->msg.data, "id", &w.id)) reload_ask(s, &w, "the engine's console");
 }
 
+static void said_edit(struct super *s, const struct engine *en) {
+    struct waiter w = {.engine = true, .pid = en->pid};
+    struct err e;
+    if (!wire_number(s->msg.data, "id", &w.id)) return;
+    struct edit *d = edit_parse(s->msg.data, &e);
+    if (!d) {
+        log_warn("edit", "refused: %s", e.text);
+        engine_answer(s, &w, false, e.text);
+        return;
+    }
+    d->pid = en->pid;
+    d->id = w.id;
+    reload_edit(s, d);
+}
+
 static void dispatch(struct super *s, struct engine *en) {
     for (unsigned i = 0; i < s->msg.nfds; i++) close(s->msg.fds[i]); /* engines have no business sending any */
     switch ((enum wire_type)s->msg.type) {
@@ -230,6 +245,7 @@ static void dispatch(struct super *s, struct engine *en) {
     case WIRE_FAILED: said_failed(s, en); break;
     case WIRE_COMMITTED: said_committed(s, en); break;
     case WIRE_RELOAD: said_reload(s, en); break;
+    case WIRE_EDIT: said_edit(s, en); break;
     case WIRE_STOP:
         if (!s->stopping) super_stop(s, "the engine's console");
         break;

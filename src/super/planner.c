@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "plan/bundle.h"
 #include "super/child.h"
+#include "super/edit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,7 +15,7 @@
 
 #define WALL_MS 60000
 #define PLAN_MAX_BYTES (256 << 20)
-#define ARGS (16 + 2 * OPTIONS_SETS)
+#define ARGS (16 + 2 * OPTIONS_SETS + 2 * EDIT_MOST)
 
 void planner_init(struct planner *p) {
     *p = (struct planner){.out = -1, .bundle_fd = -1, .plan_fd = -1, .text = {.max = PLANNER_TEXT}};
@@ -25,7 +26,8 @@ static void close_fd(int *fd) {
     *fd = -1;
 }
 
-static bool spawn(struct planner *p, const char *engine, const struct options *o, const struct account *as, int out, struct err *e) {
+static bool spawn(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, int out,
+                  struct err *e) {
     const char *argv[ARGS];
     unsigned n = 0;
     argv[n++] = "portreeve-engine";
@@ -42,6 +44,7 @@ static bool spawn(struct planner *p, const char *engine, const struct options *o
         argv[n++] = "--set";
         argv[n++] = o->set[i];
     }
+    for (unsigned i = 0; more && more[i] && i < 2 * EDIT_MOST; i++) argv[n++] = more[i];
     argv[n] = NULL;
     struct child_spec s = {.path = engine,
                            .argv = (char *const *)(uintptr_t)argv,
@@ -55,13 +58,13 @@ static bool spawn(struct planner *p, const char *engine, const struct options *o
     return p->pid > 0;
 }
 
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e) {
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, struct err *e) {
     int pipes[2] = {-1, -1};
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     p->plan_fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool good = p->bundle_fd >= 0 && p->plan_fd >= 0 && pipe2(pipes, O_CLOEXEC) == 0 && fcntl(pipes[0], F_SETFL, O_NONBLOCK) == 0;
     if (!good) err_set(e, "cannot prepare the planner: %s", strerror(errno));
-    good = good && spawn(p, engine, o, as, pipes[1], e);
+    good = good && spawn(p, engine, o, as, more, pipes[1], e);
     close_fd(&pipes[1]);
     p->out = pipes[0];
     p->deadline = clock_mono_ms() + WALL_MS;

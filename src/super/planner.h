@@ -26,7 +26,8 @@ struct planner_result { /* the caller takes the fds and frees the text */
 
 void planner_init(struct planner *p);
 /* as: run as this user (name "" = as we are). */
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e);
+/* more: further options, NULL at the end (NULL = none). */
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, struct err *e);
 void planner_read(struct planner *p); /* when .out is readable */
 void planner_tick(struct planner *p, int64_t now_ms);
 void planner_kill(struct planner *p); /* it will be reaped later */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define OFFER_MS 60000
+#define EDIT_LOGGED 3000 /* bytes of a request */
 #define LOGGED_LINES 16 /* of a result; fewer than LOG_RATE, so that no result is thinned by itself */
 #define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
@@ -32,6 +33,26 @@ void reload_ask(struct super *s, const struct waiter *w, const char *who) {
     log_info("reload", "asked for by %s", who);
 }
 
+static void answer_edit(struct super *s, struct edit *d, bool ok, const char *words) {
+    struct waiter w = {.engine = true, .pid = d->pid, .id = d->id};
+    answer(s, &w, ok, words);
+    edit_destroy(d);
+}
+
+void reload_edit(struct super *s, struct edit *d) {
+    struct reload *r = &s->reload;
+    if (s->stopping || r->nedits == EDIT_QUEUE) {
+        answer_edit(s, d, false, s->stopping ? "portreeve is stopping\n" : "too many changes are asked for at once\n");
+        return;
+    }
+    r->edits[r->nedits++] = d;
+    struct buf what = {.max = EDIT_LOGGED};
+    for (unsigned i = 0; i < d->n; i++)
+        if (!buf_fmt(&what, "%s%s %s", i ? ", " : "", strcmp(d->arg[2 * i], "--edit") == 0 ? "set" : "remove", d->arg[2 * i + 1])) break;
+    log_notice("edit", "%s by %s: %.*s", d->dry ? "rehearsed" : "asked for", d->who, (int)what.n, what.p ? what.p : "");
+    buf_free(&what);
+}
+
 /* Each line of the result is a line of the log, so that file:line messages stay readable and greppable there. */
 static void log_lines(enum log_level lvl, const char *text) {
     char line[1500];
@@ -48,26 +69,37 @@ static void log_lines(enum log_level lvl, const char *text) {
     }
 }
 
-/* The end of every reload, good or bad. Takes the text. */
-static void finish(struct super *s, bool ok, struct buf *text) {
+/* What came of it stands in `status` until the next one. Takes the text. */
+static void record(struct super *s, bool ok, struct buf *text) {
     struct reload *r = &s->reload;
-    if (!buf_add(text, "", 1)) buf_clear(text);
-    else text->n--;
     buf_free(&r->last.text);
     r->last.any = true;
     r->last.ok = ok;
     r->last.at_ms = clock_real_ms();
     r->last.generation = s->gen ? s->gen->number : 0;
     r->last.text = *text;
+    *text = (struct buf){0};
+    if (s->live >= 0) engine_tell_last(s, &s->engine[s->live]);
+}
+
+/* The end of every reload, good or bad. Takes the text. */
+static void finish(struct super *s, bool ok, struct buf *text) {
+    struct reload *r = &s->reload;
+    if (!buf_add(text, "", 1)) buf_clear(text);
+    else text->n--;
     const char *words = text->n ? text->p : "out of memory\n";
+    bool came_to_nothing = r->edit && (!ok || r->edit->dry || r->edit->same); /* files and generation are as they were */
     log_lines(ok ? LOG_LVL_NOTICE : LOG_LVL_ERROR, words);
     for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], ok, words);
     r->nnow = 0;
+    if (r->edit) answer_edit(s, r->edit, ok, words);
+    r->edit = NULL;
+    if (!came_to_nothing) record(s, ok, text);
+    buf_free(text);
     r->phase = RELOAD_IDLE;
     r->initial = false;
     buf_free(&r->text);
     if (s->gen) notify_say(&s->notify, "READY=1\nSTATUS=generation %" PRIu64 "%s", s->gen->number, ok ? "" : "; the last reload was refused");
-    if (s->live >= 0) engine_tell_last(s, &s->engine[s->live]);
 }
 
 static void drop_next(struct super *s) {
@@ -92,7 +124,7 @@ void reload_failed(struct super *s, const char *why) {
         r->phase = RELOAD_IDLE;
         return;
     }
-    atomic_fetch_add(&s->counters->super.reloads_failed, 1);
+    if (!r->edit) atomic_fetch_add(&s->counters->super.reloads_failed, 1);
     good = good && buf_fmt(&text, "nothing has changed: generation %" PRIu64 " serves on\n", s->gen->number);
     if (!good) buf_clear(&text);
     finish(s, false, &text);
@@ -103,11 +135,20 @@ static void start_planner(struct super *s) {
     struct err e;
     r->phase = RELOAD_PLANNING;
     r->ran_as = s->user;
-    if (!planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e)) reload_failed(s, e.text);
+    if (!planner_start(&r->planner, s->engine_path, &s->opt, &s->user, r->edit ? r->edit->arg : NULL, &e)) reload_failed(s, e.text);
 }
 
 void reload_start_first(struct super *s) {
     s->reload.initial = true;
+    start_planner(s);
+}
+
+/* The files first, as people asked before; an edit works on what is in force. */
+static void begin_edit(struct super *s) {
+    struct reload *r = &s->reload;
+    r->edit = r->edits[0];
+    memmove(r->edits, r->edits + 1, --r->nedits * sizeof *r->edits);
+    if (!r->edit->dry) notify_reloading(&s->notify);
     start_planner(s);
 }
 
@@ -166,6 +207,23 @@ static bool take_plan(struct super *s, struct planner_result *p, struct err *e) 
     return true;
 }
 
+/* The end of a rehearsal: everything was tried but the commit. */
+static void rehearsed(struct super *s) {
+    struct reload *r = &s->reload;
+    struct buf text = {0};
+    bool good = buf_str(&text, "nothing has changed yet; it would be: ") && generation_changes(r->next, s->gen, &text) &&
+                buf_add(&text, r->text.p, r->text.n);
+    if (!good) buf_clear(&text);
+    drop_next(s);
+    finish(s, true, &text);
+}
+
+static void unchanged(struct super *s) {
+    struct buf text = {0};
+    if (!buf_str(&text, "nothing to change:\n") || !buf_add(&text, s->reload.text.p, s->reload.text.n)) buf_clear(&text);
+    finish(s, true, &text);
+}
+
 void reload_planner_ended(struct super *s, int status) {
     struct reload *r = &s->reload;
     struct planner_result p;
@@ -189,7 +247,10 @@ void reload_planner_ended(struct super *s, int status) {
     }
     if (!p.ok) reload_failed(s, p.text.n ? p.text.p : "out of memory");
     else if (!good) reload_failed(s, "out of memory");
+    else if (r->edit && !edit_stage(r->edit, &s->opt, &s->user, p.bundle_fd, s->gen->bundle_fd, &e)) reload_failed(s, e.text);
+    else if (r->edit && r->edit->same) unchanged(s);
     else if (!take_plan(s, &p, &e)) reload_failed(s, e.text);
+    else if (r->edit && r->edit->dry) rehearsed(s);
     planner_result_finish(&p);
 }
 
@@ -223,6 +284,7 @@ void reload_continue(struct super *s) {
     if (r->phase == RELOAD_IDLE && s->gen && s->replacing < 0) {
         if (s->replace_wanted) engines_replace(s);
         else if (r->again) begin(s);
+        else if (r->nedits) begin_edit(s);
     }
 }
 
@@ -237,12 +299,19 @@ static void print_plan(const struct super *s) {
     buf_free(&text);
 }
 
+bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e) {
+    const struct reload *r = &s->reload;
+    return !r->edit || g != r->next || edit_still(r->edit, g->bundle_fd, e);
+}
+
 void reload_done(struct super *s) {
     struct reload *r = &s->reload;
     struct generation *old = s->gen, *now = r->next;
     struct buf text = {0};
     bool good = buf_fmt(&text, "generation %" PRIu64 " is live: ", now->number) && generation_changes(now, old, &text) &&
                 buf_add(&text, r->text.p, r->text.n);
+    struct err e;
+    if (r->edit && !edit_write(r->edit, &e)) good = good && buf_fmt(&text, "warning: %s\n", e.text);
     if (!good) buf_clear(&text);
     generation_commit(now);
     s->gen = now;
@@ -271,6 +340,10 @@ void reload_cancel(struct super *s) {
     for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], false, "portreeve is stopping\n");
     for (unsigned i = 0; i < r->nlater; i++) answer(s, &r->later[i], false, "portreeve is stopping\n");
     r->nnow = r->nlater = 0;
+    if (r->edit) answer_edit(s, r->edit, false, "portreeve is stopping\n");
+    for (unsigned i = 0; i < r->nedits; i++) answer_edit(s, r->edits[i], false, "portreeve is stopping\n");
+    r->edit = NULL;
+    r->nedits = 0;
     r->again = false;
     r->phase = RELOAD_IDLE;
     drop_next(s);

@@ -1,5 +1,6 @@
 /* The supervisor: what its parts share. One thread, one poll loop (super.c); every part has its own file:
  *   reload.c      one change of generation at a time: planner, sockets, offer, commit
+ *   edit.c        changes of entries that hub and console ask for, edit_file.c the writing of them
  *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
  *   control.c     the control socket
  *   prove.c       the self-probe: when an engine does it, and what it said
@@ -9,6 +10,7 @@
 #define PORTREEVE_SUPER_SUPER_H
 #include "base/fdlink.h"
 #include "gate/counters.h"
+#include "super/edit.h"
 #include "super/held.h"
 #include "super/holder.h"
 #include "super/notify.h"
@@ -67,6 +69,9 @@ struct reload {
     int64_t deadline;            /* of RELOAD_OFFERING */
     struct waiter now[WAITERS], later[WAITERS];
     unsigned nnow, nlater;
+    struct edit *edit;              /* what this one is for; NULL = files that people have changed */
+    struct edit *edits[EDIT_QUEUE]; /* waiting */
+    unsigned nedits;
     struct { /* the last one that ended */
         bool any, ok;
         int64_t at_ms;
@@ -124,9 +129,11 @@ void super_stop(struct super *s, const char *who);               /* first call: 
 
 /* reload.c */
 void reload_ask(struct super *s, const struct waiter *w, const char *who); /* w may be NULL */
+void reload_edit(struct super *s, struct edit *d);                         /* takes d */
 void reload_start_first(struct super *s);
 void reload_planner_ended(struct super *s, int status);
 void reload_continue(struct super *s); /* every turn of the loop: offer what is ready, begin what waits */
+bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e); /* last look before COMMIT */
 void reload_done(struct super *s);     /* the offered generation is live */
 void reload_failed(struct super *s, const char *why);
 void reload_tick(struct super *s, int64_t now);

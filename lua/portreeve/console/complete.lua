@@ -42,20 +42,24 @@ local function names_of(env, beginning, before, out)
   end
 end
 
--- complete(word, env, harmless) -> sorted array of whole words. env: name -> function or table; harmless: functions that only read.
-local function complete(word, env, harmless)
+-- complete(word, env, harmless, methods) -> sorted array of whole words. env: name -> function or table; harmless: functions that only
+-- read; methods: { listener = { set = function, … } }, what stands behind a dot.
+local function complete(word, env, harmless, methods)
   local out = {}
-  local call, quote, name = word:match "^(%a+)%(([\"'])([%w_.:%-]*)$"
-  if call == "listener" then
+  local call, quote, name = word:match "^([%a.]+)%(([\"'])([%w_.:%-]*)$"
+  if call and call:match "^%a+" == "listener" then
     local fine, list = pcall(env.listeners)
     for _, l in ipairs(fine and list or {}) do
-      if starts(l.name, name) then out[#out + 1] = call .. "(" .. quote .. l.name .. quote .. ")" end
+      if starts(l.name, name) then out[#out + 1] = call .. "(" .. quote .. l.name .. quote .. (call:find "set$" and ", {" or ")") end
     end
   else
     local path, field = word:match "^(.*)%.([%w_]*)$"
     if path then
       local t = look_up(path, env, harmless)
       if t then names_of(t, field, path .. ".", out) end
+      for m in pairs(methods and methods[path] or {}) do
+        if starts(m, field) then out[#out + 1] = path .. "." .. m .. "(" end
+      end
     elseif word:find "^[%a_]?[%w_]*$" then
       names_of(env, word, "", out)
     end

@@ -1,10 +1,11 @@
 -- What `portreeve console` and `portreeve eval` offer inside the running engine. Operators' text is evaluated in an environment of the
 -- sandbox's names and the functions below, under the step and memory limits of the console's own Lua state.
 --   console.new(engine) -> { eval = function(text, as_json) -> ok, text, complete = function(word) -> array,
---                            answer = function(line) -> line }
+--                            answer = function(line, who) -> line }
 --   engine: the module portreeve.engine, or a fake of it.
 local cjson = require "cjson"
 local completion = require "portreeve.console.complete"
+local edits = require "portreeve.edit"
 local safe = require "portreeve.safe"
 local settings = require "portreeve.settings"
 local show = require "portreeve.console.show"
@@ -27,6 +28,9 @@ local offers = {
   { "security()", "what the engine has given up: user, files, system calls", reads = true },
   { "status()", "all of it at once", reads = true },
   { "reload()", "read configuration and policies again; changes over if all of it is good" },
+  { 'listener.set("NAME", {Port=8081})', "change a listener, or add one: in force at once, and written into listeners.ini" },
+  { 'listener.remove("NAME")', "close a listener and take it out of listeners.ini (the same as Port=0)" },
+  { "communications_port(7001)", "move the port where the ui fetches the tracker's events: in force at once, and in tracker.ini" },
   { 'where(list, "field", value)', 'the rows of a list with that value: where(connections(), "listener", "http")' },
   { 'count(list, "field")', 'how many rows have which value: count(refusals(), "reason")' },
   { "help()", "this" },
@@ -71,8 +75,9 @@ local function worded(numbers)
   return out
 end
 
--- The functions operators have; each asks the engine anew.
-local function functions(engine)
+-- The functions operators have, and those that stand behind a dot: { listener = { set = … } }. Each asks the engine anew.
+-- session.who: who asks now, for the log.
+local function functions(engine, session)
   local f = {}
   function f.status()
     local s = engine.status()
@@ -107,6 +112,18 @@ local function functions(engine)
     if not fine then error(text ~= "" and text or "the reload was refused", 0) end
     return text ~= "" and text or "reloaded"
   end
+  -- A change that is not in force is an error, like a reload that is refused.
+  local function change(list, why)
+    if not list then error(why, 0) end
+    local fine, text = engine.edit(list, { who = session.who })
+    if not fine then error(text ~= "" and text or "the change was refused", 0) end
+    return text
+  end
+  local methods = { listener = {
+    set = function(name, fields) return change(edits.listener(name, fields)) end,
+    remove = function(name) return change(edits.remove(name)) end,
+  } }
+  function f.communications_port(port) return change(edits.communications_port(port)) end
   function f.where(list, field, value)
     check_list(list, "where")
     local out = as_list {}
@@ -126,7 +143,7 @@ local function functions(engine)
     return out
   end
   f.help = help
-  return f
+  return f, methods
 end
 
 -- Values JSON has no word for become text or go; cycles and depth are the encoder's errors.
@@ -165,6 +182,15 @@ local function render(results, as_json)
   return concat(out, "\n")
 end
 
+-- A function with functions behind a dot; a new one for every line, since a line may write into it.
+local function callable(f, methods)
+  local out = {}
+  for name, m in pairs(methods) do
+    out[name] = m
+  end
+  return setmetatable(out, { __call = function(_, ...) return f(...) end, __metatable = false })
+end
+
 local function compile(text, env)
   local f = load("return " .. text, "=console", "t", env)
   if f then return f end
@@ -177,7 +203,8 @@ local function message(e)
 end
 
 local function new(engine)
-  local names = functions(engine)
+  local session = {}
+  local names, methods = functions(engine, session)
   local harmless = {}
   for _, o in ipairs(offers) do
     if o.reads then harmless[o[1]:match "^%a+"] = true end
@@ -187,7 +214,7 @@ local function new(engine)
   local function eval(text, as_json)
     local base = safe.environment()
     for k, f in pairs(names) do
-      base[k] = f
+      base[k] = methods[k] and callable(f, methods[k]) or f
     end
     local f, err = compile(text, setmetatable({}, {
       __index = function(_, k)
@@ -204,14 +231,15 @@ local function new(engine)
   end
 
   local function complete(word)
-    return completion.complete(word, names, harmless)
+    return completion.complete(word, names, harmless, methods)
   end
 
   local function reply(fine, text)
     return format('{"ok":%s,"text":%s}', fine and "true" or "false", cjson.encode(text))
   end
 
-  local function answer(line)
+  local function answer(line, who)
+    session.who = who
     local fine, rq = pcall(cjson.decode, line)
     if not fine or type(rq) ~= "table" then return reply(false, "a request is one line of JSON") end
     if type(rq.eval) == "string" then return reply(eval(rq.eval, rq.json == true)) end

@@ -1,0 +1,79 @@
+-- Changes of configuration entries as portreeve.engine.edit takes them: { { file =, entry =, value = text or nil to remove }, … }.
+-- What a listener's entries are called and what adding and removing one means is said here once, for the console and for the hub's pages.
+local near = require "portreeve.near"
+local schema = require "portreeve.schema"
+local ipairs, pairs, tostring, type = ipairs, pairs, tostring, type
+local math_type = math.type
+local concat, sort = table.concat, table.sort
+local _ENV = nil
+
+local LISTENERS, TRACKER = "listeners.ini", "tracker.ini"
+local entries = {} -- names of a listener's entries, Port first
+for name in pairs(schema.sections[LISTENERS]) do
+  entries[#entries + 1] = name
+end
+sort(entries, function(a, b)
+  if (a == "Port") ~= (b == "Port") then return a == "Port" end
+  return a < b
+end)
+
+-- A value as it stands in the file; "" for "no such entry".
+local function text_of(v)
+  if v == nil or v == false then return "" end
+  if math_type(v) == "float" and v % 1 == 0 then return ("%d"):format(v) end
+  if type(v) == "string" or type(v) == "number" then return tostring(v) end
+  if type(v) ~= "table" then return nil end
+  local parts = {}
+  for i, x in ipairs(v) do
+    parts[i] = tostring(x)
+  end
+  return concat(parts, ",")
+end
+
+local function is_name(name)
+  return type(name) == "string" and name:find "^[%w_-]+$" and #name <= 60
+end
+
+local function no_name(name)
+  return nil, ("'%s' cannot name a listener: letters, digits, _ and -, at most 60"):format(tostring(name))
+end
+
+-- A listener goes, all its entries.
+local function remove(name)
+  if not is_name(name) then return no_name(name) end
+  return { { file = LISTENERS, entry = name .. ".*" } }
+end
+
+-- fields: { Port = 8081, Services = { "tracker", "ui" }, List = false } — an entry that is not named stays, false or "" takes it away
+-- (its default counts again), and Port 0 takes the whole listener away (G7).
+local function listener(name, fields)
+  if not is_name(name) then return no_name(name) end
+  if type(fields) ~= "table" then return nil, "the entries are given as { Port = 8081, … }" end
+  for key in pairs(fields) do
+    if not schema.sections[LISTENERS][key] then
+      local meant = type(key) == "string" and near.best(key, entries)
+      return nil, ("a listener has no entry '%s'%s"):format(tostring(key), meant and ": did you mean " .. meant .. "?" or "")
+    end
+  end
+  local out = {}
+  for _, entry in ipairs(entries) do
+    local v = fields[entry]
+    if v ~= nil then
+      local text = text_of(v)
+      if not text then return nil, ("%s: a %s is no value"):format(entry, type(v)) end
+      if entry == "Port" and text:find "^%s*0%s*$" then return remove(name) end
+      out[#out + 1] = { file = LISTENERS, entry = name .. "." .. entry, value = text ~= "" and text or nil }
+    end
+  end
+  if not out[1] then return nil, "nothing is to be changed: give entries, as in { Port = 8081 }" end
+  return out
+end
+
+-- The port on which the ui fetches the tracker's events (M56); nil = the default again.
+local function communications_port(port)
+  local text = text_of(port)
+  if not text then return nil, "a port is a number" end
+  return { { file = TRACKER, entry = "CommunicationsPort", value = text ~= "" and text or nil } }
+end
+
+return { entries = entries, listener = listener, remove = remove, communications_port = communications_port }

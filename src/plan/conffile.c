@@ -1,0 +1,35 @@
+#include "plan/conffile.h"
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct conffile conffiles[] = {
+    {"tomcat.ini", "conf"},     {"hub.ini", "hub"},        {"lui.ini", "lui"},        {"tracker.ini", "trk"},       {"ssl.ini", "commands"},
+    {"my.ini", "lui/database"}, {"listeners.ini", "conf"}, {"portreeve.ini", "conf"}, {"certificates.ini", "conf"}, {"services", "conf"},
+    {NULL, NULL},
+};
+
+bool conffile_join(char *out, size_t cap, const char *dir, const char *rel) {
+    while (dir[0] == '.' && dir[1] == '/' && dir[2]) dir += 2;
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    int len = snprintf(out, cap, "%.*s%s%s", (int)n, dir, n == 1 && dir[0] == '/' ? "" : "/", rel);
+    return len > 0 && (size_t)len < cap;
+}
+
+static bool there(const char *dir, const char *rel) {
+    char path[PATH_MAX];
+    return conffile_join(path, sizeof path, dir, rel) && access(path, F_OK) == 0;
+}
+
+bool conffile_path(const char *conf, const char *name, char *out, size_t cap) {
+    for (const struct conffile *f = conffiles; f->name; f++) {
+        char rel[128];
+        if (strcmp(f->name, name) != 0) continue;
+        snprintf(rel, sizeof rel, "%s/%s", f->folder, f->name);
+        bool tree = !there(conf, name) && (there(conf, rel) || (!there(conf, "tomcat.ini") && there(conf, "conf/tomcat.ini") && there(conf, f->folder)));
+        return conffile_join(out, cap, conf, tree ? rel : name);
+    }
+    return false;
+}

@@ -1,0 +1,18 @@
+/* Where the configuration files lie: flat in the folder given with --conf, or in the folders of the installed tree (conf/, hub/, lui/ …).
+ * The planner reads them there, and the supervisor writes back there what was changed from the hub or the console. */
+#ifndef PORTREEVE_PLAN_CONFFILE_H
+#define PORTREEVE_PLAN_CONFFILE_H
+#include <stdbool.h>
+#include <stddef.h>
+
+struct conffile {
+    const char *name, *folder; /* "listeners.ini", and its folder in the installed tree: "conf" */
+};
+extern const struct conffile conffiles[]; /* ends with name NULL */
+
+/* DIR + "/" + REL without a leading "./"; false where it is longer than cap. */
+bool conffile_join(char *out, size_t cap, const char *dir, const char *rel);
+/* The file as it is there, or, where it is not, where it belongs: beside the files that are there. false: too long a path, or a name that
+ * is none of ours. */
+bool conffile_path(const char *conf, const char *name, char *out, size_t cap);
+#endif
