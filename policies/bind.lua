@@ -50,6 +50,10 @@ local function items_of(p, list, entry, host, rules, when)
   local out = {}
   for _, item in ipairs(list) do
     local because = entry or item
+    if plan.host.plain(host, item.address) then
+      out[#out + 1] = { address = item.address, port = item.port, because = because, certificate = not entry and item.value or nil }
+      goto next
+    end
     for _, place in ipairs(plan.host.places(host, item, when, rules.groups)) do
       if place.address then
         out[#out + 1] = { address = place.address, waiting = place.waiting, why = place.why, note = place.note, port = item.port,
@@ -60,6 +64,7 @@ local function items_of(p, list, entry, host, rules, when)
         p:warn(because, "%s", place.note)
       end
     end
+    ::next::
   end
   return out
 end
@@ -108,17 +113,18 @@ end
 
 -- Open `items`: each address and port once.
 local function open(p, items, make)
-  local seen = {}
+  local seen = {} -- port -> addresses
   for _, item in ipairs(items) do
     local socket = make(item)
-    local place = socket.address .. "/" .. socket.port
+    local there = seen[socket.port] or {}
+    seen[socket.port] = there
     if item.why then
       p:refuse(item.because, "%s", item.why)
-    elseif seen[place] then
+    elseif there[socket.address] then
       p:warn(item.because, "%s is listed twice with port %d: one socket serves both", socket.address, socket.port)
     else
       if item.note then p:warn(item.because, "%s", item.note) end
-      seen[place] = true
+      there[socket.address] = true
       socket.waiting = item.waiting
       p:socket(socket)
     end
@@ -236,12 +242,13 @@ local function further_sockets(p, rules, host, l, line)
   end
   local https = line.InitTLS.value == "On"
   local limits = limits_of(l, line)
+  local why = because(line.Port, nil, plan.here())
   open(p, items, function(item)
     return with({
       name = l.name, address = item.address, port = item.port or line.Port.value,
       scheme = https and "https" or "http", external = line.InitTLS.value == "Ext",
       certificate = https and line.Certificate.value or nil, services = services,
-      because = because(line.Port, nil, plan.here()),
+      because = why,
     }, limits)
   end)
 end

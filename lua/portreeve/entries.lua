@@ -207,11 +207,13 @@ function entries.drop_doubles(entry, ctx)
   if not entry or type(entry.value) ~= "table" or not entry.value[1] then return end
   local seen, kept = {}, {}
   for _, item in ipairs(entry.value) do
-    local key = (item.address or item.name) .. "/" .. (item.port or "")
-    if seen[key] then
-      ctx.report.warn(at(entry, nil, item.address or item.name), "the address is in the list twice: once is enough")
+    local place, port = item.address or item.name, item.port or ""
+    local there = seen[port] or {}
+    seen[port] = there
+    if there[place] then
+      ctx.report.warn(at(entry, nil, place), "the address is in the list twice: once is enough")
     else
-      seen[key] = true
+      there[place] = true
       kept[#kept + 1] = item
     end
   end

@@ -16,15 +16,17 @@ local function family_of(ip)
 end
 host.family_of = family_of
 
--- ip -> the entries of the facts that have it. A plan asks for thousands of addresses of one host, so the table is kept with the facts.
+-- ip -> the entries of the facts that have it; plain: one interface, nothing to say about it. A plan asks for thousands of addresses of one host, so the table is kept with the facts.
 local tables, none = setmetatable({}, { __mode = "k" }), {}
 local function by_ip(facts)
   local at = tables[facts.addresses]
   if at then return at end
   at = {}
   for _, a in ipairs(facts.addresses) do
-    at[a.ip] = at[a.ip] or {}
-    at[a.ip][#at[a.ip] + 1] = a
+    local owners = at[a.ip] or {}
+    owners[#owners + 1] = a
+    owners.plain = not owners[2] and not a.tentative and not is_link_local(a.ip)
+    at[a.ip] = owners
   end
   tables[facts.addresses] = at
   return at
@@ -51,6 +53,12 @@ end
 -- Can any machine bind it, whatever its interfaces have? 127.0.0.0/8 belongs to lo as a whole.
 local function everywhere(ip)
   return ip:find("^127%.") ~= nil or ip == "0.0.0.0" or ip == "::"
+end
+
+-- Can the address be bound as it is written? So it is with most, and nothing more need be asked about them.
+function host.plain(facts, ip)
+  local owners = ip and by_ip(facts)[ip]
+  return owners and owners.plain
 end
 
 -- The address as it can be bound: a link-local one gets the interface that owns it, as fe80::1%eth0 (M20).

@@ -11,7 +11,7 @@ local _ENV = nil
 local kinds = {}
 
 local function trim(s)
-  return (s:match("^%s*(.-)%s*$"))
+  return s:match("^%s*(.*%S)") or ""
 end
 kinds.trim = trim
 
@@ -199,7 +199,9 @@ local function list_item(item, spec, from_set, names)
 end
 
 function kinds.addresses(text, spec, from_set, names)
-  local out = {}
+  local out = not spec.bare and addr.list(text, from_set) -- addresses only, as most lists are
+  if out then return out end
+  out = {}
   if trim(text) == "" then return nil, "the list is empty: write addresses separated by commas, or make the line a comment" end
   for item in (text .. ","):gmatch("(.-),") do
     local one, why = list_item(item, spec, from_set, names)
@@ -242,6 +244,8 @@ function kinds.bind(text, spec, from_set, names)
     local exact = "OnlyIPV" .. family .. "Addresses"
     return { family = family }, nil, s ~= exact and "the word is written " .. exact or nil
   end
+  local list = addr.list(s, from_set)
+  if list then return list end
   for item in (s .. ","):gmatch("(.-),") do
     if families[trim(item):lower()] then return nil, trim(item) .. " stands alone: it cannot be combined with a list" end
   end

@@ -5,7 +5,7 @@
 -- `because` is an entry of the rules (or {file=,line=,entry=,row=}); the constructor adds the line of the policy that called it.
 local getinfo = debug.getinfo
 local host = require "portreeve.host"
-local error, ipairs, pairs, select, setmetatable, type = error, ipairs, pairs, select, setmetatable, type
+local error, pairs, select, setmetatable, type = error, pairs, select, setmetatable, type
 local _ENV = nil
 
 local plan = { host = host } -- plan.host.locate(host, address), plan.host.addresses(host, family)
@@ -30,20 +30,26 @@ function plan.here()
   return where
 end
 
+local needed = { "name", "address", "port", "scheme", "services", "because" }
+
 function methods:socket(s)
+  -- With room for all fields: a table that grows one by one is made anew five times, and there may be thousands of sockets.
+  local copy = {
+    name = nil, address = nil, port = nil, scheme = nil, services = nil, certificate = nil, because = nil, external = nil,
+    restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
+    waiting = nil,
+  }
   for key, value in pairs(s) do
-    if not known[key] then error(("a socket has no field '%s'"):format(key), 2) end
-    if type(value) ~= known[key] then error(("field '%s' of a socket is a %s, not a %s"):format(key, known[key], type(value)), 2) end
-  end
-  for _, key in ipairs { "name", "address", "port", "scheme", "services", "because" } do
-    if s[key] == nil then error(("a socket needs the field '%s'"):format(key), 2) end
-  end
-  if #self.sockets >= MOST then error(("more than %d sockets"):format(MOST), 2) end
-  local b = s.because
-  local copy = {}
-  for key, value in pairs(s) do
+    local want = known[key]
+    if not want then error(("a socket has no field '%s'"):format(key), 2) end
+    if type(value) ~= want then error(("field '%s' of a socket is a %s, not a %s"):format(key, want, type(value)), 2) end
     copy[key] = value
   end
+  for i = 1, #needed do
+    if copy[needed[i]] == nil then error(("a socket needs the field '%s'"):format(needed[i]), 2) end
+  end
+  if #self.sockets >= MOST then error(("more than %d sockets"):format(MOST), 2) end
+  local b = copy.because
   copy.because = { file = b.file or "", line = b.line or 0, entry = b.entry or "", row = b.row or "", policy = b.policy or here(2) }
   self.sockets[#self.sockets + 1] = copy
   return copy

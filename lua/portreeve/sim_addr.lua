@@ -122,4 +122,8 @@ function addr.hostport(s, allow0)
   return address, port
 end
 
+function addr.list()
+  return nil -- item by item, then: the words for what is wrong are there
+end
+
 return addr

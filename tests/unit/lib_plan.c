@@ -57,7 +57,27 @@ static void check_ini(struct vm *v) {
     check(v, "an empty text", "local ini = ... local t = ini.parse('', 'x') return #t == 0");
 }
 
+/* What comes at once is what comes item by item, and anything unusual is left to that. */
+static void check_list_at_once(struct vm *v) {
+    check(v, "a list at once is what its items are",
+          "local _, addr = ...\n"
+          "local text = ' 127.0.0.1,10.0.0.1:8080 ,\\t[::1] , [0:0::2]:81,[::ffff:192.0.2.1]:1'\n"
+          "local list, i = addr.list(text), 0\n"
+          "for item in (text .. ','):gmatch('%s*(.-)%s*,') do\n"
+          "  i = i + 1 local ip, port = addr.hostport(item)\n"
+          "  if list[i].address ~= ip or list[i].port ~= port then return false, item end\n"
+          "end\n"
+          "return i == 5 and #list == 5");
+    check(v, "port 0 of a list only where it may be",
+          "local _, addr = ... local l = addr.list('127.0.0.1:0', true) return l[1].port == 0 and not addr.list('127.0.0.1:0')");
+    check(v, "a list with anything else is not taken",
+          "local _, addr = ... for _, s in ipairs { '', ',', '127.0.0.1,', ',127.0.0.1', 'eth0', '127.0.0.1,eth0:80', '127.0.0.1 : 80', '::1',\n"
+          "  '127.0.0.1:HTTP', '127.0.0.1:65536', '127.0.0.1;127.0.0.2', '127.0.0.1\\0' } do if addr.list(s) then return false, s end end "
+          "return true");
+}
+
 static void check_addr(struct vm *v) {
+    check_list_at_once(v);
     check(v, "M7: canonical texts",
           "local _, addr = ... return addr.parse('0:0:0:0:0:0:0:1') == '::1' and addr.parse('::ffff:192.0.2.1') == '192.0.2.1' and "
           "addr.parse('FE80::A') == 'fe80::a'");
