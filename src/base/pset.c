@@ -308,6 +308,30 @@ struct pset_hit pset_find(const struct pset *s, const struct addr *a) {
     return (struct pset_hit){.in = m->in, .source = m->source, .line = m->line};
 }
 
+static struct addr addr_of(u128 key, bool v6) {
+    struct addr a = {.family = v6 ? 6 : 4};
+    for (int i = v6 ? 15 : 3; i >= 0; i--, key >>= 8) a.ip[i] = (uint8_t)key;
+    return a;
+}
+
+static bool each_of(const struct pset *s, bool v6, bool (*each)(void *ctx, const struct addr *lo, const struct addr *hi), void *ctx) {
+    size_t n = v6 ? s->n6 : s->n4;
+    const char *lo = (const char *)s + (v6 ? s->at6 : s->at4), *hi = lo + n * key_size(v6);
+    const struct meta *m = (const struct meta *)(const void *)(hi + n * key_size(v6));
+    for (size_t i = 0, last; i < n; i = last + 1) {
+        last = i;
+        if (!m[i].in) continue;
+        while (last + 1 < n && m[last + 1].in && key_get(lo, v6, last + 1) == key_get(hi, v6, last) + 1) last++;
+        struct addr a = addr_of(key_get(lo, v6, i), v6), b = addr_of(key_get(hi, v6, last), v6);
+        if (!each(ctx, &a, &b)) return false;
+    }
+    return true;
+}
+
+void pset_each(const struct pset *s, bool (*each)(void *ctx, const struct addr *lo, const struct addr *hi), void *ctx) {
+    if (each_of(s, false, each, ctx)) each_of(s, true, each, ctx);
+}
+
 const char *pset_source(const struct pset *s, unsigned source) {
     const uint64_t *offset = (const uint64_t *)(const void *)((const char *)s + s->at_source);
     return source < s->nsources ? (const char *)s + offset[source] : "";

@@ -28,6 +28,8 @@ struct pset *pset_build(const struct pset_builder *b);
 void pset_destroy(struct pset *s); /* NULL is legal */
 
 struct pset_hit pset_find(const struct pset *s, const struct addr *a);
+/* Every range of addresses that are in, in order, IPv4 first; neighbours are one range. each() returning false ends it. */
+void pset_each(const struct pset *s, bool (*each)(void *ctx, const struct addr *lo, const struct addr *hi), void *ctx);
 const char *pset_source(const struct pset *s, unsigned source); /* display path of a list file */
 size_t pset_bytes(const struct pset *s);
 size_t pset_spans(const struct pset *s);

@@ -1,5 +1,7 @@
 #include "engine/cmd.h"
+#include "engine/differ.h"
 #include "engine/planner.h"
+#include "engine/supervisor.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +22,33 @@ static const char HELP[] =
     "  --set F:E=V     entry E of file F has the value V, whatever the file says; may be repeated; a Port of 0 takes a free port\n"
     "  --help          this text\n"
     "\n"
+    "Where a server runs with the state folder, the last lines say what these files would change in its sockets (`portreeve plan --diff`\n"
+    "tells it in full).\n"
     "Every fault is named with file, line, entry and value. Lines beginning with `warning: ` do not refuse.\n"
     "Exit status: 0 good, 1 refused, 2 wrong usage.\n";
+
+/* The difference to the server that runs, where one does. */
+static void compare(const struct planner *p, int fd) {
+    struct running *r = calloc(1, sizeof *r);
+    struct differ d;
+    struct err e;
+    struct buf text = {0};
+    enum asked asked = r ? supervisor_plan(p->state, r, &e) : ASKED_NOBODY;
+    if (asked == ASKED_FAILED) fprintf(stderr, "warning: not compared with the server that runs: %s\n", e.text);
+    if (asked == ASKED_GOOD && differ_make(p, fd, r, &d, &e)) {
+        differ_note(p, r);
+        if (plan_diff_summary(&d.in, &d.diff, d.who, &text)) fwrite(text.p, 1, text.n, stdout);
+        differ_finish(&d);
+    }
+    buf_free(&text);
+    if (r) running_finish(r);
+    free(r);
+}
 
 int cmd_check(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     if (!p) return 1;
-    int usage = planner_options(p, argc, argv, NULL);
+    int usage = planner_options(p, argc, argv, NULL, NULL);
     if (usage) {
         free(p);
         return usage < 0 ? fputs(HELP, stdout) < 0 : usage;
@@ -37,6 +59,7 @@ int cmd_check(int argc, char **argv) {
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
+    if (good) compare(p, fd);
     if (good)
         printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
                p->warnings, p->warnings == 1 ? "" : "s");

@@ -1,5 +1,11 @@
 #include "engine/cmd.h"
+#include "engine/differ.h"
+#include "engine/firewall.h"
 #include "engine/planner.h"
+#include "engine/supervisor.h"
+#include "plan/plan_check.h"
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,37 +13,147 @@
 #include <unistd.h>
 
 static const char HELP[] =
-    "usage: portreeve plan [--json] [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…\n"
+    "usage: portreeve plan [--diff | --firewall [--nft]] [--json] [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…\n"
     "\n"
     "Shows the sockets that this configuration makes on this machine, and why each exists: row of the bind table, file, line and entry, "
     "and\n"
-    "the line of the policy. Nothing is bound.\n"
+    "the line of the policy. Nothing is bound. Where a server runs with the state folder, each socket's state in it is shown too.\n"
     "\n"
-    "  --json   an array of {name, address, when_missing, waiting, state, port, scheme, external_tls, certificate, services, restriction, list,\n"
-    "           max_connections, max_per_address, reserve, backlog, because: {file, line, entry, row, policy}}; port 0 = a free port will be taken\n"
+    "  --diff      what `portreeve reload` would change in the running server, socket by socket, and what each change does to the\n"
+    "              connections that are open; without --conf, --policies and --set it reads what that server was started with\n"
+    "  --firewall  the inbound rules that a packet filter or a NAT in front needs: who must reach which port\n"
+    "  --nft       the same as a fragment for nftables\n"
+    "  --json      plan: an array of {name, address, when_missing, waiting, state, port, scheme, external_tls, certificate, services,\n"
+    "              restriction, list, max_connections, max_per_address, reserve, backlog, because: {file, line, entry, row, policy}};\n"
+    "              port 0 = a free port will be taken.\n"
+    "              --diff: {same, counts: {kept, changed, opened, closed, waits, unwaits}, changes: [{change, at, fields, connections,\n"
+    "              effect, swap, before, after}], swaps: [{family, port, to_wildcard, reachable: [{at, before, after, connections,\n"
+    "              effect}]}], lost, gained, settings: [{entry, before, after}], files: [{path, change}], text}; before and after are\n"
+    "              sockets as above or null, connections is null where the kernel does not tell.\n"
+    "              --firewall: {rules: [{address, port, who, list, sources, services, listener}], none: [{address, port, why}]}\n"
     "  the rest as for `portreeve check`\n"
     "\n"
-    "Exit status: 0 shown, 1 refused (the reasons are on standard error), 2 wrong usage.\n";
+    "Exit status: 0 shown, 1 refused, or --diff and no server runs (the reasons are on standard error), 2 wrong usage.\n";
+
+struct plan_options {
+    bool json, diff, firewall, nft, help;
+};
+
+static int complain(const char *what) {
+    fprintf(stderr, "portreeve plan: %s; see `portreeve plan --help`\n", what);
+    return 2;
+}
+
+/* A folder as the server was told, where that is the same folder seen from here, else its full path. */
+static const char *folder(const char *told, const char *path) {
+    char here[PATH_MAX];
+    return !path[0] || (realpath(told, here) && strcmp(here, path) == 0) ? told : path;
+}
+
+/* Nothing was said: what a reload of that server would read. */
+static bool as_running(struct planner *p, const struct running *r) {
+    if (p->conf || p->policies || p->nsets) return true;
+    if (r->secrets) {
+        fprintf(stderr, "portreeve plan: %" PRIu32 " of the server's --set overrides hold a password, which it does not tell: give --conf and --set here too\n",
+                r->secrets);
+        return false;
+    }
+    p->conf = folder(r->conf, r->conf_path);
+    if (r->policies[0]) p->policies = folder(r->policies, r->policies_path);
+    for (uint32_t i = 0; i < r->nsets && p->nsets < PLANNER_SETS; i++) p->set[p->nsets++] = r->set[i];
+    return true;
+}
+
+/* Words for each socket of the new plan: what its counterpart in the running one is. */
+static bool show_plan(const struct planner *p, const struct running *r, bool json, struct buf *out) {
+    if (!r) return json ? plan_json(&p->plan, NULL, out) : plan_print(&p->plan, NULL, out);
+    uint32_t n = p->plan.nsockets, m = r->plan.nsockets;
+    char(*state)[PLAN_SHOWN] = calloc(n ? n : 1, sizeof *state);
+    uint16_t *port = calloc(n ? n : 1, sizeof *port), *bound = calloc(m ? m : 1, sizeof *bound);
+    int32_t *keep = calloc(n ? n : 1, sizeof *keep);
+    bool *used = calloc(m ? m : 1, sizeof *used), good = state && port && bound && keep && used;
+    for (uint32_t i = 0; good && i < m; i++) bound[i] = r->socket[i].port;
+    good = good && plan_match(&r->plan, bound, &p->plan, keep, used);
+    for (uint32_t i = 0; good && i < n; i++) {
+        if (keep[i] >= 0) {
+            port[i] = r->socket[keep[i]].port;
+            snprintf(state[i], sizeof state[i], "%s", r->socket[keep[i]].state);
+        } else if (!p->plan.socket[i].waiting) {
+            snprintf(state[i], sizeof state[i], "planned");
+        }
+    }
+    struct plan_view v = {.port = port, .state = (const char(*)[PLAN_SHOWN])state};
+    good = good && (json ? plan_json : plan_print)(&p->plan, &v, out);
+    free(state);
+    free(port);
+    free(bound);
+    free(keep);
+    free(used);
+    return good;
+}
+
+static bool show_diff(const struct planner *p, int fd, const struct running *r, bool json, struct buf *out) {
+    struct differ d;
+    struct err e;
+    if (!differ_make(p, fd, r, &d, &e)) {
+        fprintf(stderr, "portreeve plan: %s\n", e.text);
+        return false;
+    }
+    bool good = (json ? plan_diff_json : plan_diff_text)(&d.in, &d.diff, d.who, out);
+    differ_finish(&d);
+    return good;
+}
+
+static bool show(const struct planner *p, int fd, const struct running *r, const struct plan_options *o) {
+    struct buf out = {.max = 256u << 20};
+    bool good = o->diff       ? show_diff(p, fd, r, o->json, &out)
+                : o->firewall ? firewall_show(p, r, o->nft ? FIREWALL_NFT : o->json ? FIREWALL_JSON : FIREWALL_TEXT, &out)
+                              : show_plan(p, r, o->json, &out);
+    if (good && (fwrite(out.p, 1, out.n, stdout) != out.n || fflush(stdout) != 0)) {
+        fputs("portreeve plan: cannot write to standard output\n", stderr);
+        good = false;
+    }
+    buf_free(&out);
+    return good;
+}
+
+static bool run(struct planner *p, const struct plan_options *o) {
+    struct running *r = calloc(1, sizeof *r);
+    struct err e;
+    const char *state = cmd_state(p->state);
+    enum asked asked = r ? supervisor_plan(state, r, &e) : ASKED_FAILED;
+    int fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    bool good = true;
+    if (o->diff) {
+        if (asked != ASKED_GOOD) fprintf(stderr, "portreeve plan: nothing to compare with: %s\n", r ? e.text : "out of memory");
+        good = asked == ASKED_GOOD && as_running(p, r);
+        p->state = state;
+    } else if (asked == ASKED_FAILED) {
+        fprintf(stderr, "warning: states are not shown: %s\n", r ? e.text : "out of memory");
+    }
+    if (good) {
+        good = planner_run(p, fd);
+        planner_say(p);
+    }
+    if (good && !o->diff && asked == ASKED_GOOD) differ_note(p, r);
+    good = good && show(p, fd, asked == ASKED_GOOD ? r : NULL, o);
+    if (r) running_finish(r);
+    free(r);
+    if (fd >= 0) close(fd);
+    return good;
+}
 
 int cmd_plan(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
-    struct buf out = {0};
-    bool json = false;
+    struct plan_options o = {0};
+    const struct planner_flag flags[] = {{"--json", &o.json}, {"--diff", &o.diff}, {"--firewall", &o.firewall}, {"--nft", &o.nft}, {NULL, NULL}};
     if (!p) return 1;
-    int usage = planner_options(p, argc, argv, &json);
-    if (usage) {
-        free(p);
-        return usage < 0 ? fputs(HELP, stdout) < 0 : usage;
-    }
-    int fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    bool good = planner_run(p, fd);
-    planner_say(p);
-    if (good)
-        good = ((json ? plan_json(&p->plan, NULL, NULL, &out) : plan_print(&p->plan, NULL, &out)) && fwrite(out.p, 1, out.n, stdout) == out.n && fflush(stdout) == 0) ||
-               (fputs("portreeve plan: cannot write to standard output\n", stderr), false);
-    buf_free(&out);
+    int usage = planner_options(p, argc, argv, flags, NULL);
+    if (usage < 0) usage = fputs(HELP, stdout) < 0 ? 1 : -1;
+    else if (!usage && o.diff && o.firewall) usage = complain("--diff and --firewall are two questions");
+    else if (!usage && o.nft && (!o.firewall || o.json)) usage = complain("--nft is a form of --firewall, as --json is another");
+    if (!usage) usage = run(p, &o) ? 0 : 1;
     planner_finish(p);
     free(p);
-    if (fd >= 0) close(fd);
-    return good ? 0 : 1;
+    return usage < 0 ? 0 : usage;
 }

@@ -14,7 +14,7 @@ static const char HELP[] = "usage: portreeve test [--conf DIR] [--policies DIR] 
 int cmd_test(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     if (!p) return 1;
-    int usage = planner_options(p, argc, argv, NULL);
+    int usage = planner_options(p, argc, argv, NULL, NULL);
     if (usage) {
         free(p);
         return usage < 0 ? fputs(HELP, stdout) < 0 : usage;

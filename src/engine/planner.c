@@ -56,7 +56,7 @@ void planner_say(struct planner *p) {
 
 /* ---- the last stages ---- */
 
-static bool fetch_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+bool planner_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
     char path[BUNDLE_PATH];
     snprintf(path, sizeof path, "lists/%.200s.list", name);
     const struct bundle_file *f = bundle_writer_find(((struct planner *)ctx)->files, path, text);
@@ -72,7 +72,7 @@ static void check_lists(struct planner *p) {
         const char *base = p->list[i]->path + strlen("lists/");
         struct err e;
         snprintf(name, sizeof name, "%.*s", (int)(strlen(base) - strlen(".list")), base);
-        struct pset *set = alist_load(name, fetch_list, p, &e);
+        struct pset *set = alist_load(name, planner_list, p, &e);
         if (!set) planner_error(p, "%s", e.text);
         pset_destroy(set);
     }
@@ -127,6 +127,7 @@ static bool check_all(struct planner *p, int bundle_fd) {
 static bool begin(struct planner *p) {
     struct err e;
     p->report.max = 1u << 20;
+    if (!p->conf) p->conf = access("./conf", F_OK) == 0 ? "./conf" : "/etc/portreeve";
     if (!luadir_find(p->luadir, sizeof p->luadir, &e)) {
         planner_error(p, "%s", e.text);
         return false;
@@ -180,13 +181,20 @@ static int complain(const char *command, const char *option, const char *what) {
     return 2;
 }
 
-int planner_options(struct planner *p, int argc, char **argv, bool *json) {
+static bool set_flag(const struct planner_flag *f, const char *name) {
+    for (; f && f->name; f++)
+        if (strcmp(f->name, name) == 0) return *f->on = true;
+    return false;
+}
+
+int planner_options(struct planner *p, int argc, char **argv, const struct planner_flag *flags, const char **word) {
     *p = (struct planner){0};
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], **place;
         if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) return -1;
-        if (json && strcmp(a, "--json") == 0) {
-            *json = true;
+        if (set_flag(flags, a)) continue;
+        if (word && !*word && a[0] != '-') {
+            *word = a;
             continue;
         }
         if (p->nsets == PLANNER_SETS - 1) return complain(argv[0], "--set", "is given too often");
@@ -200,7 +208,6 @@ int planner_options(struct planner *p, int argc, char **argv, bool *json) {
         p->edit[p->nedits].remove = n == strlen("--edit-remove");
         if (++p->nedits > PLANNER_EDITS) return complain(argv[0], "--edit", "is given too often");
     }
-    if (!p->conf) p->conf = access("./conf", F_OK) == 0 ? "./conf" : "/etc/portreeve";
     return 0;
 }
 
@@ -225,7 +232,7 @@ int planner_main(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     struct err e;
     if (!p) return 1;
-    int usage = planner_options(p, argc, argv, NULL);
+    int usage = planner_options(p, argc, argv, NULL, NULL);
     if (usage) {
         free(p);
         fputs(

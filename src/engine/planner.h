@@ -53,8 +53,14 @@ void planner_finish(struct planner *p);
 /* The report with a last line about what was not shown, to standard error. */
 void planner_say(struct planner *p);
 
-/* --conf, --policies, --state, --set and, where json is not NULL, --json. 0, or 2 after saying why, or -1 where --help was asked for. */
-int planner_options(struct planner *p, int argc, char **argv, bool *json);
+/* --conf, --policies, --state, --set, the flags given, and one word where `word` is not NULL (NULL afterwards = none was given).
+ * 0, or 2 after saying why, or -1 where --help was asked for. p->conf stays NULL where --conf is not given; a run then looks for ./conf or
+ * /etc/portreeve. */
+struct planner_flag {
+    const char *name; /* "--json"; NULL ends the array */
+    bool *on;
+};
+int planner_options(struct planner *p, int argc, char **argv, const struct planner_flag *flags, const char **word);
 /* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit
  * status 0. */
 
@@ -71,6 +77,8 @@ bool planner_edit(struct planner *p, const char *logical, const char *display, b
 void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
 void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */
+
+bool planner_list(void *planner, const char *name, const char **text, size_t *n, const char **display); /* alist_fetch from p->files */
 
 struct host_address {
     struct addr at; /* scope as the kernel has it for link-local addresses */

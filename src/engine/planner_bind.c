@@ -1,5 +1,6 @@
 /* The machine: its addresses as facts for bind.lua, and the preflight that asks the kernel about each address of the plan. */
 #include "engine/planner.h"
+#include "engine/supervisor.h"
 #include "net/sock.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -72,29 +73,6 @@ void host_finish(struct host *h) {
 
 /* ---- preflight ---- */
 
-/* What our own running supervisor holds, as it says itself: lines "ADDRESS:PORT name …". Empty where none runs. */
-static void ask_supervisor(const char *state, struct buf *out) {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    struct timeval wait = {.tv_sec = 5};
-    char run[PLANNER_PATH];
-    int dir = state && snprintf(run, sizeof run, "%s/run", state) < (int)sizeof run ? open(run, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (dir < 0) return;
-    snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d/control.sock", dir); /* a socket's name is short, a folder's need not be */
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0) (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-    out->max = HELD_MAX;
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && send(fd, "sockets\n", 8, MSG_NOSIGNAL) == 8) {
-        ssize_t got = 1;
-        while (got > 0 && buf_reserve(out, 4096)) {
-            got = recv(fd, out->p + out->n, 4096, 0);
-            if (got > 0) out->n += (size_t)got;
-        }
-    }
-    if (fd >= 0) close(fd);
-    close(dir);
-    if (!buf_add(out, "", 1)) buf_clear(out);
-}
-
 /* Would the supervisor's own sockets be in the way of `at`? It takes them over or closes them itself, so they are no fault. */
 static bool held_by_us(const struct buf *held, const struct addr *at) {
     const char *line = held->n ? held->p : NULL;
@@ -111,7 +89,7 @@ static bool held_by_us(const struct buf *held, const struct addr *at) {
 
 void planner_preflight(struct planner *p) {
     struct buf held = {0};
-    ask_supervisor(p->state, &held);
+    if (supervisor_ask(p->state, "sockets\n", HELD_MAX, &held, NULL) != ASKED_GOOD) buf_clear(&held); /* none runs */
     for (uint32_t i = 0; i < p->plan.nsockets; i++) {
         const struct plan_socket *s = &p->plan.socket[i];
         struct err e;

@@ -133,7 +133,7 @@ static bool plan(void *ctx, struct buf *b) {
         ports[i] = g->listener[i].port;
         probe_look(eng->probe, g, i, &proof[i]);
     }
-    fine = fine && plan_json(&g->plan, ports, proof, b);
+    fine = fine && plan_json(&g->plan, &(struct plan_view){.port = ports, .proof = proof}, b);
     free(ports);
     free(proof);
     generation_unref(g);

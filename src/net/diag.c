@@ -145,6 +145,33 @@ bool diag_listeners(bool (*each)(void *ctx, const struct diag_listener *l), void
     return fine;
 }
 
+struct ends {
+    void (*each)(void *ctx, const struct addr *local);
+    void *ctx;
+};
+
+static enum told take_connection(struct asked *a, const struct nlmsghdr *h) {
+    const struct ends *ends = a->ctx;
+    const struct inet_diag_msg *m = NLMSG_DATA(h);
+    struct addr local;
+    if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof *m)) return TOLD_MORE;
+    take_ip(&local, m->idiag_family, m->id.idiag_src);
+    local.port = ntohs(m->id.idiag_sport);
+    ends->each(ends->ctx, &local);
+    return TOLD_MORE;
+}
+
+bool diag_connections(void (*each)(void *ctx, const struct addr *local), void *ctx) {
+    struct ends ends = {.each = each, .ctx = ctx};
+    bool fine = true;
+    for (int i = 0; fine && i < 2; i++) {
+        struct socket_question q = socket_question(i ? AF_INET6 : AF_INET, 1u << TCP_ESTABLISHED, NLM_F_DUMP);
+        struct asked a = {.take = take_connection, .ctx = &ends};
+        fine = ask(NETLINK_SOCK_DIAG, &q.h, &a) && (a.error == 0 || (i == 1 && a.error == ENOENT));
+    }
+    return fine;
+}
+
 static enum told take_end(struct asked *a, const struct nlmsghdr *h) {
     const struct inet_diag_msg *m = NLMSG_DATA(h);
     if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY && h->nlmsg_len >= NLMSG_LENGTH(sizeof *m))

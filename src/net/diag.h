@@ -15,6 +15,9 @@ struct diag_listener {
 /* Every listening TCP socket of this network namespace; each() returning false ends it. false = the kernel does not tell. */
 bool diag_listeners(bool (*each)(void *ctx, const struct diag_listener *l), void *ctx);
 
+/* The local end of every established TCP connection of this network namespace, accepted or not. false = the kernel does not tell. */
+bool diag_connections(void (*each)(void *ctx, const struct addr *local), void *ctx);
+
 /* A connection within this machine, from `client` to `server`: what has become of its far end? */
 enum diag_end {
     DIAG_UNKNOWN,  /* the kernel does not tell */

@@ -10,6 +10,7 @@
 #define PLAN_PATH 256
 #define PLAN_ZONE 16
 #define PLAN_STATE (ADDR_TEXT + 32)
+#define PLAN_SHOWN (PLAN_STATE + 320) /* a state with what the self-probe says */
 #define PLAN_MAX_SOCKETS 16384u
 #define PLAN_MAX_WORKERS 256u
 
@@ -118,8 +119,14 @@ void plan_services_text(uint32_t services, char *out, size_t cap);             /
 void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */
 /* "waiting for 192.0.2.7", else "bound", or "planned" where nothing has been bound yet. */
 void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]);
-/* Readable table and JSON array (issue: `portreeve plan [--json]`). actual_port may be NULL; proof (one a socket) too. */
-bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *out);
 struct proof;
-bool plan_json(const struct plan *p, const uint16_t *actual_port, const struct proof *proof, struct buf *out);
+/* Readable table and JSON array (`portreeve plan [--json]`). */
+struct plan_view { /* what is known beside the plan; NULL, or members NULL, where it is not */
+    const uint16_t *port;             /* really bound */
+    const struct proof *proof;        /* of the self-probe */
+    const char (*state)[PLAN_SHOWN]; /* words for each socket instead of plan_state_text's; "" = those all the same */
+};
+bool plan_print(const struct plan *p, const struct plan_view *v, struct buf *out);
+bool plan_json(const struct plan *p, const struct plan_view *v, struct buf *out);
+bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t i, struct buf *out); /* one element of it */
 #endif

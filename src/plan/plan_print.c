@@ -6,11 +6,16 @@
 #include <string.h>
 
 enum { COL_ADDRESS, COL_STATE, COL_SCHEME, COL_SERVICES, COL_CERT, COL_LISTENER, COL_ROW, COL_WHY, COLS };
-#define CELL (PLAN_PATH * 2 + PLAN_NAME + 32)
+#define CELL (PLAN_PATH * 2 + PLAN_SHOWN + PLAN_NAME + 32)
 static const char *const heads[COLS] = {"ADDRESS", "STATE", "SCHEME", "SERVICES", "CERTIFICATE", "LISTENER", "ROW", "BECAUSE"};
 
-static uint16_t port_of(const struct plan *p, const uint16_t *actual, uint32_t i) {
-    return actual && actual[i] ? actual[i] : p->socket[i].at.port;
+static uint16_t port_of(const struct plan *p, const struct plan_view *v, uint32_t i) {
+    return v && v->port && v->port[i] ? v->port[i] : p->socket[i].at.port;
+}
+
+static void state_of(const struct plan *p, const struct plan_view *v, uint32_t i, char out[PLAN_SHOWN]) {
+    if (v && v->state && v->state[i][0]) snprintf(out, PLAN_SHOWN, "%s", v->state[i]);
+    else plan_state_text(&p->socket[i], v && v->port, out);
 }
 
 static void why(const struct plan_because *b, char *out, size_t cap) {
@@ -21,15 +26,15 @@ static void why(const struct plan_because *b, char *out, size_t cap) {
              b->policy[0] ? ")" : "");
 }
 
-static void cell(const struct plan *p, const uint16_t *actual, uint32_t i, int col, char out[CELL]) {
+static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, int col, char out[CELL]) {
     const struct plan_socket *s = &p->socket[i];
     out[0] = '\0';
     switch (col) {
     case COL_ADDRESS:
-        plan_at_text(s, port_of(p, actual, i), out);
+        plan_at_text(s, port_of(p, v, i), out);
         break;
     case COL_STATE:
-        plan_state_text(s, actual != NULL, out);
+        state_of(p, v, i, out);
         break;
     case COL_SCHEME:
         snprintf(out, CELL, "%s%s", s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? " (TLS in front)" : "");
@@ -59,14 +64,14 @@ static bool any_waiting(const struct plan *p) {
     return false;
 }
 
-bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *out) {
+bool plan_print(const struct plan *p, const struct plan_view *v, struct buf *out) {
     size_t width[COLS];
     char text[CELL];
-    bool states = any_waiting(p);
+    bool states = any_waiting(p) || (v && v->state);
     for (int c = 0; c < COLS; c++) {
         width[c] = strlen(heads[c]);
         for (uint32_t i = 0; i < p->nsockets; i++) {
-            cell(p, actual_port, i, c, text);
+            cell(p, v, i, c, text);
             if (strlen(text) > width[c]) width[c] = strlen(text);
         }
     }
@@ -76,7 +81,7 @@ bool plan_print(const struct plan *p, const uint16_t *actual_port, struct buf *o
             if (i == 0)
                 snprintf(text, sizeof text, "%s", heads[c]);
             else
-                cell(p, actual_port, i - 1, c, text);
+                cell(p, v, i - 1, c, text);
             bool good = c == COLS - 1 ? buf_fmt(out, "%s\n", text) : buf_fmt(out, "%-*s  ", (int)width[c], text);
             if (!good) return false;
         }
@@ -110,25 +115,26 @@ static bool json_because(struct buf *out, const struct plan_because *b) {
            json_text(out, "policy", b->policy) && buf_str(out, "}}");
 }
 
-static bool json_socket(const struct plan *p, const uint16_t *actual, const struct proof *proof, uint32_t i, struct buf *out) {
+bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t i, struct buf *out) {
     const struct plan_socket *s = &p->socket[i];
     static const char *const missing[] = {"refuse", "wait", "freebind"};
-    char ip[ADDR_TEXT + PLAN_ZONE], state[PLAN_STATE];
+    const struct proof *proof = v ? v->proof : NULL;
+    char ip[ADDR_TEXT + PLAN_ZONE], state[PLAN_SHOWN];
     addr_format_ip(&s->at, ip);
     if (s->zone[0]) snprintf(ip + strlen(ip), PLAN_ZONE + 1, "%%%s", s->zone);
-    plan_state_text(s, actual != NULL, state);
+    state_of(p, v, i, state);
     return buf_str(out, "{") && json_text(out, "name", s->name) && buf_str(out, ",") && json_text(out, "address", ip) &&
            buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", missing[s->when_missing], s->waiting ? "true" : "false") &&
            json_text(out, "state", state) &&
-           buf_fmt(out, ",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, actual, i),
+           buf_fmt(out, ",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i),
                    s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? "true" : "false") &&
            json_text(out, "certificate", s->certificate) && json_services(out, s->services) && json_limits(out, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }
 
-bool plan_json(const struct plan *p, const uint16_t *actual_port, const struct proof *proof, struct buf *out) {
+bool plan_json(const struct plan *p, const struct plan_view *v, struct buf *out) {
     if (!buf_str(out, "[")) return false;
     for (uint32_t i = 0; i < p->nsockets; i++)
-        if ((i && !buf_str(out, ",\n ")) || !json_socket(p, actual_port, proof, i, out)) return false;
+        if ((i && !buf_str(out, ",\n ")) || !plan_json_socket(p, v, i, out)) return false;
     return buf_str(out, "]\n");
 }

@@ -36,9 +36,16 @@ static bool put_plan(struct buf *out, const struct plan *p) {
 }
 
 bool running_encode(const struct running *r, struct buf *out) {
+    static const char *const keys[] = {"conf", "conf_path", "policies", "policies_path"};
+    const char *const values[] = {r->conf, r->conf_path, r->policies, r->policies_path};
     bool good = buf_fmt(out, "pid %" PRId64 "\nsince_ms %" PRId64 "\ngeneration %" PRIu64 "\nworkers %" PRIu32 "\nengine %s\n", r->pid,
                         r->since_ms, r->generation, r->workers, r->engine) &&
-                buf_fmt(out, "sockets %" PRIu32 "\nfiles %" PRIu32 "\n\n", r->plan.nsockets, r->nfiles);
+                buf_fmt(out, "sockets %" PRIu32 "\nfiles %" PRIu32 "\nsets %" PRIu32 "\nsecrets %" PRIu32 "\n", r->plan.nsockets, r->nfiles, r->nsets,
+                        r->secrets);
+    for (size_t i = 0; good && i < sizeof keys / sizeof *keys; i++)
+        good = !values[i][0] || (buf_fmt(out, "%s ", keys[i]) && put_rest(out, values[i]));
+    good = good && buf_str(out, "\n");
+    for (uint32_t i = 0; good && i < r->nsets; i++) good = buf_str(out, "set ") && put_rest(out, r->set[i]);
     for (uint32_t i = 0; good && i < r->plan.nsockets; i++)
         good = buf_fmt(out, "socket %u ", (unsigned)r->socket[i].port) && put_rest(out, r->socket[i].state);
     for (uint32_t i = 0; good && i < r->nfiles; i++) good = put_file(out, &r->file[i]);
@@ -88,7 +95,7 @@ static bool line_of(struct reader *r, const char *word, char *out, size_t cap) {
 }
 
 static bool get_sockets(struct reader *r, struct running *out, uint32_t n) {
-    char line[RUNNING_STATE + 6]; /* a port, a blank, the words */
+    char line[PLAN_SHOWN + 6]; /* a port, a blank, the words */
     out->socket = calloc(n ? n : 1, sizeof *out->socket);
     if (!out->socket) return err_set(r->e, "out of memory");
     for (uint32_t i = 0; i < n; i++) {
@@ -121,10 +128,27 @@ static bool get_files(struct reader *r, struct running *out, uint32_t n) {
     return true;
 }
 
+static bool get_sets(struct reader *r, struct running *out, uint32_t n) {
+    char line[RUNNING_PATH];
+    out->set = calloc(n ? n : 1, sizeof *out->set);
+    if (!out->set) return err_set(r->e, "out of memory");
+    for (uint32_t i = 0; i < n; i++) {
+        if (!line_of(r, "set", line, sizeof line)) return false;
+        out->set[i] = strdup(line);
+        if (!out->set[i]) return err_set(r->e, "out of memory");
+        out->nsets++;
+    }
+    return true;
+}
+
+struct counts {
+    uint64_t sockets, files, sets;
+};
+
 /* The head, up to and with the blank line, as one NUL-terminated text. */
-static bool get_head(struct reader *r, struct running *out, uint32_t *sockets, uint32_t *files) {
-    char head[512];
-    uint64_t pid, since, workers, nsockets, nfiles;
+static bool get_head(struct reader *r, struct running *out, struct counts *n_of) {
+    char head[4 * RUNNING_PATH + 512];
+    uint64_t pid, since, workers, secrets;
     const char *blank = memmem(r->p, (size_t)(r->end - r->p), "\n\n", 2);
     size_t n = blank ? (size_t)(blank - r->p) + 1 : sizeof head;
     if (n >= sizeof head) return odd(r);
@@ -133,31 +157,39 @@ static bool get_head(struct reader *r, struct running *out, uint32_t *sockets, u
     r->p = blank + 2;
     if (!wire_number(head, "pid", &pid) || !wire_number(head, "since_ms", &since) || !wire_number(head, "generation", &out->generation) ||
         !wire_number(head, "workers", &workers) || !wire_text(head, "engine", out->engine, sizeof out->engine) ||
-        !wire_number(head, "sockets", &nsockets) || !wire_number(head, "files", &nfiles))
+        !wire_number(head, "sockets", &n_of->sockets) || !wire_number(head, "files", &n_of->files) || !wire_number(head, "sets", &n_of->sets) ||
+        !wire_number(head, "secrets", &secrets))
         return odd(r);
-    if (pid > INT64_MAX || since > INT64_MAX || workers > PLAN_MAX_WORKERS || nsockets > PLAN_MAX_SOCKETS || nfiles > BUNDLE_MAX_FILES)
+    if (pid > INT64_MAX || since > INT64_MAX || workers > PLAN_MAX_WORKERS || secrets > RUNNING_SETS || n_of->sockets > PLAN_MAX_SOCKETS ||
+        n_of->files > BUNDLE_MAX_FILES || n_of->sets > RUNNING_SETS)
         return odd(r);
     out->pid = (int64_t)pid;
     out->since_ms = (int64_t)since;
     out->workers = (uint32_t)workers;
-    *sockets = (uint32_t)nsockets;
-    *files = (uint32_t)nfiles;
+    out->secrets = (uint32_t)secrets;
+    (void)wire_text(head, "conf", out->conf, sizeof out->conf); /* these may be absent */
+    (void)wire_text(head, "conf_path", out->conf_path, sizeof out->conf_path);
+    (void)wire_text(head, "policies", out->policies, sizeof out->policies);
+    (void)wire_text(head, "policies_path", out->policies_path, sizeof out->policies_path);
     return true;
 }
 
 bool running_decode(const char *text, size_t n, struct running *out, struct err *e) {
     struct reader r = {.p = text, .end = text + n, .e = e};
-    uint32_t sockets = 0, files = 0;
+    struct counts n_of = {0};
     memset(out, 0, sizeof *out);
-    bool good = get_head(&r, out, &sockets, &files) && get_sockets(&r, out, sockets) && get_files(&r, out, files) &&
+    bool good = get_head(&r, out, &n_of) && get_sets(&r, out, (uint32_t)n_of.sets) && get_sockets(&r, out, (uint32_t)n_of.sockets) &&
+                get_files(&r, out, (uint32_t)n_of.files) &&
                 plan_decode(r.p, (size_t)(r.end - r.p), &out->plan, e);
-    if (good && out->plan.nsockets != sockets) good = odd(&r);
+    if (good && out->plan.nsockets != n_of.sockets) good = odd(&r);
     if (!good) running_finish(out);
     return good;
 }
 
 void running_finish(struct running *r) {
     plan_finish(&r->plan);
+    for (uint32_t i = 0; i < r->nsets; i++) free(r->set[i]);
+    free(r->set);
     free(r->socket);
     free(r->file);
     memset(r, 0, sizeof *r);

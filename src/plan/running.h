@@ -5,11 +5,12 @@
 #include "plan/bundle.h"
 #include "plan/plan.h"
 
-#define RUNNING_STATE PLAN_STATE
+#define RUNNING_PATH 4096
+#define RUNNING_SETS 256u
 
 struct running_socket {
     uint16_t port; /* really bound; 0 = not bound (yet) */
-    char state[RUNNING_STATE]; /* "bound", "waiting for 192.0.2.7" … */
+    char state[PLAN_SHOWN]; /* "bound", "waiting for 192.0.2.7" … */
 };
 struct running_file {
     char path[BUNDLE_PATH]; /* logical path in the bundle */
@@ -20,6 +21,10 @@ struct running {
     uint64_t generation;
     uint32_t workers;
     char engine[16]; /* "live", "restarting" … */
+    /* What a reload reads: folders as the server was told and as they are found from anywhere ("" = not told), overrides FILE:ENTRY=VALUE. */
+    char conf[RUNNING_PATH], conf_path[RUNNING_PATH], policies[RUNNING_PATH], policies_path[RUNNING_PATH];
+    char **set; /* those that hold a secret are left out, and counted */
+    uint32_t nsets, secrets;
     struct plan plan;
     struct running_socket *socket; /* plan.nsockets of them */
     struct running_file *file;     /* in order of path */

@@ -291,7 +291,7 @@ void reload_continue(struct super *s) {
 static void print_plan(const struct super *s) {
     uint16_t *ports = generation_ports(s->gen);
     struct buf text = {0};
-    if (ports && plan_print(&s->gen->plan, ports, &text)) {
+    if (ports && plan_print(&s->gen->plan, &(struct plan_view){.port = ports}, &text)) {
         fwrite(text.p, 1, text.n, stdout);
         fflush(stdout);
     }

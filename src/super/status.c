@@ -3,6 +3,7 @@
 #include "plan/running.h"
 #include "super/super.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ bool status_last_reload(const struct super *s, size_t most_text, struct buf *out
 
 static bool json_listeners(const struct super *s, struct buf *out) {
     uint16_t *ports = s->gen ? generation_ports(s->gen) : NULL;
-    bool good = ports ? plan_json(&s->gen->plan, ports, s->gen->proof, out) : !s->gen && buf_str(out, "[]");
+    bool good = ports ? plan_json(&s->gen->plan, &(struct plan_view){.port = ports, .proof = s->gen->proof}, out) : !s->gen && buf_str(out, "[]");
     free(ports);
     return good;
 }
@@ -121,9 +122,32 @@ bool status_text(const struct super *s, struct buf *out) {
 }
 
 void status_socket(const struct super *s, uint32_t i, char *out, size_t cap) {
-    char state[PLAN_STATE];
-    plan_state_text(&s->gen->plan.socket[i], true, state);
-    snprintf(out, cap, "%s%s", state, s->live >= 0 || s->gen->plan.socket[i].waiting ? "" : ", queueing until an engine runs");
+    const struct plan_socket *p = &s->gen->plan.socket[i];
+    const struct proof *proof = s->gen->proof ? &s->gen->proof[i] : NULL;
+    char state[PLAN_STATE], words[PROOF_WORDS] = "";
+    plan_state_text(p, true, state);
+    if (proof && proof->state == PROOF_FAILED) proof_words(proof, words);
+    else if (proof) snprintf(words, sizeof words, "%s", proof_name(proof->state));
+    bool serves = s->live >= 0, says = !p->waiting && (!serves || words[0]);
+    snprintf(out, cap, "%s%s%s", state, says ? ", " : "", !says ? "" : serves ? words : "queueing until an engine runs");
+}
+
+/* What a reload reads. An override of a password stays here. */
+static bool plan_options(const struct super *s, struct running *r) {
+    const struct options *o = &s->opt;
+    char path[PATH_MAX];
+    snprintf(r->conf, sizeof r->conf, "%s", o->conf);
+    snprintf(r->conf_path, sizeof r->conf_path, "%s", realpath(o->conf, path) ? path : "");
+    snprintf(r->policies, sizeof r->policies, "%s", o->policies ? o->policies : "");
+    snprintf(r->policies_path, sizeof r->policies_path, "%s", o->policies && realpath(o->policies, path) ? path : "");
+    r->set = calloc(OPTIONS_SETS, sizeof *r->set);
+    for (unsigned i = 0; r->set && i < o->nsets; i++) {
+        size_t name = strcspn(o->set[i], "=");
+        const char *word = strcasestr(o->set[i], "passw");
+        if (word && word < o->set[i] + name) r->secrets++;
+        else r->set[r->nsets++] = (char *)(uintptr_t)o->set[i];
+    }
+    return r->set != NULL;
 }
 
 bool status_plan(const struct super *s, struct buf *out) {
@@ -133,13 +157,14 @@ bool status_plan(const struct super *s, struct buf *out) {
     struct bundle *b = bundle_map(g->bundle_fd, &e);
     uint16_t *ports = generation_ports(g);
     r.socket = calloc(g->plan.nsockets ? g->plan.nsockets : 1, sizeof *r.socket);
-    bool good = b && ports && r.socket && running_files(b, &r.file, &r.nfiles);
+    bool good = b && ports && r.socket && running_files(b, &r.file, &r.nfiles) && plan_options(s, &r);
     snprintf(r.engine, sizeof r.engine, "%s", engine_state(s));
     for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
         r.socket[i].port = ports[i];
         status_socket(s, i, r.socket[i].state, sizeof r.socket[i].state);
     }
     good = good && running_encode(&r, out);
+    free(r.set);
     free(r.socket);
     free(r.file);
     free(ports);

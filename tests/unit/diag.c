@@ -76,6 +76,32 @@ static void listening(void) {
     close(fd);
 }
 
+struct ends {
+    struct addr at;
+    unsigned n;
+};
+
+static void count_end(void *ctx, const struct addr *local) {
+    struct ends *x = ctx;
+    if (local->family == x->at.family && local->port == x->at.port && memcmp(local->ip, x->at.ip, 16) == 0) x->n++;
+}
+
+static void connections(void) {
+    struct wanted w = {0};
+    int fd = listener(&w, "127.0.0.1"), c[3], connected = 0;
+    struct sockaddr_storage sa;
+    socklen_t n = addr_to_sockaddr(&w.at, &sa);
+    struct ends x = {.at = w.at};
+    ok(diag_connections(count_end, &x) && x.n == 0, "nobody is connected");
+    for (int i = 0; i < 3; i++) {
+        c[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        connected += connect(c[i], (struct sockaddr *)&sa, n) == 0;
+    }
+    ok(connected == 3 && diag_connections(count_end, &x) && x.n == 3, "three connections, by the server's end (%u)", x.n);
+    for (int i = 0; i < 3; i++) close(c[i]);
+    close(fd);
+}
+
 static void far_end(void) {
     struct wanted w = {0};
     int fd = listener(&w, "127.0.0.1");
@@ -103,6 +129,7 @@ static void far_end(void) {
 int main(void) {
     local_addresses();
     listening();
+    connections();
     far_end();
     return tap_end();
 }

@@ -352,11 +352,11 @@ static void test_print(void) {
     struct plan p = make_plan(s, 2);
     uint16_t actual[2] = {40123, 0};
     struct buf b = {0};
-    ok(plan_print(&p, actual, &b) && buf_add(&b, "", 1), "the table prints");
+    ok(plan_print(&p, &(struct plan_view){.port = actual}, &b) && buf_add(&b, "", 1), "the table prints");
     ok(strstr(b.p, "127.0.0.1:40123") && strstr(b.p, "[::1]:8443"), "with the port really bound where it is known");
     ok(strstr(b.p, "conf/tomcat.ini BindAddress (policies/bind.lua:41)") && strstr(b.p, " R7 "), "and file, entry, row and policy line");
     buf_clear(&b);
-    ok(plan_json(&p, actual, NULL, &b) && buf_add(&b, "", 1), "the JSON prints");
+    ok(plan_json(&p, &(struct plan_view){.port = actual}, &b) && buf_add(&b, "", 1), "the JSON prints");
     ok(strstr(b.p, "\"port\":40123") && strstr(b.p, "\"services\":[\"tracker\"]") &&
            strstr(b.p, "\"file\":\"conf/a\\\"b.ini\",\"line\":8443"),
        "with port, services and because");

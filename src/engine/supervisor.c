@@ -1,0 +1,82 @@
+#include "engine/supervisor.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PLAN_MOST (64u << 20)
+
+/* A socket's name is short, a folder's need not be: it is reached through the folder's descriptor. -1 with errno. */
+static int reach(const char *state) {
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    struct timeval wait = {.tv_sec = 10};
+    char run[PATH_MAX];
+    if (snprintf(run, sizeof run, "%s/run", state) >= (int)sizeof run) return errno = ENAMETOOLONG, -1;
+    int dir = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) return -1;
+    snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d/control.sock", dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0) {
+        int why = errno;
+        close(fd);
+        fd = -1;
+        errno = why;
+    }
+    int why = errno;
+    close(dir);
+    errno = why;
+    return fd;
+}
+
+static bool talk(int fd, const char *request, struct buf *out) {
+    size_t n = strlen(request);
+    ssize_t got = send(fd, request, n, MSG_NOSIGNAL) == (ssize_t)n ? 1 : -1;
+    while (got > 0) {
+        if (!buf_reserve(out, 65536)) return errno = ENOMEM, false;
+        got = recv(fd, out->p + out->n, 65536, 0);
+        if (got < 0 && errno == EINTR) got = 1;
+        else if (got > 0) out->n += (size_t)got;
+    }
+    return got == 0;
+}
+
+enum asked supervisor_ask(const char *state, const char *request, size_t most, struct buf *out, struct err *e) {
+    int fd = state ? reach(state) : -1;
+    out->max = most;
+    if (!state || (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED))) {
+        err_set(e, "none runs with the state folder %s (give --state DIR if it has another)", state ? state : "");
+        return ASKED_NOBODY;
+    }
+    bool good = fd >= 0 && talk(fd, request, out);
+    int why = errno;
+    if (fd >= 0) close(fd);
+    if (good) good = out->n > 3 && memcmp(out->p, "ok\n", 3) == 0;
+    else if (fd < 0 && (why == EACCES || why == EPERM)) err_set(e, "%s/run: %s; ask as root or as the user portreeve runs as", state, strerror(why));
+    else err_set(e, "the supervisor with the state folder %s does not answer: %s", state, why == EAGAIN ? "it takes too long" : strerror(why));
+    if (fd < 0 || out->n == 0) return ASKED_FAILED;
+    if (!good) {
+        const char *text = memchr(out->p, '\n', out->n);
+        size_t n = text ? out->n - (size_t)(text + 1 - out->p) : 0;
+        while (n && text[n] == '\n') n--;
+        err_set(e, "the supervisor refuses: %.*s", (int)(n < 800 ? n : 800), text ? text + 1 : "");
+        return ASKED_FAILED;
+    }
+    buf_drop(out, 3);
+    if (!buf_add(out, "", 1)) return err_set(e, "out of memory"), ASKED_FAILED;
+    out->n--;
+    return ASKED_GOOD;
+}
+
+enum asked supervisor_plan(const char *state, struct running *out, struct err *e) {
+    struct buf text = {0};
+    enum asked a = supervisor_ask(state, "plan\n", PLAN_MOST, &text, e);
+    if (a == ASKED_GOOD && !running_decode(text.p, text.n, out, e)) a = ASKED_FAILED;
+    buf_free(&text);
+    return a;
+}

@@ -1,0 +1,15 @@
+/* Commands that ask the running supervisor over STATE/run/control.sock. */
+#ifndef PORTREEVE_ENGINE_SUPERVISOR_H
+#define PORTREEVE_ENGINE_SUPERVISOR_H
+#include "base/buf.h"
+#include "plan/running.h"
+
+enum asked {
+    ASKED_GOOD,
+    ASKED_NOBODY, /* none runs with this state folder */
+    ASKED_FAILED  /* one runs but would not, or could not, answer: e says why */
+};
+/* One request line with its LF; the answer without its `ok` line, NUL-terminated behind n. state NULL = nobody. e may be NULL. */
+enum asked supervisor_ask(const char *state, const char *request, size_t most, struct buf *out, struct err *e);
+enum asked supervisor_plan(const char *state, struct running *out, struct err *e);
+#endif

@@ -1,0 +1,149 @@
+/* The words for one change: what happens to the socket, and to whom. */
+#include "plan/plan_diff.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct plan_socket *old_of(const struct diff_input *in, int32_t i) {
+    return i >= 0 ? &in->old.plan->socket[i] : NULL;
+}
+
+static const struct plan_socket *now_of(const struct diff_input *in, int32_t i) {
+    return i >= 0 ? &in->now.plan->socket[i] : NULL;
+}
+
+void plan_diff_place(const struct diff_input *in, const struct diff_item *i, char out[DIFF_PLACE]) {
+    const struct plan_socket *s = i->now >= 0 ? now_of(in, i->now) : old_of(in, i->old);
+    uint16_t port = i->old >= 0 && in->old.port ? in->old.port[i->old] : 0;
+    plan_at_text(s, port, out);
+    size_t n = strlen(out);
+    if (!port && s->at.port == 0 && n > 2) snprintf(out + n - 2, PLAN_NAME + 32, " (a free port, listener %s)", s->name);
+}
+
+static bool because(struct buf *out, const struct plan_because *b) {
+    char line[16] = "";
+    if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
+    return buf_fmt(out, "%s%s%s%s%s%s", b->file[0] ? b->file : "built-in default", line, b->entry[0] ? " " : "", b->entry,
+                   b->row[0] ? ", row " : "", b->row);
+}
+
+static bool what(struct buf *out, const struct plan_socket *s) {
+    char services[128];
+    plan_services_text(s->services, services, sizeof services);
+    return buf_fmt(out, "%s%s%s%s for %s", s->scheme == SCHEME_HTTPS ? "https" : "http", s->certificate[0] ? " with certificate " : "",
+                   s->certificate, s->external_tls ? " (TLS in front)" : "", services);
+}
+
+/* "its 12 connections finish their requests" */
+static bool those_connected(const struct diff_input *in, uint32_t n, const char *one, const char *many, struct buf *out) {
+    if (!in->live_known) return buf_fmt(out, "its connections %s", many);
+    if (n == 0) return buf_str(out, "nobody is connected");
+    if (n == 1) return buf_fmt(out, "its one connection %s", one);
+    return buf_fmt(out, "its %" PRIu32 " connections %s", n, many);
+}
+
+static bool finish(const struct diff_input *in, uint32_t n, struct buf *out) {
+    return those_connected(in, n, "finishes its request", "finish their requests", out);
+}
+
+/* ---- what is changed on a socket that stays ---- */
+
+static void who_may(const struct plan_socket *s, char out[PLAN_NAME + 40]) {
+    if (s->restriction == RESTRICT_NONE) snprintf(out, PLAN_NAME + 40, "everybody may call");
+    else snprintf(out, PLAN_NAME + 40, "%s list %s may call", s->restriction == RESTRICT_GRANT ? "only" : "all but", s->list);
+}
+
+static bool scheme(const struct diff_input *in, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
+    bool tls = b->scheme == SCHEME_HTTPS;
+    return a && buf_fmt(out, "; it speaks %s from now on%s%s: new callers must too, ", tls ? "HTTPS instead of HTTP" : "plain HTTP instead of HTTPS",
+                        tls ? " with certificate " : "", b->certificate) &&
+           those_connected(in, live, "goes on as it is until it ends", "go on as they are until they end", out);
+}
+
+static bool services(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    char gone[128], more[128];
+    uint32_t lost = a->services & ~b->services, won = b->services & ~a->services;
+    plan_services_text(lost, gone, sizeof gone);
+    plan_services_text(won, more, sizeof more);
+    bool good = true;
+    if (lost) good = buf_fmt(out, "; it no longer carries %s: such requests get 404, on open connections too", gone);
+    if (won) good = good && buf_fmt(out, "; it carries %s besides", more);
+    return good;
+}
+
+static bool limit(const char *name, uint32_t a, uint32_t b, struct buf *out) {
+    if (a == b) return true;
+    if (b == 0) return buf_fmt(out, "; %s: %" PRIu32 " before, no limit now", name, a);
+    if (a == 0) return buf_fmt(out, "; %s: no limit before, %" PRIu32 " now", name, b);
+    return buf_fmt(out, "; %s: %" PRIu32 " before, %" PRIu32 " now", name, a, b);
+}
+
+static bool limits(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    return limit("connections at once", a->max_connections, b->max_connections, out) &&
+           limit("connections of one address", a->max_per_address, b->max_per_address, out) &&
+           limit("reserve for clients", a->reserve, b->reserve, out) && buf_str(out, " (new callers are counted so, open connections stay)");
+}
+
+static bool restriction(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    char before[PLAN_NAME + 40], after[PLAN_NAME + 40];
+    who_may(a, before);
+    who_may(b, after);
+    return buf_fmt(out, "; %s (before: %s): open connections stay", after, before);
+}
+
+/* Each difference as "; …". */
+static bool fields(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
+    bool good = true;
+    if (f & DIFF_SCHEME) good = scheme(in, a, b, live, out);
+    if (good && (f & DIFF_TLS_FRONT))
+        good = buf_str(out, b->external_tls ? "; TLS is taken to end in front of it (Ext)" : "; TLS is no longer taken to end in front of it");
+    if (good && (f & DIFF_CERTIFICATE))
+        good = buf_fmt(out, "; new callers get certificate %s instead of %s, open connections notice nothing", b->certificate, a->certificate);
+    if (good && (f & DIFF_RENEWED))
+        good = buf_fmt(out, "; new callers get the new certificate %s, open connections notice nothing", b->certificate);
+    if (good && (f & DIFF_SERVICES)) good = services(a, b, out);
+    if (good && (f & DIFF_RESTRICTION)) good = restriction(a, b, out);
+    if (good && (f & DIFF_LIST)) good = buf_fmt(out, "; list %s has other lines: new callers are judged by them, open connections stay", b->list);
+    if (good && (f & DIFF_LIMITS)) good = limits(a, b, out);
+    if (good && (f & DIFF_BACKLOG))
+        good = buf_fmt(out, "; %" PRIu32 " callers may wait to be accepted instead of %" PRIu32 ": nobody notices", b->backlog, a->backlog);
+    if (good && (f & DIFF_LISTENER)) good = buf_fmt(out, "; it belongs to listener %s instead of %s", b->name, a->name);
+    return good;
+}
+
+/* The same, the first one without its "; ". */
+static bool fields_first(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
+    struct buf part = {0};
+    bool good = fields(in, f, a, b, live, &part) && (part.n < 2 || buf_add(out, part.p + 2, part.n - 2));
+    buf_free(&part);
+    return good;
+}
+
+bool plan_diff_effect(const struct diff_input *in, const struct plan_diff *d, const struct diff_item *i, struct buf *out) {
+    const struct plan_socket *a = old_of(in, i->old), *b = now_of(in, i->now);
+    (void)d;
+    switch (i->kind) {
+    case DIFF_KEPT:
+        return buf_str(out, b->waiting ? "still waits for its address" : "stays open: nobody notices");
+    case DIFF_CHANGED:
+        return buf_str(out, b->waiting ? "still waits for its address, but " : "stays open, but ") && fields_first(in, i->fields, a, b, i->live, out);
+    case DIFF_OPENED:
+        return buf_str(out, a ? "opens, since its address has come: " : "opens: ") && what(out, b) && buf_str(out, "; because ") && because(out, &b->because);
+    case DIFF_CLOSED:
+        return buf_str(out, b ? "closes until its address comes back to this machine: " : "closes: ") && finish(in, i->live, out) &&
+               buf_str(out, ", new callers are refused");
+    case DIFF_WAITS:
+        return buf_str(out, "waits until its address is on this machine, and opens then: ") && what(out, b) && buf_str(out, "; because ") &&
+               because(out, &b->because);
+    default:
+        return buf_str(out, "is no longer waited for: nobody notices");
+    }
+}
+
+bool plan_diff_reach_effect(const struct diff_input *in, const struct diff_swap *s, const struct diff_reach *r, struct buf *out) {
+    const struct plan_socket *a = old_of(in, r->old), *b = now_of(in, r->now);
+    if (!a) return buf_str(out, "is served from now on");
+    if (!b) return buf_str(out, "is no longer served: ") && finish(in, r->live, out) && buf_str(out, ", new callers are refused");
+    return buf_fmt(out, "is served on without a gap: new callers meet %s, ", s->to_wildcard ? "the socket for all addresses" : "a socket of its own") &&
+           finish(in, r->live, out) && (in->live_known && r->live == 0 ? true : buf_str(out, " and then call anew")) && fields(in, r->fields & ~(uint32_t)DIFF_LISTENER, a, b, r->live, out);
+}
