@@ -48,7 +48,8 @@ describe("a filled-in table of listeners", function()
   end)
 
   -- What a browser sends for an untouched table, with `over` typed into it.
-  local function sent(over)
+  local function sent(over, status)
+    status = status or status_sample()
     local out = {}
     local function put(prefix, row)
       for _, name in ipairs(listening.entries) do
@@ -60,13 +61,13 @@ describe("a filled-in table of listeners", function()
         end
       end
     end
-    local fresh = form.fresh(listening.rows(conf, status_sample()), 2)
+    local fresh = form.fresh(listening.rows(conf, status), 2)
     for _, row in ipairs(fresh.rows) do put("l." .. row.name, row) end
     for _, row in ipairs(fresh.added) do put(row.name, row) end
     for k, v in pairs(over or {}) do
       out[k] = v or nil
     end
-    return form.read(listening.rows(conf, status_sample()), out)
+    return form.read(listening.rows(conf, status), out)
   end
   local function texts(read)
     local out = {}
@@ -118,10 +119,49 @@ describe("a filled-in table of listeners", function()
       ["l.secure.Services.tracker"] = false }).faults.secure[1]:find("tick at least one", 1, true))
   end)
   it("refuses a name that is taken, built in or none", function()
-    for name, why in pairs { secure = "already", communications = "already", internal = "built-in", ["a.b"] = "letters, digits" } do
+    for name, why in pairs { communications = "built-in", internal = "built-in", ["a.b"] = "letters, digits" } do
       assert.truthy(sent({ ["+1.Port"] = "81", ["+1.Name"] = name }).faults["+1"][1]:find(why, 1, true), name)
     end
-    assert.truthy(sent({ ["+1.Port"] = "81", ["+1.Name"] = "x", ["+2.Port"] = "82", ["+2.Name"] = "x" }).faults["+2"])
+  end)
+  it("adds a further socket to a listener that is there", function() -- G1, G3
+    assert.same({ "listeners.ini:secure.2.Port=81", "listeners.ini:secure.2.Address=127.0.0.1", "listeners.ini:secure.2.InitTLS=Off" },
+      texts(sent { ["+1.Port"] = "81", ["+1.Name"] = "secure", ["+1.Address"] = "127.0.0.1" }))
+    assert.truthy(sent({ ["+1.Port"] = "81", ["+1.Name"] = "secure", ["+1.MaxConnections"] = "9" }).faults["+1"][1]:find("in its row"))
+  end)
+  describe("with further lines of a listener", function()
+    before_each(function()
+      conf = (require "portreeve.rules").build { ["listeners.ini"] = { display = "conf/listeners.ini", entries = {
+        { key = "a.Port", value = "81", line = 1 }, { key = "a.Services", value = "hub", line = 2 },
+        { key = "a.2.Port", value = "82", line = 3 }, { key = "a.2.Address", value = "127.0.0.1", line = 4 } } } }
+    end)
+    it("shows each with what it takes from the first", function() -- G1
+      local rows = listening.rows(conf, { listeners = { socket("a", "0.0.0.0", 81, "http", "hub"),
+        socket("a", "127.0.0.1", 82, "http", "hub", { file = "f", line = 3, entry = "a.2.Port" }) } })
+      assert.same({ "a", "a.2" }, { rows[1].name, rows[2].name })
+      assert.same({ 1, 1 }, { #rows[1].sockets, #rows[2].sockets })
+      assert.same({ "82", "127.0.0.1", "hub" }, { rows[2].say.Port, rows[2].say.Address, rows[2].say.Services })
+      assert.is_false(listening.changeable(rows[2], "MaxConnections"))
+    end)
+    it("removes one, the first that others take from, or all", function() -- G7
+      local function set(over)
+        local fields = { ["l.a.Port"] = "81", ["l.a.2.Port"] = "82" }
+        for k, v in pairs(over) do fields[k] = v end
+        return texts(form.read(listening.rows(conf, { listeners = {} }), fields))
+      end
+      assert.same({ "listeners.ini:a.2.* -" }, set { ["l.a.2.Port"] = "0" })
+      assert.same({ "listeners.ini:a.Port=0" }, set { ["l.a.Port"] = "0" })
+      assert.same({ "listeners.ini:a.* -" }, set { ["l.a.Port"] = "0", ["l.a.2.Port"] = "0" })
+      assert.same({}, set {})
+    end)
+    it("changes with the first what follows it", function()
+      local status = { listeners = { socket("a", "127.0.0.1", 82, "http", "hub", { file = "f", line = 3, entry = "a.2.Port" }),
+        socket("b", "127.0.0.1", 83, "http", "hub") } }
+      local read = form.read(listening.rows(conf, status), { ["l.a.Services"] = "1", ["l.a.Services.ui"] = "on",
+        ["l.a.2.Services"] = "1", ["l.a.2.Services.hub"] = "on" })
+      assert.same({ "listeners.ini:a.Services=ui" }, texts(read))
+      local said = (require "portreeve.hub.lockout").dangers(read, { listener = "a", socket_address = "127.0.0.1", local_port = 82 })
+      assert.truthy(said[1]:find("127.0.0.1:82 (a.2) carries this very page. It no longer carries the hub", 1, true))
+    end)
   end)
   it("leaves alone what the command line decides", function()
     conf.listeners[1].Port = entry(0, "0", "--set", 0)
@@ -139,8 +179,8 @@ describe("a filled-in table of listeners", function()
 
   describe("would shut its user out", function()
     local function dangers(over, listener, address, port, status)
-      return (require "portreeve.hub.lockout").dangers(sent(over),
-        { listener = listener or "secure", socket_address = address or "0.0.0.0", local_port = port or 8443 }, status or status_sample())
+      return (require "portreeve.hub.lockout").dangers(sent(over, status),
+        { listener = listener or "secure", socket_address = address or "0.0.0.0", local_port = port or 8443 })
     end
     it("when it closes the socket the request came by", function() -- G7
       assert.truthy(dangers({ ["l.secure.Port"] = "0" })[1]:find("0.0.0.0:8443 (secure) carries this very page", 1, true))
@@ -149,8 +189,10 @@ describe("a filled-in table of listeners", function()
     end)
     it("not when that socket stays, or another one is changed", function()
       conf.listeners[1].Address = entry({ { address = "127.0.0.2" }, { address = "::1", port = 8443 } }, "127.0.0.2, [::1]:8443")
-      assert.same({}, dangers({ ["l.secure.Address"] = "[::1]:8443", ["l.secure.Port"] = "9" }, "secure", "::1"))
-      assert.equal(1, #dangers({ ["l.secure.Address"] = "[::1]:8443" }, "secure", "127.0.0.2"))
+      local status = status_sample()
+      status.listeners[4].address, status.listeners[5] = "::1", socket("secure", "127.0.0.2", 8443, "https", "hub")
+      assert.same({}, dangers({ ["l.secure.Address"] = "[::1]:8443", ["l.secure.Port"] = "9" }, "secure", "::1", 8443, status))
+      assert.equal(1, #dangers({ ["l.secure.Address"] = "[::1]:8443" }, "secure", "127.0.0.2", 8443, status))
       conf = conf_sample()
       assert.same({}, dangers({ ["l.ops.Port"] = "0", ["+1.Port"] = "81" }))
       assert.same({}, dangers({ ["l.secure.Port"] = "0" }, "http", "::", 8080))

@@ -40,7 +40,8 @@ describe("TRK Settings → General Administration", function()
   it("shows the port, what is bound, and a ui that would not follow", function()
     start()
     local body = browser.get("/hub/trk/general").body
-    for _, text in ipairs { 'value="7000"', "accepting connections on 0.0.0.0:7000", "built-in default", "conf/lui.ini:9", "TRK Settings" } do
+    for _, text in ipairs { 'value="7000"', "accepting connections on 0.0.0.0:7000", "built-in default", "conf/lui.ini:9",
+      "TRK Settings" } do
       assert.truthy(body:find(text, 1, true), text)
     end
   end)

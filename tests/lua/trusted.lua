@@ -1,4 +1,4 @@
--- Stands in for the C modules of trusted code (portreeve.sys, portreeve.http, portreeve.engine), so that hub and ui run under plain
+-- Stands in for the C modules of trusted code (portreeve.sys, .http, .engine, .token), so that hub and ui run under plain
 -- lua5.4 with real SQLite. Time stands still unless a test moves it. Use: dofile(folder .. "trusted.lua").install{…}
 local trusted = {}
 
@@ -109,7 +109,7 @@ end
 function trusted.install(spec)
   local world = {
     state = command("mktemp -d /tmp/portreeve-spec-XXXXXX"), now = 1700000000000, mono = 5000000, boot = "boot-1", log = {}, slept = 0,
-    hashes = 0, status = spec and spec.status or {}, calls = {},
+    sealed = {}, hashes = 0, status = spec and spec.status or {}, calls = {},
   }
   for name in pairs(package.loaded) do
     if name:match("^portreeve%.") then
@@ -121,6 +121,10 @@ function trusted.install(spec)
   package.loaded["portreeve.http"] = { call = function(rq)
     world.calls[#world.calls + 1] = rq
     return world.call(rq)
+  end }
+  package.loaded["portreeve.token"] = { seal = function(t)
+    world.sealed[#world.sealed + 1] = t
+    return "TOKEN" .. #world.sealed
   end }
   package.loaded["portreeve.engine"] = {
     state_dir = world.state,

@@ -1,9 +1,9 @@
 --- The tables, step by step: each list entry brings a database from one version to the next, in one transaction. A newer database than
 -- this program knows is refused, so that an older program never writes into it.
 --
--- system.db (accounts, sessions, throttle, audit, contacts: shared by hub and ui of one host) and ui.db (events and what is counted
--- from them). Every table has a primary key; none has an auto-increment of ours (Galera). Names of ids: campaign, recipient, link are
--- the token's numbers; `who` is "r" and the recipient, or "p" and the pseudonym, "" where the level keeps nobody.
+-- system.db (accounts, sessions, throttle, audit, contacts, URL settings: shared by hub and ui of one host) and ui.db (events and what
+-- is counted from them). Every table has a primary key; none has an auto-increment of ours (Galera). Names of ids: campaign, recipient,
+-- link are the token's numbers; `who` is "r" and the recipient, or "p" and the pseudonym, "" where the level keeps nobody.
 local tonumber, tostring = tonumber, tostring
 local _ENV = nil
 
@@ -23,6 +23,12 @@ CREATE TABLE audit (at_ms BIGINT NOT NULL, id VARCHAR(32) NOT NULL, account VARC
 --
 CREATE TABLE contact (component VARCHAR(32) NOT NULL, place VARCHAR(255) NOT NULL, tried_ms BIGINT NOT NULL, seen_ms BIGINT,
   version VARCHAR(64), fault TEXT, status TEXT, PRIMARY KEY (component, place))
+]],
+  [[
+CREATE TABLE url_setting (level VARCHAR(8) NOT NULL, name VARCHAR(64) NOT NULL, setting VARCHAR(16) NOT NULL, url TEXT NOT NULL,
+  changed_ms BIGINT NOT NULL, changed_by VARCHAR(64) NOT NULL, PRIMARY KEY (level, name, setting))
+--
+CREATE TABLE account_group (account VARCHAR(64) NOT NULL PRIMARY KEY, grp VARCHAR(64) NOT NULL)
 ]],
 }
 

@@ -2,6 +2,7 @@
 local contacts = require "portreeve.hub.contacts"
 local engine = require "portreeve.engine"
 local listeners = require "portreeve.hub.listeners"
+local lui_urls = require "portreeve.hub.lui_urls"
 local menu = require "portreeve.hub.menu"
 local onetime = require "portreeve.web.onetime"
 local pages = require "portreeve.hub.pages"
@@ -37,13 +38,18 @@ local function handler(conf)
     done = { reloaded = "The configuration has been read anew and is in force.",
       refused = "The reload was refused. Nothing has changed; the reason is below.",
       port = "The communications port has been changed and is in force.",
+      urls = "The URL settings have been saved and are in force.",
       listeners = "The listeners have been changed; the table shows what is in force." },
     nav = menu.nav,
     routes = {
-      { "GET", "/", pages.status(engine, contacts.names) },
+      { "GET", "/", pages.status(engine, contacts.names, conf) },
       { "POST", "/reload", pages.reload(engine) },
       { "GET", "/listeners", listeners.show(engine, conf) },
       { "POST", "/listeners", listeners.update(engine, conf), most = listeners.MOST },
+      { "GET", "/lui/urls", lui_urls.show(engine, conf) },
+      { "POST", "/lui/urls", lui_urls.save(engine, conf) },
+      { "POST", "/lui/urls/group", lui_urls.save_group() },
+      { "POST", "/lui/urls/test", lui_urls.test(engine, conf) },
       { "GET", "/trk/general", trk.show(engine, conf) },
       { "POST", "/trk/general", trk.update(engine, conf) },
     },

@@ -25,7 +25,7 @@ local function typed(form, prefix, entry)
 end
 
 -- -> text for the file (nil: no entry, so the default) | false, why
-local function for_file(entry, text)
+local function for_file(entry, text, names)
   if entry == "Services" and text == "" then
     return false, "Carries: tick at least one service"
   elseif entry == "Port" and text:lower() == FREE then
@@ -35,16 +35,11 @@ local function for_file(entry, text)
   elseif text == "" then
     return nil
   end
-  local value, why = kinds[spec[entry].kind](text, spec[entry])
+  local value, why = kinds[spec[entry].kind](text, spec[entry], false, names)
   if value == nil then
     return false, ("%s: %s: %s"):format(entry, #text > 80 and text:sub(1, 80) .. "…" or text, why)
   end
   return text
-end
-
-local function remove(row, out)
-  out.edits[#out.edits + 1] = { file = listening.FILE, entry = row.name .. ".*" }
-  row.removed = true
 end
 
 local function fault(out, name, text)
@@ -54,7 +49,7 @@ local function fault(out, name, text)
 end
 
 local function change(row, entry, text, out)
-  local value, why = for_file(entry, text)
+  local value, why = for_file(entry, text, out.rows.names)
   if value == false then
     fault(out, row.name, why)
     return
@@ -64,26 +59,53 @@ local function change(row, entry, text, out)
   row.changed[entry] = true
 end
 
+-- What a further line does not say itself it takes from the first one, so it changes with it.
+local function follow(row, entry)
+  local parent = row.parent
+  if parent and parent.changed[entry] and not row.given[entry] and entry ~= "Port" then
+    row.say[entry], row.changed[entry] = parent.say[entry], true
+  end
+end
+
 local function read_row(row, form, out)
   row.was, row.changed = {}, {}
   for _, entry in ipairs(entries) do
     row.was[entry] = row.say[entry]
   end
   local prefix = "l." .. row.name
-  local port = typed(form, prefix, "Port")
-  if port == "0" and listening.changeable(row, "Port") then
-    row.say.Port = "0"
-    remove(row, out)
+  if typed(form, prefix, "Port") == "0" and row.say.Port ~= "0" and listening.changeable(row, "Port") then
+    row.say.Port, row.removed = "0", true
     return
   end
   for _, entry in ipairs(entries) do
     local text = listening.changeable(row, entry) and typed(form, prefix, entry)
     if text and text ~= row.say[entry] then
       row.say[entry] = text
-      local back_to_default = text == listening.default_text(entry) and not row.given[entry]
+      local back_to_default = text == listening.default_text(entry) and not row.given[entry] and not row.parent
       if not back_to_default then
         change(row, entry, text, out)
       end
+    else
+      follow(row, entry)
+    end
+  end
+end
+
+-- A listener's first line may have further ones that go on, and take from it what they do not say.
+local function removals(rows, out)
+  local left = {}
+  for _, row in ipairs(rows) do
+    if row.parent and not row.removed then
+      left[row.listener] = true
+    end
+  end
+  for _, row in ipairs(rows) do
+    local edit = { file = listening.FILE, entry = row.name .. ".*" }
+    if row.removed and left[row.name] then
+      edit = { file = listening.FILE, entry = row.name .. ".Port", value = "0", before = row.was.Port }
+    end
+    if row.removed and not (row.parent and row.parent.removed and not left[row.listener]) then
+      out.edits[#out.edits + 1] = edit
     end
   end
 end
@@ -106,14 +128,21 @@ local function free_name(base, taken)
   return name
 end
 
-local function name_fault(name, taken)
+local function name_fault(name)
   if not name:find("^[%w_-]+$") or #name > 60 then
     return "Name: letters, digits, _ and - only, at most 60"
-  elseif taken[name] then
-    return "Name: there is a listener " .. name .. " already; change its row instead"
   elseif listening.built_in[name] then
     return "Name: " .. name .. " is the name of a built-in listener; take another one"
   end
+end
+
+-- The name of a listener that is there means a further socket of it (G1): the key of its new line.
+local function line_key(name, taken)
+  local n = 2
+  while taken[name .. "." .. n] do
+    n = n + 1
+  end
+  return name .. "." .. n
 end
 
 local function read_new(n, form, taken, out)
@@ -127,19 +156,25 @@ local function read_new(n, form, taken, out)
     row.say.Port = "0"
     return
   end
-  local name = row.say.Name ~= "" and row.say.Name or free_name("port" .. row.say.Port:gsub("[^%w]", ""), taken)
-  local why = name_fault(name, taken)
+  local name = row.say.Name ~= "" and row.say.Name or free_name("port" .. row.say.Port:gsub("[^%w]", ""):sub(1, 40), taken)
+  local why = name_fault(name)
   if why then
     fault(out, row.name, why)
     return
   end
-  taken[name], row.adds = true, name
+  local parent = taken[name]
+  row.parent = parent
+  local key = parent and line_key(name, taken) or name
+  taken[key], row.adds = row, key
   for _, entry in ipairs(entries) do
-    local value, fault_text = for_file(entry, row.say[entry])
+    local value, fault_text = for_file(entry, row.say[entry], out.rows.names)
+    local usual = value == (parent and parent.say[entry] or listening.default_text(entry))
     if value == false then
       fault(out, row.name, fault_text)
-    elseif value and (entry == "Port" or value ~= listening.default_text(entry)) then
-      out.edits[#out.edits + 1] = { file = listening.FILE, entry = name .. "." .. entry, value = value }
+    elseif value and not listening.has(row, entry) and value ~= listening.default_text(entry) then
+      fault(out, row.name, ("%s counts for all sockets of %s together: change it in its row"):format(entry, name))
+    elseif value and listening.has(row, entry) and (entry == "Port" or not usual) then
+      out.edits[#out.edits + 1] = { file = listening.FILE, entry = key .. "." .. entry, value = value }
     end
   end
 end
@@ -157,9 +192,10 @@ local function read(rows, form)
   local out = { rows = rows, added = {}, edits = {}, faults = {} }
   local taken = {}
   for _, row in ipairs(rows) do
-    taken[row.name] = true
+    taken[row.name] = row
     read_row(row, form, out)
   end
+  removals(rows, out)
   for n = 1, count_new(form) do
     read_new(n, form, taken, out)
   end
@@ -190,7 +226,7 @@ local function place_faults(out, text)
   end
   for line in (tostring(text) .. "\n"):gmatch("(.-)\n") do
     local at
-    for name in line:gmatch("([%w_-]+)%.%a+") do
+    for name in line:gmatch("([%w_-]+%.?%d*)%.%u%a*") do
       at = at or by_name[name]
     end
     if at then
@@ -205,8 +241,8 @@ end
 -- One line for people and the audit trail.
 local function words(edit)
   if edit.value == nil then
-    local listener = edit.entry:match("^(.*)%.%*$")
-    return listener and "listener " .. listener .. " removed" or edit.entry .. " removed"
+    local line = edit.entry:match("^(.*)%.%*$")
+    return not line and edit.entry .. " removed" or (line:find(".", 1, true) and "socket " or "listener ") .. line .. " removed"
   elseif edit.before and edit.before ~= "" then
     return ("%s: %s → %s"):format(edit.entry, edit.before, edit.value)
   end

@@ -130,6 +130,8 @@ end
 local function limits_cell(row, prefix, faulty)
   if row.fixed and not row.limits then
     return "–"
+  elseif row.parent and not row.new then
+    return h.span { class = "hint", "those of ", row.listener }
   end
   local fields = {}
   for i, entry in ipairs { "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" } do
@@ -143,7 +145,8 @@ local function head_cell(c, row)
     local id = row.name .. ".Name"
     return { h.span { class = "hint", "A new listener" }, h.div { class = "cell-field", h.label { ["for"] = id, "Name" },
       h.input { id = id, name = id, type = "text", value = row.say.Name, maxlength = 60, autocomplete = "off", autocapitalize = "none",
-        spellcheck = "false", placeholder = "may stay empty" } } }
+        spellcheck = "false", placeholder = "may stay empty" } },
+      h.span { class = "hint block", "one that is there gets a further socket" } }
   end
   return { h.b { row.name }, h.span { class = "hint block", row.fixed and { "from ", row.from } or row.from },
     row.page and h.span { class = "hint block", h.a { href = c.site.prefix .. row.page, "change its port" } } }

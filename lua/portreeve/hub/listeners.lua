@@ -7,7 +7,9 @@ local listener_table = require "portreeve.hub.listener_table"
 local listening = require "portreeve.hub.listening"
 local lockout = require "portreeve.hub.lockout"
 local plain = require "portreeve.hub.plain"
+local urlcheck = require "portreeve.hub.urlcheck"
 local static = require "portreeve.web.static"
+local store = require "portreeve.db.urls"
 local sys = require "portreeve.sys"
 local ipairs, table_concat, tointeger, tonumber = ipairs, table.concat, math.tointeger, tonumber
 local h = html.tag
@@ -105,10 +107,14 @@ local function update(engine, conf)
     elseif #form.edits == 0 then
       return again(200, layout.note("good", h.p "Nothing to change: the table says what is in force."))
     end
+    local stored, why = store.new(c.accounts.db):all()
+    if not stored then
+      return c.unavailable(why)
+    end
     local words = html.map(form.edits, listener_form.words)
     return change.run(c, engine, { title = "Listeners", action = c.site.prefix .. "/listeners", back = c.site.prefix .. "/listeners",
-      what = "listeners", edits = form.edits, words = words, dangers = lockout.dangers(form, c.req, status), done = "listeners",
-      applied = farewell(c, engine),
+      what = "listeners", edits = form.edits, words = words, dangers = lockout.dangers(form, c.req), done = "listeners",
+      applied = farewell(c, engine), lost = urlcheck.lost(stored, conf, status, lockout.after(form)),
       refused = function(text) return again(422, nothing_changed(listener_form.place_faults(form, text))) end })
   end
 end

@@ -1,11 +1,12 @@
---- Listeners as the hub's table shows them: what listeners.ini says of each, joined with the sockets that there are. Pure: rules and the
--- engine's status in, rows out.
+--- Listeners as the hub's table shows them: what listeners.ini says of each socket line, joined with the sockets that there are. Pure:
+-- rules and the engine's status in, rows out.
 --
---   rows(conf, status) -> { {name=, from=, fixed=, say={Port="8443", …}, given={Port=true, …}, forced={Port=true, …}, sockets={…},
---                            active=} … }
--- from: the file that makes its sockets. fixed: its sockets are not made by listeners.ini, so only limits can be changed there (false:
--- not even those). say: what stands in the form; given: written in the file; forced: given on the command line, so an edit of the file
--- would do nothing.
+--   rows(conf, status) -> { {name=, listener=, parent=, from=, fixed=, limits=, say={Port="8443", …}, given={Port=true, …},
+--                            forced={Port=true, …}, sockets={…}, active=} …, names = }
+-- name: "secure" or, for a further line of that listener, "secure.2" (listener "secure", parent its first row). from: the file that makes
+-- its sockets. fixed: its sockets are not made by listeners.ini, so only limits can be changed there (limits = false: not even those).
+-- say: what stands in the form; given: written in the file; forced: given on the command line, so an edit of the file would do nothing.
+-- names: the protocol names that ports may have.
 local schema = require "portreeve.schema"
 local ipairs, pairs, table_concat, tointeger, tonumber, tostring, type =
   ipairs, pairs, table.concat, math.tointeger, tonumber, tostring, type
@@ -57,12 +58,11 @@ local function text_of(entry, e)
 end
 
 local function row_of(name, section, fixed, file)
-  local row = { name = name, from = file, fixed = fixed, say = {}, given = {}, forced = {}, sockets = {}, active = 0,
-    section = section ~= nil }
+  local row = { name = name, listener = name, from = file, fixed = fixed, say = {}, given = {}, forced = {}, sockets = {}, active = 0 }
   for _, entry in ipairs(entries) do
     local e = section and section[entry]
     row.say[entry] = text_of(entry, e)
-    row.given[entry] = e ~= nil and (e.file or "") ~= "" or nil
+    row.given[entry] = section and section.given and section.given[entry]
     row.forced[entry] = e and e.file == "--set" or nil
   end
   return row
@@ -88,8 +88,27 @@ local function add_socket(row, socket)
   row.active = row.active > (tonumber(socket.active) or 0) and row.active or tointeger(tonumber(socket.active)) or 0
 end
 
+-- The first line of a listener and its further ones.
+local function add_section(add, l)
+  local first = row_of(l.name, l, schema.builtin[l.name] == true, written_in(l))
+  first.limits = true
+  add(first)
+  for _, line in ipairs(l.rows or {}) do
+    local row = row_of(line.name, line, false, written_in(line))
+    row.listener, row.parent = l.name, first
+    first.further = (first.further or 0) + 1
+    add(row)
+  end
+end
+
+-- The row that made a socket: the entry behind it names its line.
+local function row_of_socket(by_name, s)
+  local entry = type(s.because) == "table" and s.because.entry or ""
+  return by_name[entry:match("([%w_-]+%.%d+)%.%a+$") or s.name] or by_name[s.name]
+end
+
 local function rows(conf, status)
-  local out, by_name = {}, {}
+  local out, by_name = { names = conf.portnames }, {}
   local function add(row)
     out[#out + 1], by_name[row.name] = row, row
   end
@@ -107,15 +126,14 @@ local function rows(conf, status)
   end
   for _, l in ipairs(conf.listeners or {}) do
     if not by_name[l.name] then
-      add(row_of(l.name, l, schema.builtin[l.name] == true, written_in(l)))
-      by_name[l.name].limits = true
+      add_section(add, l)
     end
   end
   for _, s in ipairs(status.listeners or {}) do
     if not by_name[s.name] then -- made by an edited bind policy alone
       add(row_of(s.name, nil, true, type(s.because) == "table" and s.because.policy or "policies/bind.lua"))
     end
-    add_socket(by_name[s.name], s)
+    add_socket(row_of_socket(by_name, s), s)
   end
   return out
 end
@@ -133,8 +151,12 @@ local function mark(list)
   return table_concat(out, "\n")
 end
 
+local function has(row, entry)
+  return not row.parent or schema.rows == nil or schema.rows[entry] ~= nil
+end
+
 local function changeable(row, entry)
-  if row.forced[entry] then
+  if row.forced[entry] or not has(row, entry) then
     return false
   elseif row.fixed then
     return row.limits == true and schema.limits[entry] == true
@@ -147,5 +169,5 @@ for name in pairs(built_in) do
   names[name] = true
 end
 
-return { rows = rows, mark = mark, entries = entries, changeable = changeable, default_text = default_text, spec = spec, FILE = FILE,
-  FREE = FREE, built_in = names }
+return { rows = rows, mark = mark, entries = entries, changeable = changeable, has = has, default_text = default_text, spec = spec,
+  FILE = FILE, FREE = FREE, built_in = names }

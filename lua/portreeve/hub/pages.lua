@@ -2,6 +2,8 @@
 local html = require "portreeve.web.html"
 local layout = require "portreeve.web.layout"
 local plain = require "portreeve.hub.plain"
+local store = require "portreeve.db.urls"
+local urlcheck = require "portreeve.hub.urlcheck"
 local sockets = require "portreeve.hub.sockets"
 local sys = require "portreeve.sys"
 local ipairs, pairs, tointeger, tonumber, tostring = ipairs, pairs, math.tointeger, tonumber, tostring
@@ -109,7 +111,7 @@ local function certificate_section(c, status)
       columns = { { label = "Name" }, { label = "Valid until" }, { label = "State" } } } }
 end
 
-local function alarms_of(status, contacts, now)
+local function alarms_of(status, contacts, now, stored, conf)
   local out = {}
   local function add(...)
     out[#out + 1] = h.li { ... }
@@ -144,6 +146,9 @@ local function alarms_of(status, contacts, now)
       add("Certificate ", h.b { k.name }, ends < now and " has expired." or " expires soon.")
     end
   end
+  for _, text in ipairs(urlcheck.warnings(stored, conf, status)) do
+    add(text, " ", h.a { href = "/hub/lui/urls", "URL Settings" })
+  end
   if status.last_reload and not status.last_reload.ok then
     add("The last reload was refused; the files on disk are not what is in force.")
   end
@@ -157,17 +162,18 @@ local function alarm_section(alarms)
   return h.section { class = "note bad", id = "alarms", role = "alert", h.h2 { "Alarms (", #alarms, ")" }, h.ul(alarms) }
 end
 
-local function status_page(engine, names)
+local function status_page(engine, names, conf)
   return function(c)
     local status = plain.status(engine)
     local contacts, why = c.accounts:contacts()
-    if not contacts then
-      return c.unavailable(why)
+    local stored, fault = store.new(c.accounts.db):all()
+    if not contacts or not stored then
+      return c.unavailable(why or fault)
     end
     return c.page { title = "Status", body = {
       h.div { class = "headline", h.h1 "Status",
         h.div { class = "upto", h.p { "As of ", layout.stamp(c.now), ". Running since ", layout.stamp(whole(status.since_ms)), "." } } },
-      alarm_section(alarms_of(status, contacts, c.now)),
+      alarm_section(alarms_of(status, contacts, c.now, stored, conf)),
       h.div { class = "columns", h.div { component_section(c, contacts, names), backlog_section(status, contacts) },
         h.div { reload_section(c, status), certificate_section(c, status) } },
       listener_section(status),
