@@ -11,11 +11,11 @@ static int by_number(const void *a, const void *b) {
 }
 
 /* Who listens at a specific address takes the callers of that address from a wildcard too. */
-static bool takes_from(const struct diag_listener *l, const struct target *t) {
+static bool takes_from(const struct diag_socket *l, const struct target *t) {
     return l->at.port == t->at.port && l->at.family == t->at.family && (addr_is_any(&t->at) || addr_same_ip(&l->at, &t->at));
 }
 
-static bool each(void *ctx, const struct diag_listener *l) {
+static bool each(void *ctx, const struct diag_socket *l) {
     struct probe *p = ctx;
     uint64_t inode = l->inode;
     /* A socket bound to the interface that does not exist is one of ours on its way out (sock_deafen). */

@@ -117,32 +117,61 @@ static struct socket_question socket_question(uint8_t family, uint32_t states, u
 }
 
 struct listing {
-    bool (*each)(void *ctx, const struct diag_listener *l);
+    bool (*each)(void *ctx, const struct diag_socket *s);
     void *ctx;
     bool enough;
 };
 
-static enum told take_listener(struct asked *a, const struct nlmsghdr *h) {
+static struct addr address_of(const struct diag_socket *s, const void *ip, uint16_t port, uint32_t interface) {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct addr a;
+    bool disguised = s->v6 && memcmp(ip, mapped, sizeof mapped) == 0;
+    take_ip(&a, s->v6 && !disguised ? AF_INET6 : AF_INET, disguised ? (const uint8_t *)ip + sizeof mapped : ip);
+    a.port = ntohs(port);
+    if (addr_is_link_local(&a)) a.scope = interface;
+    return a;
+}
+
+static void take_attributes(const struct nlmsghdr *h, struct diag_socket *s) {
+    size_t at = NLMSG_LENGTH(sizeof(struct inet_diag_msg));
+    struct nlattr a;
+    while (at + sizeof a <= h->nlmsg_len) {
+        memcpy(&a, (const char *)h + at, sizeof a);
+        if (a.nla_len < sizeof a || at + a.nla_len > h->nlmsg_len) return;
+        const char *value = (const char *)h + at + sizeof a;
+        size_t n = a.nla_len - sizeof a;
+        if (a.nla_type == INET_DIAG_SKV6ONLY && n >= 1) s->v6only = value[0] != 0;
+        if (a.nla_type == INET_DIAG_CGROUP_ID && n >= sizeof s->cgroup) memcpy(&s->cgroup, value, sizeof s->cgroup);
+        at += (a.nla_len + 3u) & ~3u;
+    }
+}
+
+static enum told take_socket(struct asked *a, const struct nlmsghdr *h) {
     struct listing *list = a->ctx;
     const struct inet_diag_msg *m = NLMSG_DATA(h);
     if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof *m)) return TOLD_MORE;
-    struct diag_listener l = {.inode = m->idiag_inode, .uid = m->idiag_uid, .device = m->id.idiag_if};
-    take_ip(&l.at, m->idiag_family, m->id.idiag_src);
-    l.at.port = ntohs(m->id.idiag_sport);
-    if (m->idiag_family == AF_INET6 && addr_is_link_local(&l.at)) l.at.scope = m->id.idiag_if;
-    list->enough = !list->each(list->ctx, &l);
+    struct diag_socket s = {.state = m->idiag_state, .v6 = m->idiag_family == AF_INET6, .inode = m->idiag_inode, .uid = m->idiag_uid, .device = m->id.idiag_if};
+    s.at = address_of(&s, m->id.idiag_src, m->id.idiag_sport, m->id.idiag_if);
+    if (m->id.idiag_dport) s.peer = address_of(&s, m->id.idiag_dst, m->id.idiag_dport, m->id.idiag_if);
+    take_attributes(h, &s);
+    list->enough = !list->each(list->ctx, &s);
     return list->enough ? TOLD_ENOUGH : TOLD_MORE;
 }
 
-bool diag_listeners(bool (*each)(void *ctx, const struct diag_listener *l), void *ctx) {
+bool diag_sockets(uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx) {
     struct listing list = {.each = each, .ctx = ctx};
     bool fine = true;
     for (int i = 0; fine && !list.enough && i < 2; i++) {
-        struct socket_question q = socket_question(i ? AF_INET6 : AF_INET, 1u << TCP_LISTEN, NLM_F_DUMP);
-        struct asked a = {.take = take_listener, .ctx = &list};
-        fine = ask(NETLINK_SOCK_DIAG, &q.h, &a) && a.error == 0;
+        struct socket_question q = socket_question(i ? AF_INET6 : AF_INET, states, NLM_F_DUMP);
+        struct asked a = {.take = take_socket, .ctx = &list};
+        q.r.id.idiag_sport = htons(port);
+        fine = ask(NETLINK_SOCK_DIAG, &q.h, &a) && (a.error == 0 || (i == 1 && a.error == ENOENT)); /* no IPv6 here */
     }
     return fine;
+}
+
+bool diag_listeners(bool (*each)(void *ctx, const struct diag_socket *s), void *ctx) {
+    return diag_sockets(1u << TCP_LISTEN, 0, each, ctx);
 }
 
 struct ends {
@@ -150,26 +179,15 @@ struct ends {
     void *ctx;
 };
 
-static enum told take_connection(struct asked *a, const struct nlmsghdr *h) {
-    const struct ends *ends = a->ctx;
-    const struct inet_diag_msg *m = NLMSG_DATA(h);
-    struct addr local;
-    if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof *m)) return TOLD_MORE;
-    take_ip(&local, m->idiag_family, m->id.idiag_src);
-    local.port = ntohs(m->id.idiag_sport);
-    ends->each(ends->ctx, &local);
-    return TOLD_MORE;
+static bool take_local(void *ctx, const struct diag_socket *s) {
+    const struct ends *ends = ctx;
+    ends->each(ends->ctx, &s->at);
+    return true;
 }
 
 bool diag_connections(void (*each)(void *ctx, const struct addr *local), void *ctx) {
     struct ends ends = {.each = each, .ctx = ctx};
-    bool fine = true;
-    for (int i = 0; fine && i < 2; i++) {
-        struct socket_question q = socket_question(i ? AF_INET6 : AF_INET, 1u << TCP_ESTABLISHED, NLM_F_DUMP);
-        struct asked a = {.take = take_connection, .ctx = &ends};
-        fine = ask(NETLINK_SOCK_DIAG, &q.h, &a) && (a.error == 0 || (i == 1 && a.error == ENOENT));
-    }
-    return fine;
+    return diag_sockets(1u << TCP_ESTABLISHED, 0, take_local, &ends);
 }
 
 static enum told take_end(struct asked *a, const struct nlmsghdr *h) {

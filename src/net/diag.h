@@ -7,13 +7,21 @@
 /* Would a packet to this address stay on this machine? 1 = it is ours, 0 = it is not, -1 = the kernel does not tell. */
 int diag_is_local(const struct addr *a);
 
-struct diag_listener {
+struct diag_socket {
     struct addr at;
+    struct addr peer; /* family 0 = none */
+    uint8_t state;    /* TCP_LISTEN … of <netinet/tcp.h> */
+    bool v6;          /* an IPv6 socket, also where its addresses are IPv4 ones in disguise, which `at` and `peer` then show */
+    bool v6only;      /* told of sockets that listen only */
     uint32_t inode, uid;
     uint32_t device; /* bound to this interface only; 0 = to none */
+    uint64_t cgroup; /* its control group's number; 0 = not told */
 };
-/* Every listening TCP socket of this network namespace; each() returning false ends it. false = the kernel does not tell. */
-bool diag_listeners(bool (*each)(void *ctx, const struct diag_listener *l), void *ctx);
+/* Every TCP socket of this network namespace that is in one of `states` (bits 1 << TCP_LISTEN …) and has this local port (0 = any); each()
+ * returning false ends it. false = the kernel does not tell. */
+bool diag_sockets(uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx);
+/* Those that listen. */
+bool diag_listeners(bool (*each)(void *ctx, const struct diag_socket *s), void *ctx);
 
 /* The local end of every established TCP connection of this network namespace, accepted or not. false = the kernel does not tell. */
 bool diag_connections(void (*each)(void *ctx, const struct addr *local), void *ctx);

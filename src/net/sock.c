@@ -89,6 +89,24 @@ bool sock_start(int fd, int backlog) {
     return listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0;
 }
 
+/* Packets that have come over a router, or were made with the usual 64 or 128 hops, are dropped where 255 are asked for (meant for routing
+ * protocols between neighbours). A socket filter would do the same, but attaching one is not always allowed. */
+static bool ask_hops(int fd, int hops) {
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    if (getsockname(fd, (struct sockaddr *)&sa, &n) != 0) return false;
+    return sa.ss_family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &hops, sizeof hops) == 0
+                                    : setsockopt(fd, IPPROTO_IP, IP_MINTTL, &hops, sizeof hops) == 0;
+}
+
+bool sock_mute(int fd) {
+    return ask_hops(fd, 255);
+}
+
+bool sock_unmute(int fd) {
+    return ask_hops(fd, 0);
+}
+
 /* The kernel offers a listener only packets of the interface it is bound to, and does not ask whether that interface exists. */
 bool sock_deafen(int fd) {
     int nowhere = INT_MAX;

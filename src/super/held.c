@@ -1,7 +1,8 @@
 #include "super/held.h"
 #include "base/log.h"
+#include "net/owner.h"
 #include "net/sock.h"
-#include "super/ports.h"
+#include "super/foreign.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,55 +10,40 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool is_ours(void *ctx, ino_t inode) {
-    const struct held_others *o = ctx;
-    for (int set = 0; set < 2; set++) {
-        struct held *const *h = set ? o->now : o->old;
-        for (uint32_t i = 0; i < (set ? o->nnow : o->nold); i++) {
-            for (unsigned k = 0; h[i] && k < h[i]->n; k++) {
-                if (h[i]->fd[k].inode == inode) return true;
-            }
-        }
-    }
-    for (unsigned i = 0; i < RETIRED; i++) {
-        if (o->retired->s[i].inode == inode) return true;
-    }
-    return false;
-}
-
 static bool overlaps_retired(const struct addr *at, const struct held_others *o) {
-    for (unsigned i = 0; at->port && i < RETIRED; i++) {
-        if (o->retired->s[i].inode && ports_overlap(at, &o->retired->s[i].at)) return true;
+    for (uint32_t i = 0; at->port && i < o->retired->n; i++) {
+        if (ports_overlap(at, &o->retired->s[i].at)) return true;
     }
     return false;
 }
 
-static bool overlaps_ours(const struct addr *at, const struct held_others *o) {
-    for (uint32_t i = 0; at->port && i < o->nold; i++) {
-        if (o->old[i] && ports_overlap(at, &o->old[i]->at)) return true;
-    }
-    return false;
+static bool say_taken(const struct addr *at, const struct port_use *u, struct err *e) {
+    char text[ADDR_TEXT], why[OWNER_TEXT + 256];
+    if (!u) return sock_errno_text(EADDRINUSE, at, e);
+    addr_format(at, text);
+    owner_explain(at, u, why, sizeof why);
+    return err_set(e, "cannot bind %s: port taken by %s", text, why);
 }
 
-/* The kernel has said EADDRINUSE, or would not say it (SO_REUSEPORT on both sides): name the holder if he can be seen. */
-static bool say_taken(const struct addr *at, const struct port_holder *h, struct err *e) {
-    char holder[128];
-    ports_holder_text(h, holder, sizeof holder);
-    sock_errno_text(EADDRINUSE, at, e);
-    if (holder[0]) {
-        char first[512];
-        snprintf(first, sizeof first, "%.500s", e->text);
-        err_set(e, "%s: %s; end that program or change the port", first, holder);
-    }
-    return false;
+/* The kernel has said that the port is taken: by whom? Not only who listens can be in the way. */
+static void name_taker(const struct addr *at, const struct held_others *o, struct err *e) {
+    struct ports now;
+    foreign_read(&now, at->port, true, &(struct mine){.old = o->old, .now = o->now, .retired = o->retired});
+    say_taken(at, ports_taken(&now, at), e);
+    ports_finish(&now);
 }
 
-static bool add_fd(struct held *h, int fd, bool listening) {
+bool held_alone(const struct held *h, const struct held_others *others, struct err *e) {
+    const struct port_use *u = ports_taken(others->foreign, &h->at);
+    return !u || say_taken(&h->at, u, e);
+}
+
+static bool add_fd(struct held *h, int fd, bool listening, bool mute) {
     struct stat st;
     struct held_fd *more = fstat(fd, &st) == 0 ? realloc(h->fd, (h->n + 1) * sizeof *more) : NULL;
     if (!more) return false;
     h->fd = more;
-    h->fd[h->n++] = (struct held_fd){.fd = fd, .listening = listening, .inode = st.st_ino};
+    h->fd[h->n++] = (struct held_fd){.fd = fd, .listening = listening, .mute = mute, .inode = st.st_ino};
     return true;
 }
 
@@ -65,50 +51,55 @@ static unsigned how_of(const struct held *h) {
     return h->freebind ? SOCK_FREEBIND : 0;
 }
 
-/* Join a SO_REUSEPORT group that we know to be ours: the kernel would let a stranger's socket in just as well, so look. */
-static int open_beside(struct held *h, const struct held_others *others, struct port_holder *foreign, uint16_t *port, struct err *e) {
-    struct held_others copy = *others;
-    h->late = true;
-    *foreign = ports_foreign(&h->at, false, is_ours, &copy);
-    errno = EADDRINUSE;
-    return foreign->inode ? -1 : sock_bind(&h->at, how_of(h), port, e);
+/* Bind alone, so that the kernel refuses if anybody has the port, and listen at once, so that nobody else can have it any more; where a
+ * change may still be given up, mute until then. */
+static int open_alone(struct held *h, bool quiet, uint16_t *port, struct err *e) {
+    int fd = sock_bind(&h->at, SOCK_EXCLUSIVE | how_of(h), port, e);
+    if (fd < 0) return -1;
+    if ((!quiet || sock_mute(fd)) && sock_start(fd, h->backlog)) return fd;
+    int why = errno;
+    close(fd);
+    sock_errno_text(why, &h->at, e);
+    errno = why;
+    return -1;
 }
 
-/* The fd of the first socket, or -1 with e. */
-static int open_first(struct held *h, const struct held_others *others, bool *taken, struct err *e) {
-    struct held_others copy = *others;
-    struct port_holder foreign = {0};
+static bool open_first(struct held *h, const struct held_wish *w, const struct held_others *others, bool *taken, struct err *e) {
+    bool alone = !w->beside;
     uint16_t port = h->at.port;
-    bool beside = overlaps_ours(&h->at, others);
-    int fd = beside ? open_beside(h, others, &foreign, &port, e) : sock_listen(&h->at, SOCK_EXCLUSIVE | how_of(h), h->backlog, &port, e);
-    if (fd < 0 && errno == EADDRINUSE && !beside && overlaps_retired(&h->at, others)) fd = open_beside(h, others, &foreign, &port, e);
-    if (fd < 0 && errno == EADDRINUSE) {
-        *taken = true;
-        if (!foreign.inode) foreign = ports_foreign(&h->at, true, is_ours, &copy);
-        say_taken(&h->at, &foreign, e);
+    *taken = !held_alone(h, others, e);
+    if (*taken) return false;
+    h->late = w->beside || w->quiet;
+    int fd = alone ? open_alone(h, w->quiet, &port, e) : sock_bind(&h->at, how_of(h), &port, e);
+    if (fd < 0 && errno == EADDRINUSE && alone && overlaps_retired(&h->at, others)) { /* an engine has not closed it yet */
+        alone = false;
+        h->late = true;
+        fd = sock_bind(&h->at, how_of(h), &port, e);
     }
+    *taken = fd < 0 && errno == EADDRINUSE;
+    if (*taken) name_taker(&h->at, others, e);
+    if (fd < 0) return false;
     h->at.port = port;
-    return fd;
+    if (add_fd(h, fd, !h->late, alone && w->quiet)) return true;
+    close(fd);
+    return err_set(e, "out of memory for a socket");
 }
 
-struct held *held_open(const struct addr *at, int backlog, bool freebind, const struct held_others *others, struct adopted *a, bool *taken, struct err *e) {
+struct held *held_open(const struct held_wish *w, const struct held_others *others, struct adopted *a, bool *taken, struct err *e) {
     struct held *h = calloc(1, sizeof *h);
     if (!h) {
         err_set(e, "out of memory for a socket");
         return NULL;
     }
-    h->refs = 1;
-    h->at = *at;
-    h->freebind = freebind;
-    h->backlog = backlog;
-    int fd = adopted_take(a, at);
+    *h = (struct held){.refs = 1, .at = w->at, .freebind = w->freebind, .backlog = w->backlog};
+    int fd = adopted_take(a, &w->at);
     h->adopted = fd >= 0;
-    if (fd < 0) fd = open_first(h, others, taken, e);
-    if (fd >= 0 && add_fd(h, fd, h->adopted || !h->late)) return h;
-    if (fd >= 0) {
+    if (h->adopted ? add_fd(h, fd, true, false) : open_first(h, w, others, taken, e)) return h;
+    if (h->adopted) {
         err_set(e, "out of memory for a socket");
         close(fd);
     }
+    free(h->fd);
     free(h);
     return NULL;
 }
@@ -139,7 +130,7 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
         int fd = wait ? sock_bind(&h->at, how, &port, e) : sock_listen(&h->at, how, h->backlog, &port, e);
         if (fd < 0 && h->adopted && errno == EADDRINUSE) return true;
         if (fd < 0) return false;
-        if (!add_fd(h, fd, !wait)) {
+        if (!add_fd(h, fd, !wait, false)) {
             close(fd);
             return err_set(e, "out of memory for a socket");
         }
@@ -147,22 +138,39 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
     return true;
 }
 
+/* Idempotent: a second engine may be offered the same generation. */
+static bool start_one(struct held_fd *f, int backlog) {
+    if (!f->mute) return sock_start(f->fd, backlog);
+    f->mute = !sock_unmute(f->fd);
+    return !f->mute;
+}
+
 bool held_listen(struct held *h, int backlog, struct err *e) {
     for (unsigned i = 0; i < h->n; i++) {
-        if (h->fd[i].listening && backlog == h->backlog) continue;
-        if (!sock_start(h->fd[i].fd, backlog) && !h->fd[i].listening) return sock_errno_text(errno, &h->at, e);
-        h->fd[i].listening = true;
+        struct held_fd *f = &h->fd[i];
+        if (f->listening && backlog == h->backlog) continue;
+        if (!start_one(f, backlog) && !f->listening) return sock_errno_text(errno, &h->at, e);
+        f->listening = true;
     }
     h->backlog = backlog;
     return true;
 }
 
+static void remember(struct held_retired *r, const struct addr *at, ino_t inode) {
+    if (r->n < RETIRED_MOST) {
+        struct held_gone *more = (r->n & (r->n - 1)) == 0 ? realloc(r->s, (r->n ? 2 * (size_t)r->n : 1) * sizeof *more) : r->s;
+        if (more) r->s = more;
+        if (more) r->next = r->n++;
+    }
+    if (r->n == 0) return;
+    r->s[r->next] = (struct held_gone){.at = *at, .inode = inode};
+    r->next = (r->next + 1) % r->n;
+}
+
 void held_retire(struct held *h, struct held_retired *r) {
     for (unsigned i = 0; i < h->n; i++) {
         if (!sock_deafen(h->fd[i].fd)) log_warn("holder", "a socket is closed while callers may wait in its queue: %s", strerror(errno));
-        r->s[r->next].at = h->at;
-        r->s[r->next].inode = h->fd[i].inode;
-        r->next = (r->next + 1) % RETIRED;
+        remember(r, &h->at, h->fd[i].inode);
     }
 }
 

@@ -12,34 +12,44 @@ struct held {
     int backlog;
     bool adopted;     /* the service manager made the first one: if ours may not join it, all workers share it */
     bool freebind;    /* bound wherever its address may be */
-    bool late;        /* shares its address with living sockets: listens only right before the commit */
+    bool late;        /* no caller may be queued yet: listens only right before the commit */
     unsigned n, kept; /* sockets; how many of them belong to a committed generation */
     struct held_fd {
         int fd;
-        bool listening;
+        bool listening, mute;
         ino_t inode;
     } *fd;
 };
 
-#define RETIRED 1024
+#define RETIRED_MOST 65536u
 struct held_retired { /* the sockets closed last: an engine may still hold them for a while, and they are ours, not a stranger's */
-    unsigned next;
-    struct {
+    uint32_t n, next; /* beyond RETIRED_MOST the oldest are forgotten */
+    struct held_gone {
         struct addr at;
-        ino_t inode; /* 0 = empty */
-    } s[RETIRED];
+        ino_t inode;
+    } *s;
 };
 
-struct held_others { /* every group there is, to see overlaps and to know our own sockets; entries may be NULL */
+struct ports;
+struct generation;
+struct held_others { /* what a new socket may meet */
+    const struct ports *foreign; /* that is refused */
+    const struct generation *old, *now;
     const struct held_retired *retired;
-    struct held *const *old;
-    uint32_t nold;
-    struct held *const *now;
-    uint32_t nnow;
+};
+
+struct held_wish {
+    struct addr at;
+    int backlog;
+    bool freebind;
+    bool beside; /* a living socket of ours overlaps it: share the port (STEP_JOIN) */
+    bool quiet;  /* no caller may be queued before the commit */
 };
 
 /* Open the first socket. NULL with e; *taken where the port is somebody else's. */
-struct held *held_open(const struct addr *at, int backlog, bool freebind, const struct held_others *others, struct adopted *a, bool *taken, struct err *e);
+struct held *held_open(const struct held_wish *w, const struct held_others *others, struct adopted *a, bool *taken, struct err *e);
+/* Is a program that is not ours on the address and port of this group? Then false with e. */
+bool held_alone(const struct held *h, const struct held_others *others, struct err *e);
 struct held *held_ref(struct held *h);
 void held_unref(struct held *h); /* NULL is legal; the last one closes */
 /* Have at least one socket per worker. More than that stay: closing one would reset the callers in its queue. */

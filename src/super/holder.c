@@ -1,6 +1,7 @@
 #include "super/holder.h"
-#include "net/sock.h"
+#include "base/log.h"
 #include "plan/plan_check.h"
+#include "super/foreign.h"
 #include "super/held.h"
 #include <errno.h>
 #include <sched.h>
@@ -71,6 +72,7 @@ void generation_destroy(struct generation *g) {
     free(g->proof);
     close_fd(g->bundle_fd);
     close_fd(g->plan_fd);
+    steps_finish(&g->steps);
     plan_finish(&g->plan);
     free(g);
 }
@@ -90,29 +92,28 @@ void generation_mark(const struct generation *g) {
 }
 
 void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired) {
-    generation_mark(g);
-    for (uint32_t i = 0; i < old->plan.nsockets; i++) {
-        if (old->held[i] && old->held[i]->mark != g->number) held_retire(old->held[i], retired);
+    for (uint32_t i = 0; i < g->steps.n; i++) {
+        const struct step *s = &g->steps.step[i];
+        if (s->kind == STEP_DEAFEN && old->held[s->old]) held_retire(old->held[s->old], retired);
     }
 }
 
-static bool keep_matching(struct generation *g, const struct generation *old, struct err *e) {
-    uint32_t n = g->plan.nsockets, m = old->plan.nsockets;
-    int32_t *keep = calloc(n ? n : 1, sizeof *keep);
-    bool *used = calloc(m ? m : 1, sizeof *used);
-    uint16_t *bound = generation_ports(old);
-    bool good = keep && used && bound && plan_match(&old->plan, bound, &g->plan, keep, used);
-    if (good) {
-        for (uint32_t i = 0; i < n; i++) {
-            if (keep[i] >= 0 && old->held[keep[i]]) g->held[i] = held_ref(old->held[keep[i]]);
-        }
-    } else {
-        err_set(e, "out of memory for comparing two plans");
+static bool refused(const struct plan_socket *s, const char *why, struct err *e) {
+    const struct plan_because *b = &s->because;
+    return err_at(e, b->file[0] ? b->file : "built-in default", b->line, "%s%s%s", b->entry, b->entry[0] ? ": " : "", why);
+}
+
+/* The list of steps is what is done, so it is also what is told. */
+static bool plan_steps(struct generation *g, const struct generation *old, struct err *e) {
+    uint16_t *ports = old ? generation_ports(old) : NULL;
+    bool good = (ports || !old) && steps_make(old ? &old->plan : NULL, ports, &g->plan, &g->steps);
+    for (uint32_t i = 0; good && i < g->steps.n; i++) {
+        struct buf text = {0};
+        if (step_text(&g->steps.step[i], old ? &old->plan : NULL, ports, &g->plan, &text)) log_debug("transition", "%.*s", (int)text.n, text.p);
+        buf_free(&text);
     }
-    free(keep);
-    free(used);
-    free(bound);
-    return good;
+    free(ports);
+    return good || err_set(e, "out of memory for comparing two plans");
 }
 
 /* Where the port is the kernel's choice, the two families of one listener get the same one if it is free in both. */
@@ -127,52 +128,56 @@ static uint16_t sibling_port(const struct generation *g, uint32_t i) {
 
 static bool widen(struct generation *g, uint32_t i, struct err *e) {
     struct err why;
-    if (held_widen(g->held[i], g->workers, &why)) return true;
-    const struct plan_because *b = &g->plan.socket[i].because;
-    return err_at(e, b->file[0] ? b->file : "built-in default", b->line, "%s%s%s", b->entry, b->entry[0] ? ": " : "", why.text);
+    return held_widen(g->held[i], g->workers, &why) || refused(&g->plan.socket[i], why.text, e);
 }
 
-static bool open_new(struct generation *g, uint32_t i, const struct held_others *others, struct adopted *a, bool *taken, struct err *e) {
+static bool keep(struct generation *g, const struct step *step, const struct held_others *others, bool *taken, struct err *e) {
+    struct err why;
+    uint32_t i = (uint32_t)step->now;
+    g->held[i] = held_ref(others->old->held[step->old]);
+    *taken = !held_alone(g->held[i], others, &why);
+    return *taken ? refused(&g->plan.socket[i], why.text, e) : widen(g, i, e);
+}
+
+static bool open_new(struct generation *g, const struct step *step, const struct held_others *others, struct adopted *a, bool *taken,
+                     struct err *e) {
+    uint32_t i = (uint32_t)step->now;
     const struct plan_socket *s = &g->plan.socket[i];
     struct err why;
-    struct addr at = s->at;
-    at.port = at.port ? at.port : sibling_port(g, i);
-    g->held[i] = held_open(&at, (int)s->backlog, s->when_missing == MISSING_FREEBIND, others, a, taken, &why);
-    if (!g->held[i] && at.port != s->at.port) {
+    struct held_wish w = {.at = s->at, .backlog = (int)s->backlog, .freebind = s->when_missing == MISSING_FREEBIND,
+                          .beside = step->kind == STEP_JOIN, .quiet = others->old != NULL};
+    w.at.port = s->at.port ? s->at.port : sibling_port(g, i);
+    g->held[i] = held_open(&w, others, a, taken, &why);
+    if (!g->held[i] && w.at.port != s->at.port) {
         *taken = false;
-        g->held[i] = held_open(&s->at, (int)s->backlog, s->when_missing == MISSING_FREEBIND, others, a, taken, &why);
+        w.at.port = s->at.port;
+        g->held[i] = held_open(&w, others, a, taken, &why);
     }
-    if (g->held[i]) return widen(g, i, e);
-    return err_at(e, s->because.file[0] ? s->because.file : "built-in default", s->because.line, "%s%s%s", s->because.entry,
-                  s->because.entry[0] ? ": " : "", why.text);
+    return g->held[i] ? widen(g, i, e) : refused(s, why.text, e);
 }
 
 bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, const struct held_retired *retired, bool *taken,
                      struct err *e) {
-    struct held_others others = {.old = old ? old->held : NULL,
-                                 .nold = old ? old->plan.nsockets : 0,
-                                 .now = g->held,
-                                 .nnow = g->plan.nsockets,
-                                 .retired = retired};
+    struct ports foreign;
+    struct held_others others = {.foreign = &foreign, .old = old, .now = g, .retired = retired};
     *taken = false;
-    if (old && !keep_matching(g, old, e)) return false;
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
-        if (g->held[i] && !widen(g, i, e)) return false;
+    steps_finish(&g->steps);
+    if (!plan_steps(g, old, e)) return false;
+    foreign_read(&foreign, 0, false, &(struct mine){.old = old, .retired = retired, .adopted = a});
+    bool good = true;
+    for (uint32_t i = 0; good && i < g->steps.n && g->steps.step[i].kind <= STEP_JOIN; i++) {
+        const struct step *s = &g->steps.step[i];
+        if (g->held[s->now]) continue; /* from a try before */
+        good = s->kind == STEP_KEEP ? keep(g, s, &others, taken, e) : open_new(g, s, &others, a, taken, e);
     }
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
-        if (!g->held[i] && !g->plan.socket[i].waiting && !open_new(g, i, &others, a, taken, e)) return false;
-    }
-    return true;
+    ports_finish(&foreign);
+    return good;
 }
 
 bool generation_listen(struct generation *g, struct err *e) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
-        const struct plan_socket *s = &g->plan.socket[i];
         struct err why;
-        if (g->held[i] && !held_listen(g->held[i], (int)s->backlog, &why)) {
-            return err_at(e, s->because.file[0] ? s->because.file : "built-in default", s->because.line, "%s%s%s", s->because.entry,
-                          s->because.entry[0] ? ": " : "", why.text);
-        }
+        if (g->held[i] && !held_listen(g->held[i], (int)g->plan.socket[i].backlog, &why)) return refused(&g->plan.socket[i], why.text, e);
     }
     return true;
 }

@@ -4,6 +4,7 @@
 #define PORTREEVE_SUPER_HOLDER_H
 #include "plan/plan.h"
 #include "plan/proof.h"
+#include "plan/steps.h"
 #include "super/adopt.h"
 
 struct held;
@@ -15,22 +16,23 @@ struct generation {
     unsigned workers;
     struct held **held; /* one per plan socket; NULL where it waits for its address */
     struct proof *proof; /* one per plan socket: what the engine's self-probe found */
+    struct steps steps; /* from the generation before to this one, until it is committed */
     bool committed;
 };
 
 /* Decode and check the plan again (the planner ran policies; its word is not taken). Takes both fds on success only. */
 struct generation *generation_create(int bundle_fd, int plan_fd, struct err *e);
-/* Bind everything: keep what matches `old` (NULL = none), adopt, open the rest. false with e: "FILE:LINE: ENTRY: cannot bind …". The caller
- * then destroys g, and old is as before. *taken: the refusal was a taken port. */
+/* Plan the steps from `old` (NULL = none) and take those before the offer: keep, adopt, bind. false with e: "FILE:LINE: ENTRY: cannot
+ * bind …". The caller then destroys g, and old is as before: nothing new has taken a caller. *taken: the refusal was a taken port. */
 bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, const struct held_retired *retired, bool *taken,
                      struct err *e);
-/* Let the sockets that only were bound listen, right before COMMIT. */
+/* The steps right before COMMIT: let the new sockets take callers. */
 bool generation_listen(struct generation *g, struct err *e);
 /* Send GEN_BEGIN, GEN_KEPT…, GEN_SOCKETS…, GEN_END. base: what the engine serves, NULL = nothing; of it only what is new is sent. */
 bool generation_offer(const struct generation *g, const struct generation *base, int link, struct err *e);
 /* Mark g's groups with its number and their places: afterwards a group is g's exactly if its mark is that number. */
 void generation_mark(const struct generation *g);
-/* `old` is replaced by g: its sockets that g has not kept take no new callers from now on. */
+/* The steps after COMMITTED: `old` is replaced by g; its sockets that g has not kept take no new callers from now on. */
 void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired);
 void generation_commit(struct generation *g); /* from now on its additions stay when it goes */
 void generation_destroy(struct generation *g); /* NULL is legal; closes what no other generation holds */

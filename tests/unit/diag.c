@@ -35,14 +35,14 @@ struct wanted {
     unsigned rows, found;
 };
 
-static bool each(void *ctx, const struct diag_listener *l) {
+static bool each(void *ctx, const struct diag_socket *l) {
     struct wanted *w = ctx;
     w->rows++;
     if (l->inode == w->inode && addr_same_ip(&l->at, &w->at) && l->at.port == w->at.port && l->uid == geteuid()) w->found++;
     return true;
 }
 
-static bool first_only(void *ctx, const struct diag_listener *l) {
+static bool first_only(void *ctx, const struct diag_socket *l) {
     (void)l;
     ++*(unsigned *)ctx;
     return false;
