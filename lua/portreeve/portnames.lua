@@ -101,8 +101,8 @@ end
 
 local only_builtin = portnames.new()
 
--- The port of a name in any case. Without names those built in. nil where the text cannot be a name (the caller takes it for a number), nil and why where nobody
--- knows it.
+-- The port of a name in any case; without names of those built in. nil where the text cannot be a name (the caller takes it for a
+-- number), nil and why where nobody knows it.
 function portnames.find(names, text)
   names = names or only_builtin
   local found = names.by_name[text:lower()]

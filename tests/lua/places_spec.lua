@@ -130,7 +130,8 @@ describe("an address that is not on this machine", function()
     local p = at("192.0.2.7, 127.0.0.1", wait)
     assert.same({ "http://192.0.2.7:8080 (waiting)", "http://127.0.0.1:8080" }, sockets(p))
     assert.same({ "wait", "wait" }, { p.sockets[1].when_missing, p.sockets[2].when_missing })
-    assert.same({ "conf/tomcat.ini:1: BindAddress: 192.0.2.7 is not on this machine now: its socket is opened as soon as the address can be used" },
+    assert.same({ "conf/tomcat.ini:1: BindAddress: 192.0.2.7 is not on this machine now: " ..
+      "its socket is opened as soon as the address can be used" },
       p.warnings)
   end)
   it("is a plain socket once it is there, and waits again once it is gone (Q18)", function()
@@ -296,8 +297,8 @@ describe("a listener", function()
     for _, entry in ipairs { "MaxConnections", "MaxPerAddress", "Reserve" } do
       local report = report_of { { "a.Port", "8081" }, { "a.2.Port", "8082" }, { "a.2." .. entry, "5" } }
       assert.equal(1, #report.errors)
-      assert.is_truthy(report.errors[1]:find(("l:3: a.2.%s=5: this counts for all sockets of the listener together: write a.%s"):format(entry,
-        entry), 1, true), report.errors[1])
+      local want = "l:3: a.2.%s=5: this counts for all sockets of the listener together: write a.%s"
+      assert.is_truthy(report.errors[1]:find(want:format(entry, entry), 1, true), report.errors[1])
     end
   end)
   it("that is built in has no rows; a bad row name is refused", function()

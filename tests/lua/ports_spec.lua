@@ -1,5 +1,5 @@
 -- Which ports there are: by installed component, on one server and on several, changed and kept apart (M22–M32, M44–M55, E1–E9,
-  Q2, Q3).
+-- Q2, Q3).
 local sim = require "portreeve.sim"
 sim.install()
 local fake = require "portreeve.fake"
