@@ -44,27 +44,50 @@ local function remove(name)
   return { { file = LISTENERS, entry = name .. ".*" } }
 end
 
--- fields: { Port = 8081, Services = { "tracker", "ui" }, List = false } — an entry that is not named stays, false or "" takes it away
--- (its default counts again), and Port 0 takes the whole listener away (G7).
-local function listener(name, fields)
-  if not is_name(name) then return no_name(name) end
-  if type(fields) ~= "table" then return nil, "the entries are given as { Port = 8081, … }" end
+-- The entries of one socket of a listener; Port 0 takes it away. -> true | nil, why
+local function add_fields(out, name, fields)
   for key in pairs(fields) do
-    if not schema.sections[LISTENERS][key] then
+    if not schema.sections[LISTENERS][key] and math_type(key) ~= "integer" then
       local meant = type(key) == "string" and near.best(key, entries)
       return nil, ("a listener has no entry '%s'%s"):format(tostring(key), meant and ": did you mean " .. meant .. "?" or "")
     end
   end
-  local out = {}
   for _, entry in ipairs(entries) do
     local v = fields[entry]
     if v ~= nil then
       local text = text_of(v)
       if not text then return nil, ("%s: a %s is no value"):format(entry, type(v)) end
-      if entry == "Port" and text:find "^%s*0%s*$" then return remove(name) end
+      if entry == "Port" and text:find "^%s*0%s*$" then
+        out[#out + 1] = { file = LISTENERS, entry = name .. ".*" }
+        return true
+      end
       out[#out + 1] = { file = LISTENERS, entry = name .. "." .. entry, value = text ~= "" and text or nil }
     end
   end
+  return true
+end
+
+-- fields: { Port = 8081, Services = { "tracker", "ui" }, List = false, [2] = { Port = 8082 } } — an entry that is not named stays, false
+-- or "" takes it away (its default counts again), a number is one more socket of the listener (NAME.2.Port), and Port 0 takes the
+-- listener or that one socket away (G7).
+local function listener(name, fields)
+  if not is_name(name) then return no_name(name) end
+  if type(fields) ~= "table" then return nil, "the entries are given as { Port = 8081, … }" end
+  local out, rows = {}, {}
+  local fine, why = add_fields(out, name, fields)
+  for key, row in pairs(fields) do
+    if math_type(key) == "integer" then
+      rows[#rows + 1] = key
+      if key < 2 or key > 9999 or type(row) ~= "table" then
+        return nil, "further sockets of a listener are given as [2] = { Port = 8082, … }"
+      end
+    end
+  end
+  sort(rows)
+  for _, n in ipairs(rows) do
+    if fine then fine, why = add_fields(out, name .. "." .. n, fields[n]) end
+  end
+  if not fine then return nil, why end
   if not out[1] then return nil, "nothing is to be changed: give entries, as in { Port = 8081 }" end
   return out
 end

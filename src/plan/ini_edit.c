@@ -49,15 +49,21 @@ static const char *eol_of(const char *text, size_t n, size_t at) {
     return i + 1 < n && text[i + 1] == '\n' ? "\r\n" : "\r";
 }
 
-static bool in_section(const struct ini_entry *x, const char *entry) {
-    const char *dot = strrchr(entry, '.');
+/* Does x begin with the first n bytes of `entry`, a section's name and its dot? */
+static bool in_section(const struct ini_entry *x, const char *entry, const char *dot) {
     size_t n = dot ? (size_t)(dot - entry) + 1 : 0;
-    return n > 0 && x->key_n > n && memcmp(x->key, entry, n) == 0 && !memchr(x->key + n, '.', x->key_n - n);
+    return n > 0 && x->key_n > n && memcmp(x->key, entry, n) == 0;
+}
+
+/* NAME.2.Port beside NAME.Port: a row of its own within the section. */
+static bool same_row(const struct ini_entry *x, const char *entry) {
+    const char *dot = strrchr(entry, '.');
+    return in_section(x, entry, dot) && !memchr(x->key + (dot - entry) + 1, '.', x->key_n - (size_t)(dot - entry) - 1);
 }
 
 static bool meant(const struct ini_entry *x, const struct ini_change *c) {
     size_t n = strlen(c->entry);
-    if (n > 2 && strcmp(c->entry + n - 2, ".*") == 0) return in_section(x, c->entry);
+    if (n > 2 && strcmp(c->entry + n - 2, ".*") == 0) return in_section(x, c->entry, strrchr(c->entry, '.'));
     return x->key_n == n && memcmp(x->key, c->entry, n) == 0;
 }
 
@@ -164,10 +170,15 @@ static bool check(struct edit *d) {
 }
 
 static void find_place(struct edit *d) {
+    bool in_row = false;
     d->at = d->after = NONE;
     for (uint32_t i = 0; i < d->ini.n; i++) {
-        if (meant(&d->ini.entry[i], d->c)) d->at = i;
-        if (in_section(&d->ini.entry[i], d->c->entry)) d->after = i;
+        const struct ini_entry *x = &d->ini.entry[i];
+        bool row = same_row(x, d->c->entry);
+        if (meant(x, d->c)) d->at = i;
+        if (!row && (in_row || !in_section(x, d->c->entry, strchr(d->c->entry, '.')))) continue;
+        d->after = i;
+        in_row = row;
     }
 }
 

@@ -20,6 +20,8 @@ static bool listener_entry(const char *entry) {
     if (n == 0 || n > NAME_MOST) return false;
     for (size_t i = 0; i < n; i++)
         if (!isalnum((unsigned char)entry[i]) && entry[i] != '_' && entry[i] != '-') return false;
+    size_t row = strspn(dot + 1, "0123456789"); /* NAME.2.Port: one more socket of the listener */
+    if (row > 0 && row <= 4 && dot[row + 1] == '.') dot += row + 1;
     for (size_t i = 0; i < sizeof listener_entries / sizeof *listener_entries; i++)
         if (strcmp(dot + 1, listener_entries[i]) == 0) return true;
     return false;
