@@ -1,6 +1,6 @@
 /* The bind plan as plain data: what Lua computed, what C checks, what the supervisor opens.
  * Encoded as text (plan_encode): records of "key value" lines, values percent-escaped, strict on the way in: unknown or repeated keys,
- * missing keys and out-of-range numbers are errors. */
+ * missing keys and out-of-range numbers are errors. Each socket but the first has only the lines that differ from the one before it. */
 #ifndef PORTREEVE_PLAN_PLAN_H
 #define PORTREEVE_PLAN_PLAN_H
 #include "base/addr.h"

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC     "portreeve-plan 1"
+#define MAGIC     "portreeve-plan 2"
+#define NEXT      "[next]"
 #define MAX_CERTS 4096u
 
 enum kind { TEXT, NUMBER, FLAG, CHOICE, ADDRESS, PORT };
@@ -105,6 +106,30 @@ static bool put_record(struct buf *out, const char *what, const struct field *f,
     return true;
 }
 
+static bool same_field(const struct field *f, const char *a, const char *b) {
+    a += f->at;
+    b += f->at;
+    switch (f->kind) {
+    case TEXT: return strcmp(a, b) == 0;
+    case NUMBER: return memcmp(a, b, sizeof(uint32_t)) == 0;
+    case PORT: return memcmp(a, b, sizeof(uint16_t)) == 0;
+    case FLAG: return memcmp(a, b, sizeof(bool)) == 0;
+    case CHOICE: return memcmp(a, b, sizeof(unsigned)) == 0;
+    case ADDRESS: return *a == *b && memcmp(((const struct addr *)(const void *)a)->ip, ((const struct addr *)(const void *)b)->ip, 16) == 0;
+    }
+    return false;
+}
+
+/* Of a socket only what differs from the one before it: thousands of them are mostly alike, and are read twice at every reload. */
+static bool put_next(struct buf *out, const struct plan_socket *s) {
+    if (!buf_str(out, NEXT "\n")) return false;
+    for (size_t i = 0; i < COUNT(socket_fields); i++) {
+        const struct field *f = &socket_fields[i];
+        if (!same_field(f, (const char *)(s - 1), (const char *)s) && !put_field(out, f, (const char *)s)) return false;
+    }
+    return true;
+}
+
 bool plan_encode(const struct plan *p, struct buf *out) {
     struct plan_settings set = p->set;
     if (!buf_str(out, MAGIC "\n") || !put_record(out, "plan", plan_fields, COUNT(plan_fields), p)) return false;
@@ -114,7 +139,7 @@ bool plan_encode(const struct plan *p, struct buf *out) {
     for (uint32_t i = 0; i < p->ncerts; i++)
         if (!put_record(out, "certificate", cert_fields, COUNT(cert_fields), &p->cert[i])) return false;
     for (uint32_t i = 0; i < p->nsockets; i++)
-        if (!put_record(out, "socket", socket_fields, COUNT(socket_fields), &p->socket[i])) return false;
+        if (i ? !put_next(out, &p->socket[i]) : !put_record(out, "socket", socket_fields, COUNT(socket_fields), p->socket)) return false;
     return buf_str(out, "[end]\n");
 }
 
@@ -196,7 +221,7 @@ static bool get_text(struct reader *r, const char *s, size_t n, char *out, size_
         if (o + 1 >= cap) return refuse(r, "text longer than %zu bytes", cap - 1);
         out[o++] = (char)c;
     }
-    out[o] = '\0';
+    memset(out + o, 0, cap - o); /* whatever the record before it had there */
     return true;
 }
 
@@ -206,6 +231,7 @@ static bool get_address(struct reader *r, const char *s, size_t n, struct addr *
     memcpy(text, s, n);
     text[n] = '\0';
     a->family = memchr(text, ':', n) ? 6 : 4;
+    memset(a->ip, 0, sizeof a->ip);
     if (strlen(text) != n || inet_pton(a->family == 6 ? AF_INET6 : AF_INET, text, a->ip) != 1)
         return refuse(r, "not an address: \"%s\"", text);
     return true;
@@ -260,6 +286,21 @@ static bool get_record(struct reader *r, const char *head, const struct field *f
     return true;
 }
 
+static bool begins(const struct reader *r, const char *key) {
+    if (r->p == r->end || *r->p != *key) return false; /* tells most keys apart */
+    size_t n = strlen(key);
+    return (size_t)(r->end - r->p) > n && memcmp(r->p, key, n) == 0 && r->p[n] == ' ';
+}
+
+/* A socket like the one before it but for the fields that follow, in the table's order: an unknown or repeated key meets the next head. */
+static bool get_next(struct reader *r, struct plan_socket *s) {
+    if (!expect_line(r, NEXT)) return false;
+    *s = s[-1];
+    for (size_t i = 0; i < COUNT(socket_fields); i++)
+        if (begins(r, socket_fields[i].key) && !get_field(r, &socket_fields[i], (char *)s)) return false;
+    return true;
+}
+
 static bool get_settings(struct reader *r, struct plan_settings *set) {
     if (!expect_line(r, "[settings]")) return false;
     for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) {
@@ -296,10 +337,11 @@ static bool get_lists(struct reader *r, struct plan *out) {
         out->cert = list;
         if (!rec || !get_record(r, "[certificate]", cert_fields, COUNT(cert_fields), rec)) return false;
     }
-    while (next_is(r, "[socket]")) {
+    while (next_is(r, out->nsockets ? NEXT : "[socket]")) {
         void *list = out->socket, *rec = more(r, &list, &out->nsockets, PLAN_MAX_SOCKETS, sizeof *out->socket, "sockets");
         out->socket = list;
-        if (!rec || !get_record(r, "[socket]", socket_fields, COUNT(socket_fields), rec)) return false;
+        if (!rec) return false;
+        if (out->nsockets > 1 ? !get_next(r, rec) : !get_record(r, "[socket]", socket_fields, COUNT(socket_fields), rec)) return false;
     }
     return true;
 }

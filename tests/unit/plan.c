@@ -157,6 +157,26 @@ static void test_hostile(void) {
     buf_free(&text);
 }
 
+/* Sockets that are alike take a line for what differs, and no less strictness. */
+static void test_alike(void) {
+    struct plan_socket s[3] = {make_socket("http", "127.0.0.1", 80), make_socket("http", "127.0.0.2", 80), make_socket("http", "::1", 80)};
+    struct plan p = make_plan(s, 3), q;
+    struct buf text = {0};
+    struct err e = {""};
+    if (!plan_encode(&p, &text) || !buf_add(&text, "", 1)) abort();
+    text.n--;
+    ok(strstr(text.p, "[next]\naddress 127.0.0.2\n[next]\naddress ::1\nv6only 1\n[end]\n") != NULL, "a socket is what differs from the one before");
+    ok(plan_decode(text.p, text.n, &q, &e) && same_plan(&p, &q), "IPv4, then IPv6, come back %.200s", e.text);
+    plan_finish(&q);
+    ok(refused_with(&text, "[socket]", "[next]"), "the first socket is whole");
+    ok(refused_with(&text, "[next]\n", "[next]\ncolour red\n"), "an unknown key of a later socket");
+    ok(refused_with(&text, "[next]\naddress 127.0.0.2\n", "[next]\naddress 127.0.0.2\naddress 127.0.0.3\n"), "a repeated key of a later socket");
+    ok(refused_with(&text, "[next]\naddress 127.0.0.2\n", "[next]\nport 81\naddress 127.0.0.2\n"), "keys of a later socket out of order");
+    ok(refused_with(&text, "[next]\naddress ::1", "[socket]\naddress ::1"), "a whole socket needs every key");
+    plan_finish(&p);
+    buf_free(&text);
+}
+
 static bool check_says(struct plan_socket *s, uint32_t n, const char *part) {
     struct plan p = make_plan(s, n);
     struct err e = {""};
@@ -374,6 +394,7 @@ static void test_print(void) {
 int main(void) {
     test_round_trip();
     test_hostile();
+    test_alike();
     test_check();
     test_conflicts();
     test_waiting();
