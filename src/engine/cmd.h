@@ -9,6 +9,7 @@ int cmd_login_link(int argc, char **argv); /* cmd_login.c: a one-time address of
 
 int cmd_check(int argc, char **argv); /* cmd_check.c: the reload gate without reloading */
 int cmd_plan(int argc, char **argv);  /* cmd_plan.c: the sockets a configuration makes, and why */
+int cmd_explain(int argc, char **argv); /* cmd_explain.c: which entry binds an address and port, or why nothing does */
 int cmd_test(int argc, char **argv);  /* cmd_test.c: the policies' own tests, as TAP */
 int planner_main(int argc, char **argv); /* planner.c: `--plan`, started by the supervisor */
 int cmd_mint(int argc, char **argv);   /* cmd_mint.c: make tracking links */

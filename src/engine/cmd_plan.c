@@ -2,8 +2,8 @@
 #include "engine/differ.h"
 #include "engine/firewall.h"
 #include "engine/planner.h"
+#include "engine/states.h"
 #include "engine/supervisor.h"
-#include "plan/plan_check.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -64,31 +64,12 @@ static bool as_running(struct planner *p, const struct running *r) {
     return true;
 }
 
-/* Words for each socket of the new plan: what its counterpart in the running one is. */
 static bool show_plan(const struct planner *p, const struct running *r, bool json, struct buf *out) {
-    if (!r) return json ? plan_json(&p->plan, NULL, out) : plan_print(&p->plan, NULL, out);
-    uint32_t n = p->plan.nsockets, m = r->plan.nsockets;
-    char(*state)[PLAN_SHOWN] = calloc(n ? n : 1, sizeof *state);
-    uint16_t *port = calloc(n ? n : 1, sizeof *port), *bound = calloc(m ? m : 1, sizeof *bound);
-    int32_t *keep = calloc(n ? n : 1, sizeof *keep);
-    bool *used = calloc(m ? m : 1, sizeof *used), good = state && port && bound && keep && used;
-    for (uint32_t i = 0; good && i < m; i++) bound[i] = r->socket[i].port;
-    good = good && plan_match(&r->plan, bound, &p->plan, keep, used);
-    for (uint32_t i = 0; good && i < n; i++) {
-        if (keep[i] >= 0) {
-            port[i] = r->socket[keep[i]].port;
-            snprintf(state[i], sizeof state[i], "%s", r->socket[keep[i]].state);
-        } else if (!p->plan.socket[i].waiting) {
-            snprintf(state[i], sizeof state[i], "planned");
-        }
-    }
-    struct plan_view v = {.port = port, .state = (const char(*)[PLAN_SHOWN])state};
-    good = good && (json ? plan_json : plan_print)(&p->plan, &v, out);
-    free(state);
-    free(port);
-    free(bound);
-    free(keep);
-    free(used);
+    struct states s;
+    if (!states_make(&p->plan, r, &s)) return false;
+    struct plan_view v = states_view(&s);
+    bool good = (json ? plan_json : plan_print)(&p->plan, &v, out);
+    states_finish(&s);
     return good;
 }
 

@@ -1,6 +1,6 @@
 #include "engine/firewall.h"
+#include "engine/states.h"
 #include "plan/alist.h"
-#include "plan/plan_check.h"
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,27 +63,17 @@ static void judge(struct firewall *f, const struct planner *p, struct firewall_r
     if (r->why) r->who = WHO_NOBODY;
 }
 
-static void ports_of(const struct planner *p, const struct running *r, struct firewall *f) {
-    uint32_t n = p->plan.nsockets, m = r->plan.nsockets;
-    uint16_t *bound = calloc(m ? m : 1, sizeof *bound);
-    int32_t *keep = calloc(n ? n : 1, sizeof *keep);
-    bool *used = calloc(m ? m : 1, sizeof *used);
-    for (uint32_t i = 0; bound && i < m; i++) bound[i] = r->socket[i].port;
-    if (bound && keep && used && plan_match(&r->plan, bound, &p->plan, keep, used))
-        for (uint32_t i = 0; i < n; i++)
-            if (keep[i] >= 0 && bound[keep[i]]) f->rule[i].port = bound[keep[i]];
-    free(bound);
-    free(keep);
-    free(used);
-}
-
 bool firewall_show(const struct planner *p, const struct running *r, enum firewall_form form, struct buf *out) {
     uint32_t n = p->plan.nsockets;
     struct firewall f = {.rule = calloc(n ? n : 1, sizeof *f.rule), .n = n, .list = calloc((size_t)n + 1, sizeof *f.list)};
-    bool good = f.rule && f.list;
-    for (uint32_t i = 0; good && i < n; i++) f.rule[i] = (struct firewall_rule){.socket = &p->plan.socket[i], .port = p->plan.socket[i].at.port};
-    if (good && r) ports_of(p, r, &f);
-    for (uint32_t i = 0; good && i < n; i++) judge(&f, p, &f.rule[i]);
+    struct states bound = {0};
+    bool good = f.rule && f.list && states_make(&p->plan, r, &bound);
+    for (uint32_t i = 0; good && i < n; i++) {
+        const struct plan_socket *s = &p->plan.socket[i];
+        f.rule[i] = (struct firewall_rule){.socket = s, .port = bound.port[i] ? bound.port[i] : s->at.port};
+        judge(&f, p, &f.rule[i]);
+    }
+    states_finish(&bound);
     if (good) f.admin = list_of(&f, p, "admin");
     good = good && (form == FIREWALL_NFT ? firewall_nft : form == FIREWALL_JSON ? firewall_json : firewall_text)(&f, out);
     for (uint32_t i = 0; i < f.nlists; i++) free(f.list[i].range);

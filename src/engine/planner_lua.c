@@ -1,6 +1,7 @@
 /* The Lua half of the gate: rules, policies compiled, their tests run, bind asked for the plan. Each policy file gets a state of its own,
  * so that none can lean on what another left behind. */
 #include "engine/planner.h"
+#include "engine/planner_vm.h"
 #include "script/lib.h"
 #include "script/marshal_plan.h"
 #include "script/vm.h"
@@ -83,8 +84,7 @@ static void take_messages(struct planner *p, lua_State *L, const char *field, bo
     lua_pop(L, 1);
 }
 
-/* Push the rules; messages are taken only where `report` (they are the same every time). */
-static bool push_rules(struct planner *p, struct vm *v, bool report, struct err *e) {
+bool planner_push_rules(struct planner *p, struct vm *v, bool report, struct err *e) {
     lua_State *L = vm_lua(v);
     push_texts(L, p);
     if (!call_rules(v, "read", 2, e)) return false;
@@ -188,12 +188,16 @@ static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     return true;
 }
 
+struct vm *planner_vm(struct planner *p, struct err *e) {
+    struct vm_limits lim = {.memory = RULES_MEMORY, .steps = RULES_STEPS};
+    return open_vm(p, &lim, e);
+}
+
 static void read_rules(struct planner *p) {
     struct err e;
-    struct vm_limits lim = {.memory = RULES_MEMORY, .steps = RULES_STEPS};
-    struct vm *v = open_vm(p, &lim, &e);
+    struct vm *v = planner_vm(p, &e);
     unsigned before = p->errors;
-    bool good = v && push_rules(p, v, true, &e) && (p->errors > before || take_rules(p, v, &e));
+    bool good = v && planner_push_rules(p, v, true, &e) && (p->errors > before || take_rules(p, v, &e));
     if (!good) planner_error(p, "%s", e.text);
     vm_destroy(v);
 }
@@ -273,7 +277,7 @@ static void push_interfaces(lua_State *L) {
     if (list) if_freenameindex(list);
 }
 
-static void push_host(lua_State *L, const struct host *h) {
+void planner_push_host(lua_State *L, const struct host *h) {
     lua_createtable(L, 0, 3);
     push_interfaces(L);
     lua_setfield(L, -2, "interfaces");
@@ -332,10 +336,10 @@ static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struc
     if (!f) return err_set(e, "policies/bind.lua is missing");
     if (!vm_policy(v, text, f->size, f->display, e)) return false;
     unsigned line = defined_at(vm_lua(v));
-    if (!push_rules(p, v, false, e)) return false;
+    if (!planner_push_rules(p, v, false, e)) return false;
     lua_pushvalue(vm_lua(v), -1); /* the rules stay for the review */
     lua_insert(vm_lua(v), -3);
-    push_host(vm_lua(v), h);
+    planner_push_host(vm_lua(v), h);
     if (!vm_call(v, 2, 1, e)) return false;
     struct err why;
     if (!marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why))

@@ -48,6 +48,7 @@ static const struct command commands[] = {
      "usage: portreeve stop [--state DIR]\nReturns when running requests are finished and the server is gone.\n" STATE_HELP EXITS},
     {"check", "try configuration and policies without changing anything", 0, NULL, NULL},
     {"plan", "show which sockets the configuration asks for, and why", 0, NULL, NULL},
+    {"explain", "say which entry binds an address and port, or why nothing does", 0, NULL, NULL},
     {"ini", "show an INI file's entries as they are read", 0, NULL, NULL},
     {"list", "ask an address list about addresses", 0, NULL, NULL},
     {"test", "run the policies' tests", 0, NULL, NULL},
