@@ -90,9 +90,6 @@ local function run(c, engine, job)
   if not ask and #job.dangers > 0 and not sys.equal(c.form.sure or "", seal(c, job)) then
     return confirm(c, job)
   end
-  if not engine.edit then
-    return job.refused("this engine cannot change its configuration: edit the file, then `portreeve reload`")
-  end
   local ok, text = engine.edit(job.edits, { dry = ask, who = ("%s at %s, in the hub"):format(c.account, c.req.address) })
   text = tostring(text or "")
   if ask and ok then
