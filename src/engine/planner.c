@@ -66,16 +66,9 @@ bool planner_list(void *ctx, const char *name, const char **text, size_t *n, con
     return true;
 }
 
-static void check_lists(struct planner *p) {
-    char name[PLAN_NAME], path[BUNDLE_PATH];
-    for (unsigned i = 0; i < p->nlists; i++) {
-        const char *base = p->list[i]->path + strlen("lists/");
-        struct err e;
-        snprintf(name, sizeof name, "%.*s", (int)(strlen(base) - strlen(".list")), base);
-        struct pset *set = alist_load(name, planner_list, p, &e);
-        if (!set) planner_error(p, "%s", e.text);
-        pset_destroy(set);
-    }
+/* Every list that a listener is restricted by is there. */
+static void ask_for_lists(struct planner *p) {
+    char path[BUNDLE_PATH];
     for (uint32_t i = 0; i < p->plan.nsockets; i++) {
         const struct plan_socket *s = &p->plan.socket[i];
         if (s->restriction == RESTRICT_NONE) continue;
@@ -84,6 +77,19 @@ static void check_lists(struct planner *p) {
             planner_error(p, "%s:%u: %s: listener %s asks for the address list %s, but there is no file lists/%s.list", s->because.file,
                           s->because.line, s->because.entry, s->name, s->list, s->list);
     }
+}
+
+static void check_lists(struct planner *p) {
+    char name[PLAN_NAME];
+    for (unsigned i = 0; i < p->nlists; i++) {
+        const char *base = p->list[i]->path + strlen("lists/");
+        struct err e;
+        snprintf(name, sizeof name, "%.*s", (int)(strlen(base) - strlen(".list")), base);
+        struct pset *set = alist_load(name, planner_list, p, &e);
+        if (!set) planner_error(p, "%s", e.text);
+        pset_destroy(set);
+    }
+    ask_for_lists(p);
 }
 
 static void warn_cert(void *ctx, const char *text) {
@@ -121,6 +127,21 @@ static bool check_all(struct planner *p, int bundle_fd) {
         planner_error(p, "%s", e.text);
     bundle_unmap(b);
     if (p->errors == 0 && p->preflight) planner_preflight(p);
+    return p->errors == 0;
+}
+
+bool planner_run_again(struct planner *p, int bundle_fd) {
+    struct err e;
+    struct bundle *b = NULL;
+    p->report.max = 1u << 20;
+    p->again = true;
+    if (!luadir_find(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(bundle_fd, &e))) planner_error(p, "%s", e.text);
+    if (b) planner_read_bundle(p, b);
+    bundle_unmap(b);
+    if (p->errors == 0) planner_lua(p);
+    if (p->errors == 0) planner_certs(p);
+    if (p->errors == 0 && !plan_check(&p->plan, &e)) planner_error(p, "%s", e.text);
+    if (p->errors == 0) ask_for_lists(p);
     return p->errors == 0;
 }
 
@@ -232,7 +253,8 @@ int planner_main(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     struct err e;
     if (!p) return 1;
-    int usage = planner_options(p, argc, argv, NULL, NULL);
+    bool again = argc == 2 && strcmp(argv[1], "--again") == 0;
+    int usage = again ? 0 : planner_options(p, argc, argv, NULL, NULL);
     if (usage) {
         free(p);
         fputs(
@@ -241,12 +263,12 @@ int planner_main(int argc, char **argv) {
         return 2;
     }
     p->may_write = true;
-    bool good = planner_run(p, BUNDLE_FD);
+    bool good = again ? planner_run_again(p, BUNDLE_FD) : planner_run(p, BUNDLE_FD);
     if (good && !write_plan(&p->plan, PLAN_FD, &e)) {
         planner_error(p, "%s", e.text);
         good = false;
     }
-    if (p->user[0]) fprintf(stderr, "user %s\n", p->user); /* the supervisor reads this line, people do not see it */
+    if (p->user[0] && !again) fprintf(stderr, "user %s\n", p->user); /* the supervisor reads this line, people do not see it */
     planner_say(p);
     planner_finish(p);
     free(p);

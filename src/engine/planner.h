@@ -29,6 +29,7 @@ struct planner {
     bool may_write; /* the development certificate may be made below state */
     bool preflight; /* try to bind each address */
     bool tap;       /* every test of a policy prints a line */
+    bool again;     /* set by planner_run_again */
 
     /* what came of it */
     struct buf report; /* lines for people: "warning: …" or the error itself */
@@ -47,6 +48,9 @@ struct planner {
 
 /* The whole gate. The bundle goes into bundle_fd (a memfd), sealed. true: p->plan is good. p->report holds warnings either way. */
 bool planner_run(struct planner *p, int bundle_fd);
+/* The same files once more, as the running generation's bundle has them, on the machine as it is now: what has been checked of those very
+ * bytes (policies and their tests, lists) is not checked again, and nothing is read from disk, so that edits wait for their reload. */
+bool planner_run_again(struct planner *p, int bundle_fd);
 /* Only the policies' own tests. */
 bool planner_test(struct planner *p);
 void planner_finish(struct planner *p);
@@ -62,12 +66,13 @@ struct planner_flag {
 };
 int planner_options(struct planner *p, int argc, char **argv, const struct planner_flag *flags, const char **word);
 /* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit
- * status 0. */
+ * status 0. `portreeve-engine --plan --again`: fd 3 is the running generation's bundle, which is only read. */
 
 /* ---- among the planner's own files ---- */
 void planner_error(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void planner_warn(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void planner_read(struct planner *p);
+void planner_read_bundle(struct planner *p, const struct bundle *b); /* instead: p->files as it was */
 /* A file of at most `most` bytes; returns false with e unless it is regular and readable. absent is set (and e left) where it does not
  * exist. */
 bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf *out, uint32_t *mode, bool *absent, struct err *e);
@@ -94,4 +99,5 @@ struct host {
 bool host_read(struct host *h, struct err *e);
 void host_finish(struct host *h);
 void planner_preflight(struct planner *p);
+void planner_settle(struct planner *p); /* of the sockets that may wait for their address: which do? */
 #endif

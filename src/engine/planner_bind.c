@@ -71,6 +71,18 @@ void host_finish(struct host *h) {
     memset(h, 0, sizeof *h);
 }
 
+/* ---- addresses that are not here ---- */
+
+/* The kernel has the last word: no list of addresses shows all of 127.0.0.0/8, or what a local route makes ours. An address that is still
+ * tentative comes by itself, so it may wait whatever its entry says. */
+void planner_settle(struct planner *p) {
+    for (uint32_t i = 0; i < p->plan.nsockets; i++) {
+        struct plan_socket *s = &p->plan.socket[i];
+        if (s->zone[0] || s->when_missing == MISSING_FREEBIND || addr_is_any(&s->at)) continue;
+        if (s->when_missing == MISSING_WAIT || s->waiting) s->waiting = !sock_here(&s->at);
+    }
+}
+
 /* ---- preflight ---- */
 
 /* Would the supervisor's own sockets be in the way of `at`? It takes them over or closes them itself, so they are no fault. */

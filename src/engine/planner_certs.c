@@ -75,9 +75,65 @@ static void development(struct planner *p, struct plan_cert *c) {
     snprintf(c->chain, sizeof c->chain, "%s", field);
 }
 
+/* An address that appears later may be the first with HTTPS: what can be read of the certificates is taken along, without complaints
+ * about what nobody needs now. */
+static void take_along(struct planner *p, const struct plan_cert *c, const char *field, const char *kind) {
+    char path[PLANNER_PATH + PLAN_PATH], logical[BUNDLE_PATH];
+    struct buf text = {0};
+    struct err e;
+    uint32_t mode = 0;
+    bool absent;
+    snprintf(path, sizeof path, "%s%s%s", field[0] == '/' ? "" : p->certs_dir, field[0] == '/' ? "" : "/", field);
+    snprintf(logical, sizeof logical, "certs/%s.%s", c->name, kind);
+    size_t n = strlen(path);
+    if (planner_read_file(path, CERT_MAX, false, &text, &mode, &absent, &e))
+        (void)bundle_add(p->files, logical, n < BUNDLE_PATH ? path : path + n - BUNDLE_PATH + 1, text.p ? text.p : "", text.n, mode, &e);
+    if (text.p) explicit_bzero(text.p, text.cap);
+    buf_free(&text);
+}
+
+static bool development_path(const struct planner *p, char out[PLANNER_PATH * 2]) {
+    char here[PLANNER_PATH] = "";
+    if (!p->state || (p->state[0] != '/' && !getcwd(here, sizeof here))) return false;
+    return snprintf(out, PLANNER_PATH * 2, "%s%s%s/keys/development.pem", here, here[0] ? "/" : "", p->state) < PLAN_PATH;
+}
+
+static void take_all_along(struct planner *p) {
+    char path[PLANNER_PATH * 2];
+    for (uint32_t i = 0; i < p->plan.ncerts; i++) {
+        const struct plan_cert *c = &p->plan.cert[i];
+        if (strcmp(c->chain, "development") != 0) take_along(p, c, c->chain, "chain");
+        else if (development_path(p, path)) take_along(p, c, path, "chain");
+        if (c->key[0]) take_along(p, c, c->key, "key");
+    }
+}
+
+/* The files are where the first planner put them. */
+static void find_again(struct planner *p, struct plan_cert *c, char field[PLAN_PATH], const char *kind) {
+    char logical[BUNDLE_PATH];
+    snprintf(logical, sizeof logical, "certs/%s.%s", c->name, kind);
+    if (!bundle_writer_find(p->files, logical, NULL))
+        planner_error(p, "%s:%u: certificate %s was not readable when this generation was read, and is needed now: `portreeve reload` reads it",
+                      c->because.file, c->because.line, c->name);
+    snprintf(field, PLAN_PATH, "%.*s", PLAN_PATH - 1, logical);
+}
+
+static void find_all_again(struct planner *p) {
+    for (uint32_t i = 0; i < p->plan.ncerts; i++) {
+        struct plan_cert *c = &p->plan.cert[i];
+        find_again(p, c, c->chain, "chain");
+        if (c->key[0]) find_again(p, c, c->key, "key");
+    }
+}
+
 void planner_certs(struct planner *p) {
     if (!any_https(&p->plan)) {
+        if (!p->again) take_all_along(p);
         p->plan.ncerts = 0;
+        return;
+    }
+    if (p->again) {
+        find_all_again(p);
         return;
     }
     for (uint32_t i = 0; i < p->plan.ncerts; i++) {

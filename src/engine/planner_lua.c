@@ -16,6 +16,7 @@
 #define RULES_MEMORY (1ull << 30)
 #define POLICY_STEPS 100000000ll /* a policy file, all tests of a file, or bind: far below the processor time the planner may use */
 #define MOST_CERTS   4096
+#define PASSWORD_MAX 4096
 
 static const char *fetch(void *ctx, const char *name, size_t *n, const char **display) {
     const struct planner *p = ctx;
@@ -90,9 +91,9 @@ bool planner_push_rules(struct planner *p, struct vm *v, bool report, struct err
     if (!call_rules(v, "read", 2, e)) return false;
     if (report) {
         take_messages(p, L, "errors", true);
-        take_messages(p, L, "warnings", false);
+        if (!p->again) take_messages(p, L, "warnings", false);
         lua_getfield(L, -1, "more");
-        p->hidden += (unsigned)lua_tointeger(L, -1);
+        if (!p->again) p->hidden += (unsigned)lua_tointeger(L, -1);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -113,6 +114,33 @@ static bool text_field(struct planner *p, lua_State *L, const char *name, const 
     return good;
 }
 
+/* The first line of the password file; the file goes into the bundle, since another plan may be made of it. */
+static void take_password(struct planner *p, struct plan_cert *c, const char *place, const char *file) {
+    char path[PLANNER_PATH * 2], logical[BUNDLE_PATH];
+    struct buf text = {0};
+    struct err e;
+    const char *kept = NULL;
+    uint32_t mode = 0;
+    bool absent;
+    snprintf(path, sizeof path, "%s%s%s", file[0] == '/' ? "" : p->certs_dir, file[0] == '/' ? "" : "/", file);
+    snprintf(logical, sizeof logical, "certs/%s.password", c->name);
+    const struct bundle_file *f = p->again ? bundle_writer_find(p->files, logical, &kept) : NULL;
+    bool good = p->again ? f && buf_add(&text, kept, f->size) : planner_read_file(path, PASSWORD_MAX, false, &text, &mode, &absent, &e);
+    if (good && !p->again) good = bundle_add(p->files, logical, strlen(path) < BUNDLE_PATH ? path : "password file", text.p ? text.p : "", text.n, mode, &e);
+    if (!good && !p->again)
+        planner_error(p, "%s: %s.PasswordFile: %s", place, c->name, e.text);
+    else if (mode & 077)
+        planner_warn(p, "%s: %s.PasswordFile: others than its owner may read %s: chmod 600", place, c->name, path);
+    size_t n = 0; /* a file of one line */
+    while (n < text.n && text.p[n] && text.p[n] != '\r' && text.p[n] != '\n') n++;
+    if (n < sizeof c->password)
+        memcpy(c->password, text.p ? text.p : "", n);
+    else
+        planner_error(p, "%s: %s.PasswordFile: the password is longer than %zu bytes", place, c->name, sizeof c->password - 1);
+    if (text.p) explicit_bzero(text.p, text.cap);
+    buf_free(&text);
+}
+
 static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
     char place[PLAN_PATH + PLAN_NAME + 32], file[BUNDLE_PATH], password_file[PLANNER_PATH];
     lua_getfield(L, -1, "line");
@@ -130,25 +158,7 @@ static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
     const struct bundle_file *ini = bundle_writer_find(p->files, "certificates.ini", NULL);
     if (good && c->password[0] && ini && (ini->mode & 007))
         planner_warn(p, "%s: %s.Password: everybody on this machine may read it: chmod o= %s, or use PasswordFile", place, c->name, ini->display);
-    if (!good || !password_file[0]) return;
-    struct buf text = {0};
-    struct err e;
-    uint32_t mode = 0;
-    bool absent;
-    char path[PLANNER_PATH * 2];
-    snprintf(path, sizeof path, "%s%s%s", password_file[0] == '/' ? "" : p->certs_dir, password_file[0] == '/' ? "" : "/", password_file);
-    if (!planner_read_file(path, 4096, false, &text, &mode, &absent, &e))
-        planner_error(p, "%s: %s.PasswordFile: %s", place, c->name, e.text);
-    else if (mode & 077)
-        planner_warn(p, "%s: %s.PasswordFile: others than its owner may read %s: chmod 600", place, c->name, path);
-    size_t n = text.p ? strcspn(text.p, "\r\n") : 0; /* a file of one line; buf texts end with a NUL below */
-    if (n > text.n) n = text.n;
-    if (n < sizeof c->password)
-        memcpy(c->password, text.p ? text.p : "", n);
-    else
-        planner_error(p, "%s: %s.PasswordFile: the password is longer than %zu bytes", place, c->name, sizeof c->password - 1);
-    if (text.p) explicit_bzero(text.p, text.cap);
-    buf_free(&text);
+    if (good && password_file[0]) take_password(p, c, place, password_file);
 }
 
 static void take_certs(struct planner *p, lua_State *L) {
@@ -352,7 +362,8 @@ static void ask_bind(struct planner *p) {
     struct host h = {0};
     struct vm *v = NULL;
     bool good = host_read(&h, &e) && (v = policy_vm(p, &e)) && bind_in(p, v, &h, &e);
-    if (!good) planner_error(p, "%s", e.text);
+    if (good) planner_settle(p);
+    else planner_error(p, "%s", e.text);
     vm_destroy(v);
     host_finish(&h);
 }
@@ -360,7 +371,7 @@ static void ask_bind(struct planner *p) {
 void planner_policies(struct planner *p) {
     for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) *plan_setting(&p->plan.set, d->field) = d->dflt;
     read_rules(p);
-    try_policies(p);
+    if (!p->again) try_policies(p);
 }
 
 void planner_lua(struct planner *p) {

@@ -65,6 +65,8 @@ void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STAT
     addr_format_ip(&s->at, ip);
     if (s->waiting)
         snprintf(out, PLAN_STATE, "waiting for %s%s%s", ip, s->zone[0] ? "%" : "", s->zone);
+    else if (bound && s->away)
+        snprintf(out, PLAN_STATE, "bound, %s is away", ip);
     else
         snprintf(out, PLAN_STATE, "%s", bound ? "bound" : "planned");
 }

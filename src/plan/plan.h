@@ -41,6 +41,7 @@ struct plan_socket {
     struct addr at;       /* address and port; port 0 = the kernel chooses */
     enum plan_missing when_missing;
     bool waiting;         /* the address is not usable on this machine now: planned, but not opened and not offered to the engine */
+    bool away;            /* bound, but the address has gone since; not part of the written plan: who holds the socket knows */
     char zone[PLAN_ZONE]; /* a waiting link-local address whose interface does not exist: its name (at.scope is 0); else "" */
     bool v6only;          /* always true for IPv6 sockets of ours */
     enum plan_scheme scheme;
@@ -117,7 +118,7 @@ uint32_t plan_service_bit(const char *name);                                   /
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */
 void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */
-/* "waiting for 192.0.2.7", else "bound", or "planned" where nothing has been bound yet. */
+/* "waiting for 192.0.2.7", "bound", "bound, 192.0.2.7 is away", or "planned" where nothing has been bound yet. */
 void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]);
 struct proof;
 /* Readable table and JSON array (`portreeve plan [--json]`). */

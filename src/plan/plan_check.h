@@ -13,4 +13,6 @@ bool plan_check(const struct plan *p, struct err *e); /* first fault found, with
 bool plan_match(const struct plan *old, const uint16_t *bound, const struct plan *now, int32_t *keep, bool *old_used);
 /* Order by family, port, address (the wildcard leads), scope. */
 int plan_by_place(const struct addr *x, const struct addr *y);
+/* Nothing to be done to get from one to the other: the same sockets in any order, certificates and settings. false on ENOMEM, too. */
+bool plan_same(const struct plan *a, const struct plan *b);
 #endif

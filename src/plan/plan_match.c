@@ -72,3 +72,23 @@ bool plan_match(const struct plan *old, const uint16_t *bound, const struct plan
     free(w);
     return good;
 }
+
+/* Plans come out of plan_decode, which leaves no byte of a record unset. */
+static bool equal(struct plan_socket a, const struct plan_socket *b) {
+    a.away = b->away;
+    return memcmp(&a, b, sizeof a) == 0;
+}
+
+bool plan_same(const struct plan *a, const struct plan *b) {
+    uint32_t n = a->nsockets;
+    if (n != b->nsockets || a->ncerts != b->ncerts || strcmp(a->components, b->components) != 0 || memcmp(&a->set, &b->set, sizeof a->set) != 0 ||
+        (a->ncerts && memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert) != 0))
+        return false;
+    int32_t *keep = calloc(n ? n : 1, sizeof *keep);
+    bool *used = calloc(n ? n : 1, sizeof *used);
+    bool same = keep && used && plan_match(a, NULL, b, keep, used);
+    for (uint32_t i = 0; same && i < n; i++) same = keep[i] >= 0 && equal(a->socket[keep[i]], &b->socket[i]);
+    free(keep);
+    free(used);
+    return same;
+}

@@ -58,16 +58,16 @@ static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, in
 }
 
 /* The column of states is only worth its room where one of them is not the usual. */
-static bool any_waiting(const struct plan *p) {
+static bool any_special(const struct plan *p) {
     for (uint32_t i = 0; i < p->nsockets; i++)
-        if (p->socket[i].waiting) return true;
+        if (p->socket[i].waiting || p->socket[i].away) return true;
     return false;
 }
 
 bool plan_print(const struct plan *p, const struct plan_view *v, struct buf *out) {
     size_t width[COLS];
     char text[CELL];
-    bool states = any_waiting(p) || (v && v->state);
+    bool states = any_special(p) || (v && v->state);
     for (int c = 0; c < COLS; c++) {
         width[c] = strlen(heads[c]);
         for (uint32_t i = 0; i < p->nsockets; i++) {
