@@ -169,7 +169,8 @@ static void remember(struct held_retired *r, const struct addr *at, ino_t inode)
 
 void held_retire(struct held *h, struct held_retired *r) {
     for (unsigned i = 0; i < h->n; i++) {
-        if (!sock_deafen(h->fd[i].fd)) log_warn("holder", "a socket is closed while callers may wait in its queue: %s", strerror(errno));
+        if (!sock_deafen(h->fd[i].fd) && sock_here(&h->at))
+            log_warn("holder", "a socket is closed while callers may wait in its queue: %s", strerror(errno));
         remember(r, &h->at, h->fd[i].inode);
     }
 }

@@ -12,6 +12,7 @@ struct held {
     int backlog;
     bool adopted;     /* the service manager made the first one: if ours may not join it, all workers share it */
     bool freebind;    /* bound wherever its address may be */
+    bool away;        /* its address has gone from this machine since */
     bool late;        /* no caller may be queued yet: listens only right before the commit */
     unsigned n, kept; /* sockets; how many of them belong to a committed generation */
     struct held_fd {

@@ -1,5 +1,6 @@
 #include "super/holder.h"
 #include "base/log.h"
+#include "net/sock.h"
 #include "plan/plan_check.h"
 #include "super/foreign.h"
 #include "super/held.h"
@@ -172,6 +173,14 @@ bool generation_bind(struct generation *g, const struct generation *old, struct 
     }
     ports_finish(&foreign);
     return good;
+}
+
+bool generation_gone(const struct generation *g) {
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+        const struct plan_socket *p = &g->plan.socket[i];
+        if (!g->held[i] && !p->waiting && p->when_missing != MISSING_FREEBIND && !addr_is_any(&p->at) && !sock_here(&p->at)) return true;
+    }
+    return false;
 }
 
 bool generation_listen(struct generation *g, struct err *e) {

@@ -26,6 +26,8 @@ struct generation *generation_create(int bundle_fd, int plan_fd, struct err *e);
  * bind …". The caller then destroys g, and old is as before: nothing new has taken a caller. *taken: the refusal was a taken port. */
 bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, const struct held_retired *retired, bool *taken,
                      struct err *e);
+/* After a refusal: was it an address that the planner saw, and that has gone (again) since? */
+bool generation_gone(const struct generation *g);
 /* The steps right before COMMIT: let the new sockets take callers. */
 bool generation_listen(struct generation *g, struct err *e);
 /* Send GEN_BEGIN, GEN_KEPT…, GEN_SOCKETS…, GEN_END. base: what the engine serves, NULL = nothing; of it only what is new is sent. */

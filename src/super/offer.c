@@ -89,6 +89,12 @@ static bool change_line(const char *verb, const struct generation *g, uint32_t i
                    b->file[0] ? b->file : "built-in default", line, b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row);
 }
 
+static uint32_t held_count(const struct generation *g) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; g && i < g->plan.nsockets; i++) n += g->held[i] != NULL;
+    return n;
+}
+
 /* Lines for the groups of `of` that `than` has not; *same counts the others. */
 static bool list_others(const char *verb, const struct generation *of, const struct generation *than, struct buf *out, uint32_t *same) {
     bool good = true;
@@ -102,11 +108,13 @@ static bool list_others(const char *verb, const struct generation *of, const str
 }
 
 bool generation_changes(const struct generation *g, const struct generation *old, struct buf *out) {
-    uint32_t kept = 0, stays = 0;
+    uint32_t kept = 0, stays = 0, held = held_count(g), waiting = g->plan.nsockets - held;
     struct buf lines = {0};
+    char waits[48] = "";
+    if (waiting) snprintf(waits, sizeof waits, ", %u waiting for %s", (unsigned)waiting, waiting == 1 ? "its address" : "their addresses");
     bool good = !old || (list_others("opened", g, old, &lines, &kept) && list_others("closed", old, g, &lines, &stays));
-    good = good && buf_fmt(out, "%u socket%s kept, %u opened, %u closed\n", (unsigned)kept, kept == 1 ? "" : "s",
-                           (unsigned)(g->plan.nsockets - kept), old ? (unsigned)(old->plan.nsockets - stays) : 0);
+    good = good && buf_fmt(out, "%u socket%s kept, %u opened, %u closed%s\n", (unsigned)kept, kept == 1 ? "" : "s", (unsigned)(held - kept),
+                           (unsigned)(held_count(old) - stays), waits);
     good = good && buf_add(out, lines.p, lines.n);
     buf_free(&lines);
     return good;
@@ -117,6 +125,7 @@ bool generation_sockets(const struct generation *g, struct buf *out) {
     for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
         const struct held *h = g->held[i];
         char at[ADDR_TEXT];
+        if (!h) continue;
         addr_format(&h->at, at);
         for (unsigned k = 0; good && k < entries(g, h); k++) {
             good = buf_fmt(out, "%s %s worker %u inode %ju%s\n", at, g->plan.socket[i].name, k % g->workers,

@@ -26,9 +26,7 @@ static void close_fd(int *fd) {
     *fd = -1;
 }
 
-static bool spawn(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, int out,
-                  struct err *e) {
-    const char *argv[ARGS];
+static void arguments(const struct options *o, char *const *more, const char *argv[ARGS]) {
     unsigned n = 0;
     argv[n++] = "portreeve-engine";
     argv[n++] = "--plan";
@@ -46,25 +44,24 @@ static bool spawn(struct planner *p, const char *engine, const struct options *o
     }
     for (unsigned i = 0; more && more[i] && i < 2 * EDIT_MOST; i++) argv[n++] = more[i];
     argv[n] = NULL;
+}
+
+/* p->bundle_fd is set. */
+static bool launch(struct planner *p, const char *engine, const char *const *argv, const struct account *as, struct err *e) {
+    int pipes[2] = {-1, -1};
+    p->plan_fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    bool good = p->bundle_fd >= 0 && p->plan_fd >= 0 && pipe2(pipes, O_CLOEXEC) == 0 && fcntl(pipes[0], F_SETFL, O_NONBLOCK) == 0;
+    if (!good) err_set(e, "cannot prepare the planner: %s", strerror(errno));
     struct child_spec s = {.path = engine,
                            .argv = (char *const *)(uintptr_t)argv,
-                           .out = out,
-                           .err = out,
+                           .out = pipes[1],
+                           .err = pipes[1],
                            .fd = {p->bundle_fd, p->plan_fd},
                            .nfds = 2,
                            .planner_limits = true,
                            .as = as->name[0] ? as : NULL};
-    p->pid = child_spawn(&s, e);
-    return p->pid > 0;
-}
-
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, struct err *e) {
-    int pipes[2] = {-1, -1};
-    p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    p->plan_fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    bool good = p->bundle_fd >= 0 && p->plan_fd >= 0 && pipe2(pipes, O_CLOEXEC) == 0 && fcntl(pipes[0], F_SETFL, O_NONBLOCK) == 0;
-    if (!good) err_set(e, "cannot prepare the planner: %s", strerror(errno));
-    good = good && spawn(p, engine, o, as, more, pipes[1], e);
+    if (good) p->pid = child_spawn(&s, e);
+    good = good && p->pid > 0;
     close_fd(&pipes[1]);
     p->out = pipes[0];
     p->deadline = clock_mono_ms() + WALL_MS;
@@ -74,6 +71,19 @@ bool planner_start(struct planner *p, const char *engine, const struct options *
     close_fd(&p->plan_fd);
     p->pid = 0;
     return false;
+}
+
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, struct err *e) {
+    const char *argv[ARGS];
+    arguments(o, more, argv);
+    p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return launch(p, engine, argv, as, e);
+}
+
+bool planner_start_again(struct planner *p, const char *engine, int bundle_fd, const struct account *as, struct err *e) {
+    static const char *const argv[] = {"portreeve-engine", "--plan", "--again", NULL};
+    p->bundle_fd = fcntl(bundle_fd, F_DUPFD_CLOEXEC, 3);
+    return launch(p, engine, argv, as, e);
 }
 
 /* Reads on past the bound, so that a chatty planner never waits for us; what is beyond it is lost. */

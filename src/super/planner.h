@@ -28,6 +28,9 @@ void planner_init(struct planner *p);
 /* as: run as this user (name "" = as we are). */
 /* more: further options, NULL at the end (NULL = none). */
 bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, struct err *e);
+/* Plan the files in a running generation's bundle once more (planner_run_again in engine/planner.h); the result has a descriptor of its own
+ * for that bundle. */
+bool planner_start_again(struct planner *p, const char *engine, int bundle_fd, const struct account *as, struct err *e);
 void planner_read(struct planner *p); /* when .out is readable */
 void planner_tick(struct planner *p, int64_t now_ms);
 void planner_kill(struct planner *p); /* it will be reaped later */

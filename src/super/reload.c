@@ -2,6 +2,7 @@
  * and only then it is committed. A failure at any step throws away what was new and nothing else. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "plan/plan_check.h"
 #include "super/dirs.h"
 #include "super/super.h"
 #include <errno.h>
@@ -15,6 +16,7 @@
 #define OFFER_MS 60000
 #define EDIT_LOGGED 3000 /* bytes of a request */
 #define LOGGED_LINES 16 /* of a result; fewer than LOG_RATE, so that no result is thinned by itself */
+#define GONE_TRIES 5  /* how often the planner is asked again because an address that it saw has gone before it could be bound */
 #define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
 static void answer(struct super *s, const struct waiter *w, bool ok, const char *text) {
@@ -82,6 +84,14 @@ static void record(struct super *s, bool ok, struct buf *text) {
     if (s->live >= 0) engine_tell_last(s, &s->engine[s->live]);
 }
 
+static void end_run(struct super *s, enum follow_end end) {
+    s->reload.phase = RELOAD_IDLE;
+    s->reload.refused = false;
+    s->reload.gone_again = 0;
+    buf_free(&s->reload.text);
+    follow_ended(s, end);
+}
+
 /* The end of every reload, good or bad. Takes the text. */
 static void finish(struct super *s, bool ok, struct buf *text) {
     struct reload *r = &s->reload;
@@ -96,9 +106,8 @@ static void finish(struct super *s, bool ok, struct buf *text) {
     r->edit = NULL;
     if (!came_to_nothing) record(s, ok, text);
     buf_free(text);
-    r->phase = RELOAD_IDLE;
     r->initial = false;
-    buf_free(&r->text);
+    end_run(s, came_to_nothing ? FOLLOW_REFUSED : ok ? FOLLOW_DONE : r->refused ? FOLLOW_REFUSED : FOLLOW_MAY_PASS);
     if (s->gen) notify_say(&s->notify, "READY=1\nSTATUS=generation %" PRIu64 "%s", s->gen->number, ok ? "" : "; the last reload was refused");
 }
 
@@ -114,7 +123,17 @@ void reload_failed(struct super *s, const char *why) {
     struct reload *r = &s->reload;
     struct buf text = {0};
     size_t n = strlen(why);
-    bool good = buf_fmt(&text, "%s%s", why, n && why[n - 1] == '\n' ? "" : "\n") && buf_add(&text, r->text.p, r->text.n);
+    char news[512] = "";
+    if (r->follow) {
+        drop_next(s);
+        if (follow_refused_before(s, why)) {
+            end_run(s, r->refused ? FOLLOW_REFUSED : FOLLOW_MAY_PASS);
+            return;
+        }
+        follow_news(s, news, sizeof news);
+    }
+    bool good = (!r->follow || buf_fmt(&text, "the addresses of this machine have changed (%s), which cannot be followed:\n", news)) &&
+                buf_fmt(&text, "%s%s", why, n && why[n - 1] == '\n' ? "" : "\n") && buf_add(&text, r->text.p, r->text.n);
     drop_next(s);
     if (r->initial) {
         fprintf(stderr, "portreeve: not started:\n%.*s", (int)text.n, good ? text.p : "");
@@ -124,7 +143,7 @@ void reload_failed(struct super *s, const char *why) {
         r->phase = RELOAD_IDLE;
         return;
     }
-    if (!r->edit) atomic_fetch_add(&s->counters->super.reloads_failed, 1);
+    if (!r->edit && !r->follow) atomic_fetch_add(&s->counters->super.reloads_failed, 1);
     good = good && buf_fmt(&text, "nothing has changed: generation %" PRIu64 " serves on\n", s->gen->number);
     if (!good) buf_clear(&text);
     finish(s, false, &text);
@@ -135,7 +154,10 @@ static void start_planner(struct super *s) {
     struct err e;
     r->phase = RELOAD_PLANNING;
     r->ran_as = s->user;
-    if (!planner_start(&r->planner, s->engine_path, &s->opt, &s->user, r->edit ? r->edit->arg : NULL, &e)) reload_failed(s, e.text);
+    follow_began(s);
+    bool started = r->follow ? planner_start_again(&r->planner, s->engine_path, s->gen->bundle_fd, &s->user, &e)
+                             : planner_start(&r->planner, s->engine_path, &s->opt, &s->user, r->edit ? r->edit->arg : NULL, &e);
+    if (!started) reload_failed(s, e.text);
 }
 
 void reload_start_first(struct super *s) {
@@ -160,6 +182,18 @@ static void begin(struct super *s) {
     r->again = false;
     notify_reloading(&s->notify);
     start_planner(s);
+}
+
+/* The plan is the one in force: nobody need know. Where the last one was refused the reason has gone. */
+static void nothing_new(struct super *s) {
+    struct buf text = {0};
+    if (s->follow.refused.n == 0) {
+        end_run(s, FOLLOW_DONE);
+        return;
+    }
+    buf_clear(&s->follow.refused);
+    if (!buf_fmt(&text, "the addresses of this machine are again as generation %" PRIu64 " wants them\n", s->gen->number)) buf_clear(&text);
+    finish(s, true, &text);
 }
 
 /* portreeve.ini names a user and we are root without --user: from here on planner and engine are that user. */
@@ -190,9 +224,19 @@ static bool take_plan(struct super *s, struct planner_result *p, struct err *e) 
     struct generation *g = generation_create(p->bundle_fd, p->plan_fd, e);
     if (!g) return false;
     p->bundle_fd = p->plan_fd = -1;
-    if (!bind_patiently(s, g, e)) {
+    if (r->follow && plan_same(&s->gen->plan, &g->plan)) {
         generation_destroy(g);
-        return false;
+        nothing_new(s);
+        return true;
+    }
+    if (!bind_patiently(s, g, e)) {
+        bool again = !r->edit && (!r->initial || s->adopted.n == 0) && r->gone_again < GONE_TRIES && generation_gone(g);
+        generation_destroy(g);
+        if (!again) return false;
+        r->gone_again++;
+        buf_clear(&r->text);
+        start_planner(s);
+        return true;
     }
     g->number = ++s->attempts;
     r->next = g;
@@ -245,12 +289,13 @@ void reload_planner_ended(struct super *s, int status) {
         good = buf_fmt(&r->text, "warning: portreeve.ini: User: %s: planner and engine run as %s until portreeve is started anew\n", p.user,
                        s->user.name[0] ? s->user.name : "root");
     }
+    r->refused = !p.ok;
     if (!p.ok) reload_failed(s, p.text.n ? p.text.p : "out of memory");
     else if (!good) reload_failed(s, "out of memory");
     else if (r->edit && !edit_stage(r->edit, &s->opt, &s->user, p.bundle_fd, s->gen->bundle_fd, &e)) reload_failed(s, e.text);
     else if (r->edit && r->edit->same) unchanged(s);
     else if (!take_plan(s, &p, &e)) reload_failed(s, e.text);
-    else if (r->edit && r->edit->dry) rehearsed(s);
+    else if (r->edit && r->edit->dry && r->phase == RELOAD_OFFERING) rehearsed(s);
     planner_result_finish(&p);
 }
 
@@ -285,6 +330,10 @@ void reload_continue(struct super *s) {
         if (s->replace_wanted) engines_replace(s);
         else if (r->again) begin(s);
         else if (r->nedits) begin_edit(s);
+        else if (s->follow.wanted) {
+            r->follow = true;
+            start_planner(s);
+        }
     }
 }
 
@@ -309,7 +358,7 @@ void reload_done(struct super *s) {
     struct generation *old = s->gen, *now = r->next;
     struct buf text = {0};
     bool good = buf_fmt(&text, "generation %" PRIu64 " is live: ", now->number) && generation_changes(now, old, &text) &&
-                buf_add(&text, r->text.p, r->text.n);
+                follow_result(s, &text);
     struct err e;
     if (r->edit && !edit_write(r->edit, &e)) good = good && buf_fmt(&text, "warning: %s\n", e.text);
     if (!good) buf_clear(&text);
@@ -324,7 +373,7 @@ void reload_done(struct super *s) {
     atomic_store(&s->counters->super.generation, (int64_t)now->number);
     log_setup(STDERR_FILENO, now->plan.set.log_json != 0, LOG_LVL_INFO);
     if (r->initial) print_plan(s);
-    else atomic_fetch_add(&s->counters->super.reloads_ok, 1);
+    else if (!r->follow) atomic_fetch_add(&s->counters->super.reloads_ok, 1);
     finish(s, true, &text);
 }
 
@@ -346,5 +395,6 @@ void reload_cancel(struct super *s) {
     r->nedits = 0;
     r->again = false;
     r->phase = RELOAD_IDLE;
+    r->follow = false;
     drop_next(s);
 }

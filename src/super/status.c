@@ -85,14 +85,14 @@ static bool last_reload_text(const struct super *s, struct buf *out) {
 static bool listener_line(const struct super *s, uint32_t i, uint16_t port, struct buf *out) {
     const struct plan_socket *p = &s->gen->plan.socket[i];
     const struct plan_because *b = &p->because;
-    char at[ADDR_TEXT], services[128], line[16] = "", state[PLAN_STATE], proof[PROOF_WORDS];
+    char at[ADDR_TEXT], services[128], line[16] = "", state[PLAN_STATE + 16], proof[PROOF_WORDS];
     plan_at_text(p, port, at);
     proof_words(&s->gen->proof[i], proof);
     plan_state_text(p, true, state);
     plan_services_text(p->services, services, sizeof services);
     if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
     return buf_fmt(out, "  %s: %s %s (%s: %s), because %s%s%s%s%s%s%s%s\n", p->name,
-                   p->waiting     ? state
+                   p->waiting || p->away ? strcat(state, p->waiting ? " to open" : ":")
                    : s->live >= 0 ? "accepting connections on"
                                   : "queueing connections until an engine runs on",
                    at, p->scheme == SCHEME_HTTPS ? "https" : "http", services, b->file[0] ? b->file : "built-in default", line,

@@ -106,6 +106,7 @@ static int timeout_of(const struct super *s, int64_t now) {
     const int64_t others[] = {s->engine[0].deadline,
                               s->engine[1].deadline,
                               s->restart_at,
+                              s->follow.due,
                               s->reload.planner.pid > 0 && !s->reload.planner.late ? s->reload.planner.deadline : NEVER,
                               s->reload.phase == RELOAD_OFFERING ? s->reload.deadline : NEVER,
                               s->notify.watchdog_ms ? s->notify.next_ms : NEVER};
@@ -120,6 +121,7 @@ static unsigned collect(struct super *s, struct pollfd *p) {
     p[n++] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
     p[n++] = (struct pollfd){.fd = s->reload.planner.out, .events = POLLIN};
     for (unsigned i = 0; i < 2; i++) p[n++] = (struct pollfd){.fd = s->engine[i].link, .events = POLLIN};
+    p[n++] = (struct pollfd){.fd = follow_fd(s), .events = POLLIN};
     return n + control_polls(s, p + n, POLLS - n);
 }
 
@@ -135,12 +137,14 @@ static void turn(struct super *s) {
         if (!p[i].revents || p[i].fd < 0) continue;
         if (i == 0) take_signals(s);
         else if (i == 1 && p[i].fd == s->reload.planner.out) planner_read(&s->reload.planner);
-        else if (i >= 4) control_ready(s, &p[i]);
+        else if (i == 4 && p[i].fd == follow_fd(s)) follow_readable(s);
+        else if (i >= 5) control_ready(s, &p[i]);
         else if (i >= 2 && p[i].fd == s->engine[i - 2].link) engine_readable(s, &s->engine[i - 2]);
     }
     int64_t now = clock_mono_ms();
     reload_tick(s, now);
     engines_tick(s, now);
+    follow_tick(s, now);
     control_tick(s, now);
     notify_tick(&s->notify, now);
     reload_continue(s);
@@ -170,6 +174,7 @@ static void leave(struct super *s) {
     generation_destroy(s->reload.next);
     generation_destroy(s->gen);
     adopted_finish(&s->adopted);
+    follow_close(s);
     buf_free(&s->reload.text);
     buf_free(&s->reload.last.text);
     log_notice("supervisor", "ended");
@@ -200,6 +205,7 @@ int super_run(const struct options *o, const char *engine_path) {
         return EXIT_REFUSED;
     }
     notify_say(&s->notify, "MAINPID=%ld\nSTATUS=reading the configuration", (long)getpid());
+    follow_open(s); /* before the planner looks at the addresses: what changes meanwhile is not missed */
     reload_start_first(s);
     while (!s->done) turn(s);
     leave(s);

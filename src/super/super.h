@@ -3,6 +3,7 @@
  *   edit.c        changes of entries that hub and console ask for, edit_file.c the writing of them
  *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
  *   control.c     the control socket
+ *   follow.c      the addresses of this machine as they come and go
  *   prove.c       the self-probe: when an engine does it, and what it said
  *   status.c      what is said about all this
  * Times are CLOCK_MONOTONIC ms unless they end in at_ms/since_ms (real time, for people). */
@@ -62,6 +63,9 @@ enum reload_phase { RELOAD_IDLE, RELOAD_PLANNING, RELOAD_OFFERING, RELOAD_OFFERE
 struct reload {
     enum reload_phase phase;
     bool initial, again;         /* again: asked for while one ran; one more serves all who asked */
+    bool follow;                 /* this one puts in force what the machine's addresses change, see follow.c */
+    bool refused;                /* the planner has said no, and will again */
+    unsigned gone_again;         /* an address was there for the planner and not for us: so often in this reload */
     struct planner planner;
     struct account ran_as;       /* the planner of this reload */
     struct generation *next;     /* being offered */
@@ -78,6 +82,19 @@ struct reload {
         uint64_t generation;
         struct buf text;
     } last;
+};
+
+struct ifwatch;
+struct follow {
+    struct ifwatch *watch; /* NULL: addresses are not watched */
+    int64_t first, due;    /* of a burst of changes: when it began, when to plan (NEVER = nothing waits) */
+    bool wanted;           /* plan as soon as nothing else goes on */
+    bool retry;            /* what is due is only another try */
+    unsigned tries;
+    struct buf fresh, taken; /* what changed, a line each: since the planner was last started, and what it was started for */
+    bool more;               /* … and more than fitted */
+    struct buf refused;      /* why the last plan was refused: said once */
+    struct buf warned;       /* warnings of the living generation: the next one says what is new */
 };
 
 struct control_client {
@@ -107,6 +124,7 @@ struct super {
     struct held_retired retired;
     struct generation *gen; /* the living one; NULL before the first commit */
     struct reload reload;
+    struct follow follow;
     struct engine engine[2];
     int live;              /* index of the serving engine, -1 = none */
     int replacing;         /* index of the engine that is to take over (SIGUSR2), -1 = none */
@@ -138,6 +156,19 @@ void reload_done(struct super *s);     /* the offered generation is live */
 void reload_failed(struct super *s, const char *why);
 void reload_tick(struct super *s, int64_t now);
 void reload_cancel(struct super *s); /* we are stopping */
+
+/* follow.c */
+enum follow_end { FOLLOW_DONE, FOLLOW_REFUSED, FOLLOW_MAY_PASS }; /* may pass: not for what the plan is, but for how things stand */
+void follow_open(struct super *s);
+void follow_close(struct super *s);
+int follow_fd(const struct super *s); /* -1 = none */
+void follow_readable(struct super *s);
+void follow_tick(struct super *s, int64_t now);
+void follow_began(struct super *s);                             /* reload.c: a planner is started */
+void follow_news(const struct super *s, char *out, size_t cap);  /* what this one was started for */
+bool follow_refused_before(struct super *s, const char *why);   /* an unchanged refusal is not said again */
+bool follow_result(struct super *s, struct buf *text);          /* every reload that succeeds: its warnings, and for ours what changed */
+void follow_ended(struct super *s, enum follow_end end);        /* every reload, ours or not */
 
 /* engines.c */
 bool engine_start(struct super *s, unsigned slot, struct generation *offer, struct err *e);
