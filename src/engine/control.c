@@ -347,9 +347,9 @@ static void end_engine(struct control *k) {
     atomic_store(&eng->draining, true);
     ask_give_up(eng); /* a console or a page that waits for an answer would hold up the end */
     if (eng->spool) spool_hurry(eng->spool);
+    probe_stop(eng->probe); /* the console may wait for it */
     console_stop(k->console);
     throw_pending(k);
-    probe_stop(eng->probe);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_STOP, NULL, 0);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_quit(eng->worker[i]);
     app_stop(eng->app);

@@ -11,6 +11,7 @@
 
 #define EVENTS 128
 #define TOLD_LINES 100u
+#define PATIENCE 30 /* s, of who waits for a round */
 #define NICE 10 /* a worker's work goes before */
 
 int64_t probe_now_us(void) {
@@ -27,13 +28,18 @@ static void wake(struct probe *p) {
 static void begin(struct probe *p, bool all) {
     int64_t now = clock_mono_ms();
     p->begun = true;
-    p->counting = true;
     p->round_ms = p->look_ms = now;
     p->look_backoff_ms = 0;
     p->next_due = 0;
     p->cursor = 0;
-    for (uint32_t i = 0; all && i < p->n; i++)
-        if (p->target[i].inode && !p->target[i].busy) p->target[i].due = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        struct target *t = &p->target[i];
+        if (!t->inode || (!all && t->due == NEVER)) continue;
+        if (!t->busy) t->due = 0;
+        p->unanswered += !t->fresh;
+        t->fresh = true;
+    }
+    p->counting = all || p->unanswered;
 }
 
 /* ---- the thread ---- */
@@ -44,9 +50,8 @@ static bool take_wishes(struct probe *p) {
     struct generation *coming = p->coming;
     p->coming = NULL;
     p->adopting |= coming != NULL;
-    bool stop = p->stop, again = p->again, rest = p->rest;
-    uint64_t may = p->begin;
-    p->again = false;
+    bool stop = p->stop, again = p->asked > p->taken, rest = p->rest;
+    uint64_t may = p->begin, asked = p->asked;
     pthread_mutex_unlock(&p->lock);
     if (stop) {
         generation_unref(coming);
@@ -56,8 +61,10 @@ static bool take_wishes(struct probe *p) {
     if (rest) {
         for (unsigned i = 0; i < PROBE_SLOTS; i++) probe_hang_up(p, &p->slot[i]);
         p->begun = false;
-    } else if (p->gen && may == p->gen->id && (!p->begun || again))
+    } else if (p->gen && may == p->gen->id && (!p->begun || again)) {
+        p->taken = asked;
         begin(p, again);
+    }
     return true;
 }
 
@@ -81,7 +88,7 @@ static void call_due(struct probe *p, int64_t now) {
 
 /* When there is something to do again without anybody calling. */
 static int64_t next_time(const struct probe *p) {
-    int64_t at = p->news ? p->told_ms + PROBE_TELL_MS : NEVER;
+    int64_t at = p->news && p->begun ? p->told_ms + PROBE_TELL_MS : NEVER;
     bool room = false;
     for (unsigned i = 0; i < PROBE_SLOTS; i++) {
         room |= !p->slot[i].busy;
@@ -136,6 +143,7 @@ void probe_destroy(struct probe *p) {
     free(p->target);
     free(p->ours);
     pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->round);
     free(p);
 }
 
@@ -146,6 +154,10 @@ struct probe *probe_start(struct engine *eng, struct err *e) {
     p->table = &eng->probes;
     p->probing = 1; /* until the first generation has been looked at */
     pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_t mono;
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->round, &mono);
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     p->asker = tls_asker_create();
     struct epoll_event ev = {.events = EPOLLIN, .data.u32 = PROBE_SLOTS};
@@ -159,6 +171,7 @@ void probe_stop(struct probe *p) {
     if (!p) return;
     pthread_mutex_lock(&p->lock);
     p->stop = true;
+    pthread_cond_broadcast(&p->round);
     pthread_mutex_unlock(&p->lock);
     wake(p);
     pthread_join(p->thread, NULL);
@@ -183,15 +196,22 @@ void probe_begin(struct probe *p, uint64_t generation) {
 void probe_rest(struct probe *p) {
     pthread_mutex_lock(&p->lock);
     p->rest = true;
+    pthread_cond_broadcast(&p->round);
     pthread_mutex_unlock(&p->lock);
     wake(p);
 }
 
-void probe_again(struct probe *p) {
+bool probe_again(struct probe *p) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += PATIENCE;
     pthread_mutex_lock(&p->lock);
-    p->again = true;
-    pthread_mutex_unlock(&p->lock);
+    uint64_t mine = ++p->asked;
     wake(p);
+    while (p->answered < mine && !p->stop && !p->rest && pthread_cond_timedwait(&p->round, &p->lock, &until) == 0) continue;
+    bool answered = p->answered >= mine;
+    pthread_mutex_unlock(&p->lock);
+    return answered;
 }
 
 void probe_look(struct probe *p, const struct generation *g, uint32_t i, struct proof *out) {

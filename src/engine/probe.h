@@ -19,7 +19,8 @@ void probe_generation(struct probe *p, struct generation *g);
 void probe_begin(struct probe *p, uint64_t generation); /* nobody else takes callers any more (WIRE_PROVE) */
 void probe_rest(struct probe *p);                       /* the engine drains: no more calls */
 /* Any thread. */
-void probe_again(struct probe *p); /* call every socket once more */
+/* Call every socket once more, and wait for the answers (at most 30 s). false: not all have come. Not from a worker or the control thread. */
+bool probe_again(struct probe *p);
 void probe_look(struct probe *p, const struct generation *g, uint32_t i, struct proof *out); /* i-th socket of g's plan */
 /* Is every socket proved that can be? Else lines for people, bounded, go to out. */
 bool probe_ready(struct probe *p, struct buf *out);

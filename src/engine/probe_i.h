@@ -22,7 +22,9 @@ struct target { /* one socket of the plan; by the same index. Written by the pro
     uint32_t sharer_uid;
     bool shared;              /* the sharer was there twice */
     struct proof shown;       /* what others are told; changed under probe->lock */
-    bool busy, news;
+    bool busy;
+    bool fresh; /* no answer in this round yet */
+    bool news, sent; /* the supervisor does not know yet; was told just now */
     int64_t due;
     uint32_t backoff_ms;
 };
@@ -48,8 +50,10 @@ struct probe {
     struct tls_asker *asker;
     struct slot slot[PROBE_SLOTS];
 
-    pthread_mutex_t lock; /* of the next six, and of target pointer, n, gen and shown */
-    bool stop, again, rest;
+    pthread_mutex_t lock; /* of all up to `failed`, and of the targets' shown */
+    bool stop, rest;
+    uint64_t asked, answered;  /* rounds that somebody waits for (probe_again) */
+    pthread_cond_t round;      /* answered, stop or rest has changed */
     bool adopting;             /* what was coming is being looked at */
     struct generation *coming; /* referenced; not adopted yet */
     uint64_t begin;            /* this generation may be proved */
@@ -63,7 +67,9 @@ struct probe {
     uint64_t *ours; /* inodes of every socket of gen, sorted */
     uint32_t nours;
     bool begun, news;
-    bool counting; /* a round is under way whose end is logged */
+    bool counting; /* a round is under way */
+    uint32_t unanswered; /* of it */
+    uint64_t taken; /* p->asked when it began */
     int64_t round_ms, told_ms, look_ms, next_due;
     uint32_t look_backoff_ms, cursor;
 };
@@ -74,7 +80,7 @@ void probe_answer(struct probe *p, struct target *t, enum proof_state state, uin
 void probe_adopt(struct probe *p, struct generation *g); /* takes the reference */
 void probe_look_around(struct probe *p, int64_t now);    /* for strangers, when it is time to */
 void probe_tell(struct probe *p);                        /* the supervisor, what is new */
-void probe_end_round(struct probe *p);                   /* one line of the log when every socket has had its answer */
+void probe_end_round(struct probe *p);                   /* when every socket has had its answer: log it, tell who waits */
 /* probe_ask.c */
 void probe_call(struct probe *p, struct slot *s, uint32_t target); /* a free slot */
 void probe_step(struct probe *p, struct slot *s);                  /* something happened to it */

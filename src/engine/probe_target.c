@@ -61,15 +61,30 @@ void probe_answer(struct probe *p, struct target *t, enum proof_state state, uin
     t->answer.state = state;
     t->answer.us = us;
     t->answer.at_ms = clock_real_ms();
+    p->unanswered -= t->fresh;
+    t->fresh = false;
     t->backoff_ms = state == PROOF_PROVED ? 0 : longer(t->backoff_ms);
     t->due = t->backoff_ms ? clock_mono_ms() + t->backoff_ms : NEVER;
     if (t->due < p->next_due) p->next_due = t->due;
     show(p, t);
 }
 
-/* What is new goes to the supervisor, which shows it in its status; not for each socket by itself. */
+/* Was a change of generation committed meanwhile? Then the supervisor may have dropped what was said of the old one: it is said again. */
+static void repeat_late(struct probe *p) {
+    pthread_mutex_lock(&p->lock);
+    bool late = p->coming != NULL;
+    pthread_mutex_unlock(&p->lock);
+    for (uint32_t i = 0; i < p->n; i++) {
+        p->target[i].news |= p->target[i].sent && late;
+        p->target[i].sent = false;
+    }
+    p->news |= late;
+}
+
+/* What is new goes to the supervisor, which shows it in its status; not for each socket by itself, and not before it has said that this generation
+ * is the living one. */
 void probe_tell(struct probe *p) {
-    if (!p->news || (p->probing && clock_mono_ms() - p->told_ms < PROBE_TELL_MS)) return;
+    if (!p->news || !p->begun || (p->probing && clock_mono_ms() - p->told_ms < PROBE_TELL_MS)) return;
     struct buf b = {.max = FDLINK_DATA};
     struct err e;
     p->news = false;
@@ -82,15 +97,21 @@ void probe_tell(struct probe *p) {
         }
         if (last || !p->target[i].news) continue;
         p->target[i].news = false;
+        p->target[i].sent = true;
         if (!b.n) buf_fmt(&b, "generation %llu\n\n", (unsigned long long)p->gen->id);
         proof_put(&b, i, &p->target[i].shown);
     }
     buf_free(&b);
+    repeat_late(p);
 }
 
 void probe_end_round(struct probe *p) {
-    if (!p->counting || p->probing) return;
+    if (!p->counting || p->unanswered || p->probing) return;
     p->counting = false;
+    pthread_mutex_lock(&p->lock);
+    p->answered = p->taken;
+    pthread_cond_broadcast(&p->round);
+    pthread_mutex_unlock(&p->lock);
     uint32_t proved = 0;
     for (uint32_t i = 0; i < p->n; i++) proved += p->target[i].shown.state == PROOF_PROVED;
     log_say(p->failed ? LOG_LVL_WARN : LOG_LVL_INFO, "probe", "generation %llu: %u of %u sockets proved within %lld ms%s", (unsigned long long)p->gen->id, proved, p->n,
@@ -116,7 +137,10 @@ static void inherit(struct probe *p, struct target *t, uint32_t n) {
     qsort(old, p->n, sizeof(struct target *), by_inode);
     for (uint32_t i = 0; i < n; i++) {
         struct target *key = &t[i], **was = bsearch(&key, old, p->n, sizeof(struct target *), by_inode);
-        if (!was || !t[i].inode || !same_promise(*was, &t[i]) || (*was)->answer.state != PROOF_PROVED) continue;
+        if (!was || !t[i].inode) continue;
+        t[i].news = true;
+        if (!same_promise(*was, &t[i]) || (*was)->answer.state != PROOF_PROVED) continue;
+        t[i].news = (*was)->news; /* the supervisor takes over what it was told */
         t[i].answer = (*was)->answer;
         t[i].sharer = (*was)->sharer;
         t[i].sharer_uid = (*was)->sharer_uid;
@@ -139,7 +163,7 @@ static const char *names_for(const struct generation *g, uint32_t i) {
 
 static void describe(const struct generation *g, uint32_t i, struct target *t) {
     const struct gen_listener *l = &g->listener[i];
-    *t = (struct target){.plan = l->plan, .at = l->plan->at, .inode = l->inode, .tls = l->plan->scheme == SCHEME_HTTPS, .names = "", .due = 0, .news = true};
+    *t = (struct target){.plan = l->plan, .at = l->plan->at, .inode = l->inode, .tls = l->plan->scheme == SCHEME_HTTPS, .names = ""};
     t->at.port = l->port;
     if (!l->inode) {
         t->answer.state = l->plan->waiting ? PROOF_WAITING : PROOF_NONE;
@@ -151,6 +175,7 @@ static void describe(const struct generation *g, uint32_t i, struct target *t) {
         t->names = names_for(g, i);
     }
     t->shown = t->answer;
+    t->news = t->shown.state != PROOF_PROBING; /* which is what the supervisor thinks of every new socket */
 }
 
 void probe_adopt(struct probe *p, struct generation *g) {
@@ -178,7 +203,8 @@ void probe_adopt(struct probe *p, struct generation *g) {
     pthread_mutex_unlock(&p->lock);
     free(old);
     generation_unref(before);
-    p->begun = false;
+    p->begun = p->counting = false;
+    p->unanswered = 0;
     p->news = fine;
     p->cursor = 0;
 }

@@ -211,6 +211,12 @@ static bool edit(void *ctx, const char *request, size_t n, struct buf *out) {
     return ask(ctx, WIRE_EDIT, request, n, out);
 }
 
+static bool probe(void *ctx) {
+    struct engine *eng = ctx;
+    return eng->probe && probe_again(eng->probe);
+}
+
 void status_api(struct engine *eng, struct engine_api *out) {
-    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .refusals = refusals, .plan = plan, .stats = stats, .reload = reload, .edit = edit};
+    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .refusals = refusals, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
+                               .probe = probe};
 }

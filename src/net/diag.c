@@ -192,8 +192,10 @@ bool diag_connections(void (*each)(void *ctx, const struct addr *local), void *c
 
 static enum told take_end(struct asked *a, const struct nlmsghdr *h) {
     const struct inet_diag_msg *m = NLMSG_DATA(h);
-    if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY && h->nlmsg_len >= NLMSG_LENGTH(sizeof *m))
-        *(enum diag_end *)a->ctx = m->idiag_inode || m->idiag_state != TCP_ESTABLISHED ? DIAG_ACCEPTED : DIAG_QUEUED;
+    enum diag_end *end = a->ctx;
+    if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof *m)) return TOLD_ENOUGH;
+    if (m->idiag_state == TCP_LISTEN) *end = DIAG_NOT_HERE; /* the kernel offers the listener where there is no connection */
+    else *end = m->idiag_inode || m->idiag_state != TCP_ESTABLISHED ? DIAG_ACCEPTED : DIAG_QUEUED;
     return TOLD_ENOUGH;
 }
 

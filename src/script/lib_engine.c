@@ -67,6 +67,12 @@ static int engine_refusals(lua_State *L) { /* refusals([limit]) -> array, newest
     return decoded(L, a->refusals(a->ctx, limit, &b), &b);
 }
 
+static int engine_probe(lua_State *L) { /* probe() -> boolean: every socket was called */
+    const struct engine_api *a = api_of(L);
+    lua_pushboolean(L, a->probe(a->ctx));
+    return 1;
+}
+
 static int engine_reload(lua_State *L) { /* reload() -> boolean, text */
     const struct engine_api *a = api_of(L);
     struct buf b = {0};
@@ -158,7 +164,7 @@ static int engine_edit(lua_State *L) {
 int lib_engine(lua_State *L) {
     static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
                                          {"refusals", engine_refusals}, {"reload", engine_reload},
-                                         {"edit", engine_edit},         {NULL, NULL}};
+                                         {"edit", engine_edit},         {"probe", engine_probe},   {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "cjson");

@@ -14,6 +14,7 @@ struct engine_api {
     bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
     bool (*reload)(void *ctx, struct buf *text);                     /* blocks; true = in force */
+    bool (*probe)(void *ctx);                                        /* blocks; true = every socket has been called once more */
     bool (*edit)(void *ctx, const char *request, size_t n, struct buf *text); /* the same; request: WIRE_EDIT from "dry" on (plan/wire.h) */
 };
 /* The api must outlive the vm. */

@@ -188,6 +188,7 @@ static void drain(struct super *s, struct engine *en) {
 
 static void took_over(struct super *s, struct engine *en) {
     s->replacing = -1;
+    prove_forget(s);
     for (unsigned i = 0; i < 2; i++) {
         struct engine *old = &s->engine[i];
         if (old == en || old->phase == ENGINE_NONE || old->phase == ENGINE_DRAINING) continue;

@@ -40,3 +40,9 @@ void prove_heard(struct super *s, const struct engine *en) {
 void prove_forget(struct super *s) {
     if (s->gen) memset(s->gen->proof, 0, s->gen->plan.nsockets * sizeof *s->gen->proof);
 }
+
+void prove_inherit(struct generation *g, const struct generation *old) {
+    generation_mark(old);
+    for (uint32_t i = 0; i < g->plan.nsockets; i++)
+        if (g->held[i] && g->held[i]->mark == old->number) g->proof[i] = old->proof[g->held[i]->marked];
+}

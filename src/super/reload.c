@@ -362,6 +362,7 @@ void reload_done(struct super *s) {
     struct err e;
     if (r->edit && !edit_write(r->edit, &e)) good = good && buf_fmt(&text, "warning: %s\n", e.text);
     if (!good) buf_clear(&text);
+    if (old) prove_inherit(now, old);
     generation_commit(now);
     s->gen = now;
     r->next = NULL;

@@ -121,6 +121,9 @@ static void far_end(void) {
     struct addr other = w.at;
     other.port = (uint16_t)(w.at.port ^ 1);
     ok(diag_far_end(&other, &client) == DIAG_NOT_HERE, "and from who is not there");
+    other = client;
+    other.port = (uint16_t)(client.port ^ 1);
+    ok(diag_far_end(&w.at, &other) == DIAG_NOT_HERE, "also where somebody listens");
     close(s);
     close(c);
     close(fd);

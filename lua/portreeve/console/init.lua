@@ -22,6 +22,7 @@ local offers = {
   { "connections([N])", "open connections, at most N (1000)", reads = true },
   { "refusals([N])", "the last refused connections, newest first, and the line that decided", reads = true },
   { "plan()", "the bind plan in force", reads = true },
+  { "probe()", "call every socket from within the machine: does this server answer, with the scheme and certificate planned?" },
   { "stats()", "counters since the server started", reads = true },
   { "config()", "what this engine runs with: components, workers, folders, certificates", reads = true },
   { "generations()", "the living generation and the last reload", reads = true },
@@ -96,6 +97,15 @@ local function functions(engine, session)
   function f.connections(n) return as_list(engine.connections(n)) end
   function f.refusals(n) return as_list(engine.refusals(n)) end
   function f.plan() return as_list(engine.plan()) end
+  function f.probe()
+    local all, out = engine.probe(), as_list {}
+    for i, l in ipairs(f.listeners()) do
+      out[i] = { name = l.name, address = l.address, port = l.port, scheme = l.scheme, probe = l.probe, probe_us = l.probe_us,
+        probe_at_ms = l.probe_at_ms, probe_text = l.probe_text }
+    end
+    if not all then error("not every socket has answered yet: listeners() shows how far it is", 0) end
+    return out
+  end
   function f.stats() return engine.stats() end
   function f.config()
     local s = engine.status()
