@@ -171,8 +171,9 @@ describe("a filled-in table of listeners", function()
   it("puts the gate's messages at the rows they name", function()
     local read = sent { ["l.secure.Port"] = "8080", ["+1.Port"] = "9180", ["+1.Name"] = "again" }
     local rest = form.place_faults(read, "conf/listeners.ini:3: secure.Port: all addresses on port 8080 are already taken\n"
-      .. "conf/listeners.ini:12: again.Port=9180: used by nginx\nnothing has changed: generation 3 serves on\n")
-    assert.same({ "nothing has changed: generation 3 serves on" }, rest)
+      .. "conf/listeners.ini:12: again.Port=9180: used by nginx\nconf/listeners.ini:12: again.Port=9180 (new)\n"
+      .. "conf/listeners.ini:3: secure.Port=8080 (was 8443)\nadmission_test.lua: fails\nnothing has changed: generation 3 serves on\n")
+    assert.same({ "admission_test.lua: fails" }, rest)
     assert.equal(1, #read.faults.secure)
     assert.truthy(read.faults["+1"][1]:find("nginx", 1, true))
   end)

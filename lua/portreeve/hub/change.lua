@@ -85,6 +85,16 @@ local function note(c, job, ok, text)
   sys.log("notice", "hub", job.what .. " changed by " .. c.account .. ": " .. (ok and "in force" or "refused"))
 end
 
+local function warned(text)
+  return ("\n" .. text):find("\nwarning: ", 1, true) ~= nil
+end
+
+-- Done, with something to be said: a redirect would lose it.
+local function finished(c, job, text)
+  return c.page { title = "Done", body = h.section { class = "card ask", h.h1 "Done", h.p { class = "lead", "The change is in force." },
+    said(text), h.p { h.a { href = job.back, "Back" } } } }
+end
+
 local function run(c, engine, job)
   local ask = c.form.step ~= "apply"
   if not ask and #job.dangers > 0 and not sys.equal(c.form.sure or "", seal(c, job)) then
@@ -100,7 +110,10 @@ local function run(c, engine, job)
   if not ok then
     return job.refused(text)
   end
-  return #job.dangers > 0 and job.applied(text) or c.redirect(job.back .. "?done=" .. job.done)
+  if #job.dangers > 0 then
+    return job.applied(text)
+  end
+  return warned(text) and finished(c, job, text) or c.redirect(job.back .. "?done=" .. job.done)
 end
 
 return { run = run, said = said, danger_note = danger_note }

@@ -211,6 +211,11 @@ local function fresh(rows, new)
   return out
 end
 
+-- What the gate says beside the reason: the edits that it tried, and that nothing has changed.
+local function beside(line)
+  return line:find("%(new%)$") or line:find("%(was .*%)$") or line:find("^nothing has changed") or not line:find("%S")
+end
+
 -- The gate's messages name "NAME.Entry" or, for a conflict, the listener's place: put each line at its row. -> lines that fit none
 local function place_faults(out, text)
   local rest, by_name = {}, {}
@@ -229,9 +234,9 @@ local function place_faults(out, text)
     for name in line:gmatch("([%w_-]+%.?%d*)%.%u%a*") do
       at = at or by_name[name]
     end
-    if at then
+    if at and not beside(line) then
       fault(out, at, line)
-    elseif line:find("%S") then
+    elseif not beside(line) then
       rest[#rest + 1] = line
     end
   end

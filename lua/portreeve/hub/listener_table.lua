@@ -9,7 +9,7 @@ local spec = listening.spec
 local _ENV = nil
 
 local SHOWN = 40 -- sockets of one listener; a wildcard has two, a list may have thousands
-local COLUMNS = { "Listener", "Port", "Address", "Init SSL/TLS", "Carries", "Admits", "Limits" }
+local COLUMNS = { "Listener", "Port", "Address", "Init SSL/TLS", "Carries", "Admits", "Limits and more" }
 
 local label_of = {
   Port = "Port", Address = "Local address", WhenMissing = "When it is missing", InitTLS = "Init SSL/TLS", Certificate = "Certificate",
@@ -21,6 +21,16 @@ local label_of = {
 local function field(prefix, entry, input, hidden)
   return h.div { class = "cell-field", h.label { ["for"] = prefix .. "." .. entry, class = hidden and "unseen" or nil, label_of[entry] },
     input }
+end
+
+-- Does a message of this row speak of the entry?
+local function faulty(row, entry)
+  for _, text in ipairs(row.faults or {}) do
+    if text:find("^" .. entry .. "[: ]") or text:find("%." .. entry .. "%f[^%w]") then
+      return true
+    end
+  end
+  return false
 end
 
 -- Given on the command line: an edit of the file would do nothing.
@@ -35,7 +45,7 @@ local function text_field(row, prefix, entry, over, hidden)
   end
   local id = prefix .. "." .. entry
   local attributes = { id = id, name = id, type = "text", value = row.say[entry], autocomplete = "off", autocapitalize = "none",
-    spellcheck = "false", maxlength = 4000 }
+    spellcheck = "false", maxlength = 4000, ["aria-invalid"] = faulty(row, entry) and "true" or nil }
   for k, v in pairs(over or {}) do
     attributes[k] = v
   end
@@ -94,8 +104,7 @@ local function address_cell(row, prefix)
   if row.fixed then
     return h.code { from_sockets(row, function(s) return s.address end) }
   end
-  return { text_field(row, prefix, "Address", nil, true),
-    spec.WhenMissing and choice(row, prefix, "WhenMissing", spec.WhenMissing.words) }
+  return text_field(row, prefix, "Address", nil, true)
 end
 
 local function tls_cell(row, prefix, certificates)
@@ -124,20 +133,25 @@ local function limits_said(row)
       out[#out + 1] = l[2] .. row.say[l[1]]
     end
   end
-  return #out > 0 and table_concat(out, ", ") or "none"
+  if spec.WhenMissing and row.say.WhenMissing ~= "Refuse" then
+    out[#out + 1] = row.say.WhenMissing == "Wait" and "waits for its address" or "bound before its address is there"
+  end
+  return #out > 0 and table_concat(out, ", ") or "no limits"
 end
 
-local function limits_cell(row, prefix, faulty)
+local function limits_cell(row, prefix)
   if row.fixed and not row.limits then
     return "–"
-  elseif row.parent and not row.new then
-    return h.span { class = "hint", "those of ", row.listener }
   end
-  local fields = {}
-  for i, entry in ipairs { "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" } do
-    fields[i] = text_field(row, prefix, entry, { maxlength = 8, inputmode = "numeric", class = "port" })
+  local fields, open = {}, false
+  for _, entry in ipairs { "MaxConnections", "MaxPerAddress", "Reserve", "Backlog", "WhenMissing" } do
+    if spec[entry] and (row.new or listening.has(row, entry)) then
+      fields[#fields + 1] = entry == "WhenMissing" and choice(row, prefix, entry, spec.WhenMissing.words)
+        or text_field(row, prefix, entry, { maxlength = 8, inputmode = "numeric", class = "port" })
+      open = open or faulty(row, entry)
+    end
   end
-  return h.details { class = "limits", open = faulty, h.summary { limits_said(row) }, fields }
+  return h.details { class = "limits", open = open, h.summary { limits_said(row) }, fields }
 end
 
 local function head_cell(c, row)
@@ -152,11 +166,11 @@ local function head_cell(c, row)
     row.page and h.span { class = "hint block", h.a { href = c.site.prefix .. row.page, "change its port" } } }
 end
 
-local function row_cells(c, row, faulty, certificates)
+local function row_cells(c, row, certificates)
   local prefix = row.new and row.name or "l." .. row.name
   local cells = { head_cell(c, row), port_cell(row, prefix), address_cell(row, prefix), tls_cell(row, prefix, certificates),
     row.fixed and from_sockets(row, function(s) return (tostring(s.services or ""):gsub(",", ", ")) end) or services_cell(row, prefix),
-    admits_cell(row, prefix), limits_cell(row, prefix, faulty) }
+    admits_cell(row, prefix), limits_cell(row, prefix) }
   return html.map(COLUMNS, function(label, i)
     local make = i == 1 and h.th or h.td
     return make { scope = i == 1 and "row" or nil, class = "c" .. i, ["data-label"] = label, h.div { cells[i] } }
@@ -186,8 +200,9 @@ local function fault_row(faults)
 end
 
 local function group(c, row, faults, certificates)
+  row.faults = faults
   return h.tbody { class = faults and "bad" or row.new and "new" or nil, id = row.new and "new-" .. row.new or "listener-" .. row.name,
-    faults and fault_row(faults), h.tr { row_cells(c, row, faults ~= nil, certificates) }, not row.new and sockets_row(row) or nil }
+    faults and fault_row(faults), h.tr { row_cells(c, row, certificates) }, not row.new and sockets_row(row) or nil }
 end
 
 -- form: what listener_form gave.

@@ -34,16 +34,13 @@ local function scheme(l)
   return { tostring(l.scheme or "http"):upper(), (l.certificate or "") ~= "" and h.span { class = "hint block", l.certificate } or nil }
 end
 
--- What the self-probe found, where the engine tells: { ok = bool, text = … } or a word.
+-- What the self-probe found (plan/proof.h).
+local proofs = { proved = { "good", "Proved" }, failed = { "bad", "Not proved" }, probing = { "quiet", "Being probed" } }
+
 local function probe(l)
-  local p = l.probe
-  if type(p) == "table" then
-    local fine = p.ok == true or p.result == "ok"
-    return { " ", layout.badge(fine and "good" or "bad", fine and "Answers" or "Does not answer"),
-      not fine and (p.text or "") ~= "" and h.span { class = "hint block", p.text } }
-  elseif type(p) == "string" and p ~= "" then
-    return { " ", layout.badge(p == "ok" and "good" or "warn", p == "ok" and "Answers" or p) }
-  end
+  local kind = proofs[l.probe or ""]
+  return kind and { " ", layout.badge(kind[1], kind[2]),
+    l.probe == "failed" and (l.probe_text or "") ~= "" and h.span { class = "hint block", l.probe_text } }
 end
 
 -- bound, waiting for an address, …
