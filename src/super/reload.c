@@ -15,7 +15,6 @@
 
 #define OFFER_MS 60000
 #define EDIT_LOGGED 3000 /* bytes of a request */
-#define LOGGED_LINES 16 /* of a result; fewer than LOG_RATE, so that no result is thinned by itself */
 #define GONE_TRIES 5  /* how often the planner is asked again because an address that it saw has gone before it could be bound */
 #define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
@@ -55,22 +54,6 @@ void reload_edit(struct super *s, struct edit *d) {
     buf_free(&what);
 }
 
-/* Each line of the result is a line of the log, so that file:line messages stay readable and greppable there. */
-static void log_lines(enum log_level lvl, const char *text) {
-    char line[1500];
-    for (unsigned said = 0; *text; said++) {
-        size_t n = strcspn(text, "\n");
-        if (said == LOGGED_LINES) {
-            log_say(lvl, "reload", "the result has more lines: `portreeve status` shows them");
-            return;
-        }
-        snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), text);
-        if (said == 0) log_say(lvl, "reload", "%s", line);
-        else log_say(lvl, "reload", "  %s", line);
-        text += n + (text[n] == '\n');
-    }
-}
-
 /* What came of it stands in `status` until the next one. Takes the text. */
 static void record(struct super *s, bool ok, struct buf *text) {
     struct reload *r = &s->reload;
@@ -99,7 +82,7 @@ static void finish(struct super *s, bool ok, struct buf *text) {
     else text->n--;
     const char *words = text->n ? text->p : "out of memory\n";
     bool came_to_nothing = r->edit && (!ok || r->edit->dry || r->edit->same); /* files and generation are as they were */
-    log_lines(ok ? LOG_LVL_NOTICE : LOG_LVL_ERROR, words);
+    reload_log(ok ? LOG_LVL_NOTICE : LOG_LVL_ERROR, words);
     for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], ok, words);
     r->nnow = 0;
     if (r->edit) answer_edit(s, r->edit, ok, words);
@@ -337,20 +320,24 @@ void reload_continue(struct super *s) {
     }
 }
 
-static void print_plan(const struct super *s) {
-    uint16_t *ports = generation_ports(s->gen);
-    struct buf text = {0};
-    if (ports && plan_print(&s->gen->plan, &(struct plan_view){.port = ports}, &text)) {
-        fwrite(text.p, 1, text.n, stdout);
-        fflush(stdout);
-    }
-    free(ports);
-    buf_free(&text);
-}
-
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e) {
     const struct reload *r = &s->reload;
     return !r->edit || g != r->next || edit_still(r->edit, g->bundle_fd, e);
+}
+
+/* The engine closes retired sockets, and whoever asked is answered, when nobody is on his way to one any more. */
+static void settled(struct super *s, int64_t now) {
+    struct reload *r = &s->reload;
+    if (r->phase != RELOAD_SETTLING || (s->live >= 0 && !settle_over(&r->settle, now))) return;
+    struct buf text = r->result;
+    r->result = (struct buf){0};
+    settle_finish(&r->settle);
+    finish(s, true, &text);
+}
+
+int64_t reload_deadline(const struct super *s) {
+    const struct reload *r = &s->reload;
+    return r->phase == RELOAD_OFFERING ? r->deadline : r->phase == RELOAD_SETTLING ? r->settle.next : NEVER;
 }
 
 void reload_done(struct super *s) {
@@ -369,23 +356,31 @@ void reload_done(struct super *s) {
     for (unsigned i = 0; i < 2; i++) {
         if (s->engine[i].offer == old) s->engine[i].offer = NULL;
     }
-    if (old) generation_retire(old, now, &s->retired);
+    if (old) {
+        settle_begin(&r->settle, old, now, clock_mono_ms());
+        generation_retire(old, now, &s->retired);
+    }
     generation_destroy(old);
     atomic_store(&s->counters->super.generation, (int64_t)now->number);
     log_setup(STDERR_FILENO, now->plan.set.log_json != 0, LOG_LVL_INFO);
-    if (r->initial) print_plan(s);
+    if (r->initial) reload_print_plan(s);
     else if (!r->follow) atomic_fetch_add(&s->counters->super.reloads_ok, 1);
-    finish(s, true, &text);
+    r->result = text;
+    r->phase = RELOAD_SETTLING;
+    settled(s, clock_mono_ms());
 }
 
 void reload_tick(struct super *s, int64_t now) {
     struct reload *r = &s->reload;
     planner_tick(&r->planner, now);
+    settled(s, now);
     if (r->phase == RELOAD_OFFERING && now >= r->deadline) reload_failed(s, "there was no engine to take the new generation within 60 s");
 }
 
 void reload_cancel(struct super *s) {
     struct reload *r = &s->reload;
+    r->settle.until = r->settle.next = 0; /* a change that is made is told as made */
+    settled(s, clock_mono_ms());
     planner_kill(&r->planner);
     for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], false, "portreeve is stopping\n");
     for (unsigned i = 0; i < r->nlater; i++) answer(s, &r->later[i], false, "portreeve is stopping\n");

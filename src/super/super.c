@@ -108,7 +108,7 @@ static int timeout_of(const struct super *s, int64_t now) {
                               s->restart_at,
                               s->follow.due,
                               s->reload.planner.pid > 0 && !s->reload.planner.late ? s->reload.planner.deadline : NEVER,
-                              s->reload.phase == RELOAD_OFFERING ? s->reload.deadline : NEVER,
+                              reload_deadline(s),
                               s->notify.watchdog_ms ? s->notify.next_ms : NEVER};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) first = others[i] < first ? others[i] : first;
     if (first == NEVER) return -1;
@@ -177,6 +177,9 @@ static void leave(struct super *s) {
     follow_close(s);
     buf_free(&s->reload.text);
     buf_free(&s->reload.last.text);
+    buf_free(&s->reload.result);
+    settle_finish(&s->reload.settle);
+    free(s->retired.s);
     log_notice("supervisor", "ended");
     tidy(s);
     control_close(s); /* last: `portreeve stop` waits for this */

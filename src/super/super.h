@@ -10,6 +10,7 @@
 #ifndef PORTREEVE_SUPER_SUPER_H
 #define PORTREEVE_SUPER_SUPER_H
 #include "base/fdlink.h"
+#include "base/log.h"
 #include "gate/counters.h"
 #include "super/edit.h"
 #include "super/held.h"
@@ -17,6 +18,7 @@
 #include "super/notify.h"
 #include "super/options.h"
 #include "super/planner.h"
+#include "super/settle.h"
 #include <poll.h>
 
 #ifndef PORTREEVE_VERSION
@@ -58,7 +60,7 @@ struct waiter { /* somebody who is told how a reload went */
     uint64_t id;
 };
 
-enum reload_phase { RELOAD_IDLE, RELOAD_PLANNING, RELOAD_OFFERING, RELOAD_OFFERED };
+enum reload_phase { RELOAD_IDLE, RELOAD_PLANNING, RELOAD_OFFERING, RELOAD_OFFERED, RELOAD_SETTLING };
 
 struct reload {
     enum reload_phase phase;
@@ -71,6 +73,8 @@ struct reload {
     struct generation *next;     /* being offered */
     struct buf text;             /* warnings so far */
     int64_t deadline;            /* of RELOAD_OFFERING */
+    struct settle settle;        /* RELOAD_SETTLING: it is done, but for callers on their way to a socket that goes */
+    struct buf result;           /* of RELOAD_SETTLING: what will be said */
     struct waiter now[WAITERS], later[WAITERS];
     unsigned nnow, nlater;
     struct edit *edit;              /* what this one is for; NULL = files that people have changed */
@@ -154,6 +158,9 @@ void reload_continue(struct super *s); /* every turn of the loop: offer what is 
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e); /* last look before COMMIT */
 void reload_done(struct super *s);     /* the offered generation is live */
 void reload_failed(struct super *s, const char *why);
+void reload_log(enum log_level lvl, const char *text); /* reload_say.c */
+void reload_print_plan(const struct super *s);
+int64_t reload_deadline(const struct super *s);
 void reload_tick(struct super *s, int64_t now);
 void reload_cancel(struct super *s); /* we are stopping */
 

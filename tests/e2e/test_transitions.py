@@ -25,7 +25,8 @@ if os.environ.get('PORTREEVE_INSIDE') != str(os.getpid()):  # the namespace live
     os.environ['PORTREEVE_INSIDE'] = str(os.getpid())
     os.execvp('unshare', ['unshare', '--net', sys.executable] + sys.argv)
 
-from portreeve import SLOW, Server, wait_until  # noqa: E402 (makes no sense without root)
+import slowcaller  # noqa: E402 (makes no sense without root)
+from portreeve import SLOW, Server, wait_until  # noqa: E402
 
 V4 = ['10.67.0.%d' % i for i in range(1, 11)]
 V6 = ['fd67::%d' % i for i in range(1, 10)] + ['fe80::67:a%d67a']
@@ -295,9 +296,65 @@ def all_changes(name, table):
     tap.note('%s: %.1f s, %d answers, %d kept connections idle too long' % (name, time.monotonic() - began, answered, callers.late))
 
 
+def reload_in_background(s):
+    out = []
+    t = threading.Thread(target=lambda: out.append(s.reload()))
+    t.start()
+    return t, out
+
+
+def half_way(s, wire, tomcat):
+    """Change to `tomcat` while a handshake is half finished. (refused a second caller, what the first one got), or None: too slow to tell."""
+    generation = s.status()['generation']
+    early, late = wire.caller(80), wire.caller(80)
+    if not early.syn():
+        raise AssertionError('the old plan does not serve')
+    s.edit('tomcat.ini', tomcat)
+    t, out = reload_in_background(s)
+    while s.status()['generation'] == generation and not out:  # the new plan is in force once this shows it
+        pass
+    since = time.monotonic()
+    new_caller = late.syn()
+    time.sleep(0.3)  # long enough for a server that does not wait to show it
+    waited = not out
+    early.finish(b'GET /robots.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+    slow = time.monotonic() - since > 1.0  # the server waits 1.5 s, counted from before we saw the change
+    try:
+        got = early.answer()[:15] if waited else 'the reload did not wait'
+    except slowcaller.Reset as e:
+        got = str(e)
+    t.join()
+    if slow:
+        return None
+    return new_caller, got, out[0][0]
+
+
+def handshakes():
+    """A caller whose handshake began with the old socket and ends after the change is served; whoever calls after it meets the new plan."""
+    changes = (('wildcard to an address of its own', '', 'BindAddress=10.99.0.1\n', True),
+               ('wildcard to other addresses', '', 'BindAddress=127.0.0.1\n', False),
+               ('address to wildcard', 'BindAddress=10.99.0.1\n', '', True),
+               ('HTTP away altogether', 'BindAddress=10.99.0.1\n', 'BindAddress=10.99.0.1:8080\n', False))
+    with slowcaller.Wire('t67', '10.99.0.1', '10.99.0.2') as wire, server('') as s:
+        for name, before, after, served_still in changes:
+            for _ in range(5):
+                s.edit('tomcat.ini', before)
+                if s.reload()[0] != 0:
+                    raise AssertionError('the old plan is refused')
+                met = half_way(s, wire, after)
+                if met:
+                    break
+            if not met:
+                tap.skip(name, 'this machine is too slow to finish a handshake within a second')
+                continue
+            tap.same(met, (served_still, b'HTTP/1.1 200 OK', 0),
+                     'a handshake half finished, from %s: served; a new caller %s' % (name, 'too' if served_still else 'is refused at once'))
+
+
 def main():
     warnings.simplefilter('ignore')
     make_addresses()
+    handshakes()
     all_changes('ports 80 and 443', Table(80, 443, 8081))
     all_changes('HTTP and HTTPS on one port', Table(8081, 8081, 8081))
     tap.done()
