@@ -16,7 +16,8 @@ local function family_of(ip)
 end
 host.family_of = family_of
 
--- ip -> the entries of the facts that have it; plain: one interface, nothing to say about it. A plan asks for thousands of addresses of one host, so the table is kept with the facts.
+-- ip -> the entries of the facts that have it; plain: one interface, nothing to say about it. A plan asks for thousands of addresses of
+-- one host, so the table is kept with the facts.
 local tables, none = setmetatable({}, { __mode = "k" }), {}
 local function by_ip(facts)
   local at = tables[facts.addresses]
