@@ -78,7 +78,7 @@ class Conn:
             self.sock.settimeout(timeout)
             if source:
                 self.sock.bind((source, 0))
-            self.sock.connect((address, port))
+            self.sock.connect(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4])  # with its %scope
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls:
                 context = tls if isinstance(tls, ssl.SSLContext) else tls_context()

@@ -126,6 +126,76 @@ def values():
             files={'listeners.ini': 'a.Port=7998\na.Restriction=Grant\n'}, ports=False)
 
 
+def together():
+    """What files say about each other, and what rules and plan say together."""
+    base = {'tomcat.ini': 'BindAddress=127.0.0.1:8097\n', 'listeners.ini': '# none\n'}
+
+    def files(**more):
+        return dict(base, **{k.replace('_', '.'): v for k, v in more.items()})
+    refused('a HubRMIPort that is not the hub\'s names both files with lines (M52)',
+            r'^conf/lui\.ini:2: HubRMIPort=5311: the hub is on this server, where conf/hub\.ini:1 has 5310',
+            files=files(hub_ini='RMIPort=5310\n', lui_ini='RMIPort=5310\nHubRMIPort=5311\n', tracker_ini='RMIPort=5310\n'), ports=False)
+    refused('a TrackerRMIPort that is not the tracker\'s (M55)',
+            r'^conf/lui\.ini:1: TrackerRMIPort=5311: the tracker is on this server, where tracker\.ini has none, so 1099',
+            files=files(lui_ini='TrackerRMIPort=5311\n', tracker_ini='# none\n'), ports=False)
+    refused('a database port in one section only names both lines (M58)', r'^conf/my\.ini:5: \[mysqld\] port=3307: .*\[client\] has none, so 3306',
+            files=files(my_ini='; the database\n[client]\n#port=3307\n[mysqld]\nport=3307\n'), ports=False)
+    refused('and two different ones (M58)', r'conf/my\.ini:2 has 3308, conf/my\.ini:4 has 3307',
+            files=files(my_ini='[client]\nport=3308\n[mysqld]\nport=3307\n'), ports=False)
+    good('one value in both is good (M58)', absent='^warning:', files=files(my_ini='[client]\nport=3307\n[mysqld]\nport = "3307"\n'), ports=False)
+    refused('a database port that is a listener\'s too (M25)', r'^conf/my\.ini:4: \[mysqld\] port=7000: .*listener communications',
+            files=files(my_ini='[client]\nport=7000\n[mysqld]\nport=7000\n'), ports=False)
+
+    def installed(s):
+        os.makedirs(os.path.join(s.conf, 'lui/database'))
+        s.edit('lui/database/my.ini', '[mysqld]\nport=3307\n')
+    refused('my.ini of the installed tree (M58)', r'^conf/lui/database/my\.ini:2: ', files=base, ports=False, change=installed)
+    good('an address for recipients whose port is not bound is warned of, with its line (M33, M38, M40)',
+         r'^warning: conf/lui\.ini:2: UrlForRecipients=http://news\.example\.org: no socket of this server has port 80; http for the tracker is on port 8097',
+         files=files(lui_ini='# the tracker\nUrlForRecipients=http://news.example.org\n'), ports=False)
+    good('one whose port is bound is not', absent='^warning:', files=files(lui_ini='UrlForRecipients=http://news.example.org:8097\n'), ports=False)
+    refused('a port by a name that only /etc/services knows (Q1)', r'^conf/tomcat\.ini:1: Port=ssh: no protocol has the name ssh: .*conf/services',
+            files={'tomcat.ini': 'Port=ssh\n'}, ports=False)
+    refused('a name for udp only (Q4)', r'^conf/tomcat\.ini:1: Port=tftp: tftp is a name for udp only \(conf/services:1\)',
+            files={'tomcat.ini': 'Port=tftp\n', 'services': 'tftp 69/udp\n'}, ports=False)
+    refused('a name that stands twice (Q4)', r'^conf/services:2: a is port 1001 here and port 1000 in line 1',
+            files={'services': 'a 1000/tcp\na 1001/tcp\n'})
+    refused('a row on the place of another (G4)', r'conf/listeners\.ini:2: a\.2\.Port: .*127\.0\.0\.1:7996.*conf/listeners\.ini:1|'
+            r'conf/listeners\.ini:1: a\.Port: .*conf/listeners\.ini:2',
+            files={'listeners.ini': 'a.Port=127.0.0.1:7996\na.2.Port=127.0.0.1:7996\n'}, ports=False)
+    good('a further listener below 5000 is warned of (Q3)', r'^warning: conf/listeners\.ini:1: a\.Port=127\.0\.0\.1:4999: port 4999 is below 5000',
+         files={'listeners.ini': 'a.Port=127.0.0.1:4999\n'})
+    refused('an interface that nobody has', r'^conf/tomcat\.ini:1: BindAddress: nosuchif is neither an interface of this machine \(.*lo',
+            files=tomcat('BindAddress=nosuchif:8097\n'), ports=False)
+    good('the loopback interface by name', absent='^warning:', files=tomcat('BindAddress=lo:8097\n'), ports=False)
+    refused('a group of something else', r'^conf/portreeve\.ini:1: Group-x=lo:80: a group has no ports', files={'portreeve.ini': 'Group-x=lo:80\n'})
+
+
+def database_client():
+    """M62: "localhost" with a port means TCP to that port, where MySQL's client by itself would take its Unix socket and ignore the port."""
+    try:
+        subprocess.run(['lua5.4', '-e', 'require "DBI"'], check=True, stderr=subprocess.DEVNULL)
+    except subprocess.CalledProcessError:
+        tap.skip('localhost with a port is TCP (M62)', 'needs the packages lua-dbi-mysql and lua-dbi-sqlite3')
+        return
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        server.listen()
+        server.settimeout(60)
+        port = server.getsockname()[1]
+        code = ('package.path = "%s/lua/?.lua;" .. package.path; package.preload["portreeve.sys"] = function() return {} end; '
+                'print(require("portreeve.db.dialect").MySQL.connect{name="LUI", user="luiuser", password="lui", host="localhost", port=%d})'
+                % (ROOT, port))
+        client = subprocess.Popen(['lua5.4', '-e', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            peer, address = server.accept()
+            peer.close()
+            tap.same(address[0], '127.0.0.1', 'M62, M59: localhost with a port is called by TCP on that port')
+        except socket.timeout:
+            tap.ok(False, 'M62, M59: localhost with a port is called by TCP on that port', client.stdout.read())
+        client.wait(60)
+
+
 def warnings():
     good('a missing tomcat.ini is no fault (M3)', change=lambda s: os.unlink(s.path('tomcat.ini')))
     good('an unknown entry is a warning with a guess', r'^warning: conf/tomcat\.ini:2: BindAdress=x: .*did you mean BindAddress',
@@ -309,6 +379,8 @@ values()
 warnings()
 files_and_folders()
 overrides()
+together()
+database_client()
 certificates()
 plan_command()
 examples()
