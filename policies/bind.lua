@@ -83,14 +83,15 @@ local function wildcards(host, because)
   return out
 end
 
--- Every address of the host (of one family). Tentative ones cannot be bound yet: they are left out or waited for.
+-- Every address of the host (of one family). Those the kernel still checks for duplicates cannot be bound yet: they are left out or waited
+-- for.
 local function host_items(p, host, family, because, when)
   local out = {}
   for _, a in ipairs(plan.host.addresses(host, family)) do
-    if a.tentative and when ~= "Wait" then
-      p:warn(because, "%s is still being checked for duplicates (tentative) and is left out until it is ready", a.address)
+    if a.unusable and when ~= "Wait" then
+      p:warn(because, "%s %s and is left out until it can be used", a.address, a.unusable)
     else
-      out[#out + 1] = { address = a.address, because = because, waiting = a.tentative or nil }
+      out[#out + 1] = { address = a.address, because = because, waiting = a.unusable and true or nil }
     end
   end
   return out

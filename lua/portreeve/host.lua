@@ -1,5 +1,5 @@
 -- The machine's addresses, as facts:
--- host = { ipv6 = bool, addresses = { { ip=, interface=, scope=, tentative= }, … }, interfaces = { "lo", "eth0", … } }.
+-- host = { ipv6 = bool, addresses = { { ip=, interface=, scope=, tentative=, duplicate= }, … }, interfaces = { "lo", "eth0", … } }.
 local near = require "portreeve.near"
 local ipairs, pairs, setmetatable, sort = ipairs, pairs, setmetatable, table.sort
 local concat = table.concat
@@ -26,7 +26,7 @@ local function by_ip(facts)
   for _, a in ipairs(facts.addresses) do
     local owners = at[a.ip] or {}
     owners[#owners + 1] = a
-    owners.plain = not owners[2] and not a.tentative and not is_link_local(a.ip)
+    owners.plain = not owners[2] and not a.tentative and not a.duplicate and not is_link_local(a.ip)
     at[a.ip] = owners
   end
   tables[facts.addresses] = at
@@ -63,19 +63,22 @@ function host.plain(facts, ip)
 end
 
 -- The address as it can be bound: a link-local one gets the interface that owns it, as fe80::1%eth0 (M20).
--- nil and the reason where that is not known. Third result: "tentative" or "missing"; a missing address is not refused here, since the
+-- nil and the reason where that is not known. Third result: "tentative", "duplicate" or "missing"; a missing address is not refused here, since the
 -- kernel may know it otherwise (routes of type local).
 function host.locate(facts, ip)
   local bare, owners = ip:match("^[^%%]*"), {}
-  local tentative
+  local tentative, duplicate
   for _, a in ipairs(by_ip(facts)[bare] or none) do
     if bare == ip or ip == a.ip .. "%" .. a.interface then
       owners[#owners + 1] = a.interface
-      tentative = a.tentative
+      tentative, duplicate = a.tentative, a.duplicate
     end
   end
   if tentative and #owners == 1 then
-    return nil, ("%s is still being checked for duplicates by the kernel (tentative): try again in a second"):format(ip), "tentative"
+    return nil, ("%s is still being checked for duplicates by the kernel (tentative)"):format(ip), "tentative"
+  end
+  if duplicate and #owners == 1 then
+    return nil, ("%s: another machine has this address too, so the kernel does not let it be used (DAD failed)"):format(ip), "duplicate"
   end
   local missing = #owners == 0 and not everywhere(ip) and "missing" or nil
   if bare ~= ip then
@@ -89,10 +92,17 @@ function host.locate(facts, ip)
   return nil, ("%s is on the interfaces %s: say which, as in [%s%%%s]"):format(ip, concat(owners, " and "), ip, owners[1])
 end
 
--- One address with what is to happen where it is not there (WhenMissing): { address =, waiting =, why =, note = }.
+local why_not = {
+  tentative = "is still being checked for duplicates", duplicate = "is used by another machine too (DAD failed)",
+  missing = "is not on this machine now",
+}
+
+-- One address with what is to happen where it is not there (WhenMissing): { address =, waiting =, why =, note = }. A tentative one is on
+-- this machine and about to be usable, so it is waited for in any case.
 local function place_of(facts, ip, when)
   local address, why, state = host.locate(facts, ip)
   local place = { address = address or ip, why = why }
+  if state == "tentative" and when ~= "Freebind" then when = "Wait" end
   if not state or (when ~= "Wait" and when ~= "Freebind") then return place end
   local zone = ip:match("%%(.*)$")
   if is_link_local(ip) and not zone then
@@ -103,7 +113,7 @@ local function place_of(facts, ip, when)
     end
     place.address = ip .. "%" .. owner[1].interface
   end
-  local what = state == "tentative" and "is still being checked for duplicates" or "is not on this machine now"
+  local what = why_not[state]
   if when == "Wait" then
     place.why, place.waiting, place.note = nil, true, ("%s %s: its socket is opened as soon as the address can be used"):format(ip, what)
   elseif zone and not holds(interfaces(facts), zone) then
@@ -121,10 +131,11 @@ local function interface_places(out, facts, name, when)
     if a.interface == name then
       found = true
       local ip = is_link_local(a.ip) and a.ip .. "%" .. name or a.ip
-      if not a.tentative or when == "Wait" or when == "Freebind" then
+      local state = a.tentative and "tentative" or a.duplicate and "duplicate"
+      if not state or when == "Wait" or when == "Freebind" then
         out[#out + 1] = place_of(facts, ip, when)
       else
-        out[#out + 1] = { note = ("%s on %s is still being checked for duplicates and is left out until it is ready"):format(a.ip, name) }
+        out[#out + 1] = { note = ("%s on %s %s and is left out until it can be used"):format(a.ip, name, why_not[state]) }
       end
     end
   end
@@ -176,14 +187,15 @@ function host.places(facts, item, when, groups)
   return out
 end
 
--- Every usable address (of one family, where given), in the kernel's order, each once: { { address =, tentative = }, … }.
+-- Every address (of one family, where given), in the kernel's order, each once: { { address =, unusable = why not now, or nil }, … }.
 function host.addresses(facts, family)
   local out, seen = {}, {}
   for _, a in ipairs(facts.addresses) do
     local ip = is_link_local(a.ip) and a.ip .. "%" .. a.interface or a.ip
     if (not family or family_of(a.ip) == family) and not seen[ip] then
       seen[ip] = true
-      out[#out + 1] = { address = ip, tentative = a.tentative }
+      local state = a.tentative and "tentative" or a.duplicate and "duplicate"
+      out[#out + 1] = { address = ip, unusable = state and why_not[state] }
     end
   end
   return out

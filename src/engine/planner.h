@@ -89,7 +89,7 @@ struct host_address {
     struct addr at; /* scope as the kernel has it for link-local addresses */
     char interface[16];
     uint32_t scope;
-    bool tentative;
+    bool tentative, duplicate; /* still being checked for duplicates (DAD), or found to be one: not usable either way */
 };
 struct host {
     struct host_address *address;

@@ -22,16 +22,17 @@
 /* ---- facts ---- */
 
 /* Flags of IPv6 addresses, which getifaddrs does not tell: lines "address32hex index prefix scope flags name". */
-static bool is_tentative(FILE *f, const struct addr *a, unsigned index) {
+static void read_flags(FILE *f, struct host_address *a) {
     char hex[33], line[160];
-    for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", a->ip[i]);
+    for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", a->at.ip[i]);
     rewind(f);
     while (fgets(line, sizeof line, f)) {
         unsigned at, prefix, scope, flags;
-        if (strncmp(line, hex, 32) == 0 && sscanf(line + 32, " %x %x %x %x", &at, &prefix, &scope, &flags) == 4 && at == index)
-            return (flags & 0x40) != 0 || (flags & 0x08) != 0; /* IFA_F_TENTATIVE, IFA_F_DADFAILED */
+        if (strncmp(line, hex, 32) != 0 || sscanf(line + 32, " %x %x %x %x", &at, &prefix, &scope, &flags) != 4 || at != a->scope) continue;
+        a->duplicate = flags & 0x08;                                              /* IFA_F_DADFAILED */
+        a->tentative = !a->duplicate && (flags & 0x40) != 0 && (flags & 0x04) == 0; /* IFA_F_TENTATIVE, and not IFA_F_OPTIMISTIC */
+        return;
     }
-    return false;
 }
 
 /* Can an IPv6 socket be bound at all? False with ipv6.disable=1, and with net.ipv6.conf.all.disable_ipv6=1, where no address is left. */
@@ -58,7 +59,7 @@ bool host_read(struct host *h, struct err *e) {
         addr_from_sockaddr(i->ifa_addr, &a->at);
         a->scope = if_nametoindex(i->ifa_name);
         snprintf(a->interface, sizeof a->interface, "%s", i->ifa_name);
-        a->tentative = a->at.family == 6 && flags && is_tentative(flags, &a->at, a->scope);
+        if (a->at.family == 6 && flags) read_flags(flags, a);
     }
     if (flags) fclose(flags);
     freeifaddrs(list);

@@ -300,7 +300,7 @@ void planner_push_host(lua_State *L, const struct host *h) {
         char ip[ADDR_TEXT];
         bare.scope = 0;
         addr_format_ip(&bare, ip);
-        lua_createtable(L, 0, 4);
+        lua_createtable(L, 0, 5);
         lua_pushstring(L, ip);
         lua_setfield(L, -2, "ip");
         lua_pushstring(L, a->interface);
@@ -309,6 +309,8 @@ void planner_push_host(lua_State *L, const struct host *h) {
         lua_setfield(L, -2, "scope");
         lua_pushboolean(L, a->tentative);
         lua_setfield(L, -2, "tentative");
+        lua_pushboolean(L, a->duplicate);
+        lua_setfield(L, -2, "duplicate");
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_setfield(L, -2, "addresses");

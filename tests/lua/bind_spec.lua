@@ -161,7 +161,7 @@ describe("R4", function()
     h.addresses[2].tentative = true
     local p = run({ { "SecureServer", "true" }, { "Secure-192.0.2.1", "" } }, h)
     assert.same({ "https://192.0.2.1:443 default" }, sockets(p))
-    assert.is_truthy(p.warnings[1]:find "2001:db8::1.*tentative")
+    assert.is_truthy(p.warnings[1]:find "2001:db8::1 is still being checked for duplicates and is left out")
   end)
   it("warns of a secure address that the machine does not have", function()
     local p = run({ { "SecureServer", "true" }, { "Secure-198.51.100.1", "" } }, fake.host { "192.0.2.1" })
@@ -250,10 +250,12 @@ describe("link-local addresses (M20)", function()
     assert.same({ "https://[fe80::1%eth0]:443 one" },
       sockets(run({ { "BindAddress", "[fe80::1]" }, { "Secure-[fe80::1%eth0]", "one" } }, host)))
   end)
-  it("tentative: try again", function()
+  it("tentative: waits, found to be a duplicate: refused", function()
     local h = fake.host { "fe80::1%eth0" }
     h.addresses[1].tentative = true
-    assert.is_truthy(run({ { "BindAddress", "[fe80::1]" } }, h).errors[1]:find "tentative")
+    assert.same({ "http://[fe80::1%eth0]:80 (waiting)" }, sockets(run({ { "BindAddress", "[fe80::1]" } }, h)))
+    h.addresses[1].tentative, h.addresses[1].duplicate = false, true
+    assert.is_truthy(run({ { "BindAddress", "[fe80::1]" } }, h).errors[1]:find "another machine has this address too")
   end)
 end)
 

@@ -162,7 +162,12 @@ describe("an address that is not on this machine", function()
     h.addresses[1].tentative, h.addresses[2].tentative = true, true
     assert.same({ "http://[2001:db8::1]:8080 (waiting)", "http://[fe80::1%eth0]:8080 (waiting)" },
       sockets(at("[2001:db8::1], [fe80::1]", wait, h)))
-    assert.equal(2, #at("[2001:db8::1], [fe80::1]", nil, h).errors)
+    assert.same({ "http://[2001:db8::1]:8080 (waiting)", "http://[fe80::1%eth0]:8080 (waiting)" },
+      sockets(at("[2001:db8::1], [fe80::1]", nil, h)))
+    h.addresses[1].tentative, h.addresses[1].duplicate = false, true
+    assert.equal(1, #at("[2001:db8::1], [fe80::1]", nil, h).errors)
+    assert.same({ "http://[2001:db8::1]:8080 (waiting)", "http://[fe80::1%eth0]:8080 (waiting)" },
+      sockets(at("[2001:db8::1], [fe80::1]", wait, h)))
   end)
   it("of a listener of its own waits by that listener's word (Q7)", function()
     local p = at("lo", { { "a.Port", "192.0.2.7:9180" }, { "a.WhenMissing", "wait" } })
