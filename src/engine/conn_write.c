@@ -27,8 +27,9 @@ static void linger(struct conn *c) {
 /* Send what stands in out. true = all of it left (or the connection is closed: look at the state). */
 bool conn_flush(struct conn *c) {
     struct request_state *rq = c->rq;
+    bool last = rq->close_after && !rq->body_next; /* conn_after_write ends the connection */
     while (rq->out_sent < rq->out.n) {
-        ssize_t n = c->ops->write(c->stream, c->fd, rq->out.p + rq->out_sent, rq->out.n - rq->out_sent);
+        ssize_t n = c->ops->write(c->stream, c->fd, rq->out.p + rq->out_sent, rq->out.n - rq->out_sent, last);
         if (n > 0) {
             rq->out_sent += (uint32_t)n;
             continue;

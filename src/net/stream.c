@@ -17,10 +17,11 @@ static ssize_t tcp_read(void *self, int fd, void *p, size_t n) {
     }
 }
 
-static ssize_t tcp_write(void *self, int fd, const void *p, size_t n) {
+static ssize_t tcp_write(void *self, int fd, const void *p, size_t n, bool last) {
     (void)self;
+    int flags = MSG_NOSIGNAL | (last ? MSG_MORE : 0); /* close or shutdown sends what is held, with the FIN in the same segment */
     for (;;) {
-        ssize_t w = syscall(SYS_sendto, fd, p, n, MSG_NOSIGNAL, NULL, 0);
+        ssize_t w = syscall(SYS_sendto, fd, p, n, flags, NULL, 0);
         if (w >= 0) return w;
         if (errno == EINTR) continue;
         return errno == EAGAIN || errno == EWOULDBLOCK ? STREAM_WANT_WRITE : STREAM_ERROR;

@@ -86,7 +86,8 @@ static ssize_t tls_stream_read(void *self, int fd, void *p, size_t n) {
     return rc == 1 ? (ssize_t)got : outcome(t, rc, errno);
 }
 
-static ssize_t tls_stream_write(void *self, int fd, const void *p, size_t n) {
+static ssize_t tls_stream_write(void *self, int fd, const void *p, size_t n, bool last) {
+    (void)last;
     (void)fd;
     struct tls *t = self;
     size_t put;
