@@ -60,6 +60,7 @@ end
 local req_methods = {}
 function req_methods:starts(prefix) return self.path:sub(1, #prefix) == prefix end
 function req_methods:offers(service) return self.services[service] or false end
+function req_methods:fits(prefix, service) return self:starts(prefix) and self:offers(service) end
 function req_methods:header(name) return self.headers[name:lower()] end
 function req_methods:listed(name)
   local list = self.lists[name]

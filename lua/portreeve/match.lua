@@ -32,7 +32,7 @@ function match.routes(rows)
   return function(req)
     for i = 1, n do
       local prefix = prefixes[i]
-      if req:starts(prefix) and (not exact[i] or whole(req.path, prefix, exact[i] == "only")) and req:offers(services[i]) then
+      if req:fits(prefix, services[i]) and (not exact[i] or whole(req.path, prefix, exact[i] == "only")) then
         local list = lists[i]
         if list and not req:listed(list) then return nil, 403 end
         return services[i]

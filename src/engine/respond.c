@@ -209,8 +209,10 @@ bool respond(struct conn *c) {
         return true;
     }
     struct buf fields = {.max = 65536}, body = {.max = 1 << 20};
-    struct outcome o = {.fields = &fields, .body = &body};
-    struct err e;
+    __attribute__((uninitialized)) struct outcome o;
+    __attribute__((uninitialized)) struct err e; /* a kilobyte to zero at each request otherwise */
+    o.fields = &fields;
+    o.body = &body;
     bool done = hooks_serve(c->gen->hooks[c->w->index], &rq->x, &o, &e) ? respond_as(c, &o) : policy_failed(c, &e);
     if (fields.p) buf_free(&fields);
     if (body.p) buf_free(&body);

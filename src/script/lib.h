@@ -16,6 +16,9 @@ int lib_http(lua_State *L);     /* portreeve.http:    trusted only: call{…} */
 int lib_spool(lua_State *L);    /* portreeve.spool:   trusted only: read, wait, ack, stats */
 int lib_engine(lua_State *L);   /* portreeve.engine:  trusted only: status, reload, … of the running engine */
 
+/* luaL_testudata with a metatable that stands in the registry under the address `key`: a name would be looked up as a string each time. */
+void *lib_udata(lua_State *L, int index, const void *key);
+
 void vm_open_libs(struct vm *v, enum vm_kind kind);
 
 /* lib_request.c: the exchange behind a `req` argument; raises a Lua error where the exchange has ended. The request's box is the owner of a

@@ -86,6 +86,22 @@ static int request_starts(lua_State *L) { /* req:starts("/trk/") -> boolean; the
     return 1;
 }
 
+/* req:fits(prefix, service) -> boolean: starts and offers in one call, for routing tables */
+static int request_fits(lua_State *L) {
+    struct request_box *b = box_check(L, 1);
+    size_t n;
+    const char *prefix = luaL_checklstring(L, 2, &n);
+    struct slice path = b->exchange->req.path;
+    if (path.n < n || memcmp(path.p, prefix, n) != 0) {
+        lua_pushboolean(L, false);
+        return 1;
+    }
+    uint32_t bit = plan_service_bit(luaL_checkstring(L, 3));
+    if (!bit) return luaL_error(L, "there is no service '%s'", lua_tostring(L, 3));
+    lua_pushboolean(L, (b->exchange->peer->services & bit) != 0);
+    return 1;
+}
+
 static int request_offers(lua_State *L) { /* req:offers("tracker") -> boolean: does this socket carry the service */
     struct request_box *b = box_check(L, 1);
     const char *name = luaL_checkstring(L, 2);
@@ -110,7 +126,7 @@ static int request_listed(lua_State *L) { /* req:listed("admin") -> "file:line" 
 }
 
 struct request_box *request_push_box(lua_State *L) {
-    static const luaL_Reg methods[] = {{"header", request_header}, {"starts", request_starts}, {"offers", request_offers}, {"listed", request_listed}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"header", request_header}, {"starts", request_starts}, {"offers", request_offers}, {"fits", request_fits}, {"listed", request_listed}, {NULL, NULL}};
     struct request_box *b = lua_newuserdatauv(L, sizeof *b, 0);
     *b = (struct request_box){0};
     vm_set_owner(vm_of(L), b);

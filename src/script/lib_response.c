@@ -4,6 +4,8 @@
 
 #define FIXED_META "portreeve.response.fixed"
 
+static const char meta_key;
+
 static bool add_field(struct buf *out, const char *name, size_t nn, const char *value, size_t vn, struct err *e) {
     if (!h1_field_ok(name, nn, value, vn)) return err_set(e, "header field '%.*s' has a name or value that HTTP does not allow", (int)(nn < 60 ? nn : 60), name);
     if (h1_field_framing(name, nn)) return err_set(e, "header field '%.*s' is the engine's to write", (int)nn, name);
@@ -91,7 +93,7 @@ bool response_read(lua_State *L, int index, int *status, struct buf *fields, str
 }
 
 const struct h1_fixed *response_fixed_at(lua_State *L, int index) {
-    return luaL_testudata(L, index, FIXED_META);
+    return lib_udata(L, index, &meta_key);
 }
 
 static int fixed_gc(lua_State *L) {
@@ -120,6 +122,8 @@ int lib_response(lua_State *L) {
         lua_setfield(L, -2, "__gc");
         lua_pushliteral(L, "response");
         lua_setfield(L, -2, "__metatable");
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_key);
     }
     lua_pop(L, 1);
     lua_newtable(L);

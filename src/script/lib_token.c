@@ -17,7 +17,7 @@ struct box {
     uint64_t seed; /* of the keys of agents, so that nobody can make two agents meet */
     struct token *scratch;
 };
-static const char box_key;
+static const char box_key, meta_key;
 static const char *const kinds[] = {"open", "click", "link", "unsubscribe", "trap", NULL};
 static const char *const levels[] = {"off", "blind", "anonymous", "personal", "network", NULL};
 
@@ -31,6 +31,8 @@ static struct token *push_token(lua_State *L) {
         lua_setfield(L, -2, "__index");
         lua_pushliteral(L, "token");
         lua_setfield(L, -2, "__metatable");
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_key);
     }
     lua_setmetatable(L, -2);
     return t;
@@ -55,17 +57,19 @@ void lib_token_set_ctx(lua_State *L, struct token_ctx *c) {
 }
 
 struct token *token_at(lua_State *L, int index) {
-    return luaL_testudata(L, index, TOKEN_META);
-}
-
-struct token *token_check(lua_State *L, int index) {
-    return luaL_checkudata(L, index, TOKEN_META);
+    return lib_udata(L, index, &meta_key);
 }
 
 static struct box *box_of(lua_State *L) {
     struct box *x = lua_touserdata(L, lua_upvalueindex(1));
     if (x->ctx == NULL) luaL_error(L, "there are no tracking keys here");
     return x;
+}
+
+static struct token *token_check(lua_State *L, int index) { /* raises where the value is none */
+    struct token *t = token_at(L, index);
+    if (!t) luaL_typeerror(L, index, TOKEN_META);
+    return t;
 }
 
 static enum token_kind kind_at(lua_State *L, int index) {

@@ -5,5 +5,4 @@
 
 void lib_token_set_ctx(lua_State *L, struct token_ctx *c); /* c must outlive the state and belong to the thread that runs it */
 struct token *token_at(lua_State *L, int index);           /* NULL where the value is no token */
-struct token *token_check(lua_State *L, int index);        /* raises instead */
 #endif

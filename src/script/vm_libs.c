@@ -14,3 +14,12 @@ void vm_open_libs(struct vm *v, enum vm_kind kind) {
     for (size_t i = 0; i < sizeof libs / sizeof *libs; i++)
         if (kind == VM_TRUSTED || !libs[i].trusted_only) vm_preload(v, libs[i].name, libs[i].open);
 }
+
+void *lib_udata(lua_State *L, int index, const void *key) {
+    void *p = lua_touserdata(L, index);
+    if (!p || !lua_getmetatable(L, index)) return NULL;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+    bool same = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return same ? p : NULL;
+}

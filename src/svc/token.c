@@ -92,12 +92,14 @@ static size_t encode64(const uint8_t *p, size_t n, char *out) {
     return o;
 }
 
-static int value64(char c) {
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
+/* 1 + value of each character; comparing ranges instead would be guessed wrong by the processor at every second character. */
+static const uint8_t value64[256] = {
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,  ['I'] = 9,  ['J'] = 10, ['K'] = 11,
+    ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16, ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22,
+    ['W'] = 23, ['X'] = 24, ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32, ['g'] = 33,
+    ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40, ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44,
+    ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48, ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55,
+    ['3'] = 56, ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['-'] = 63, ['_'] = 64};
 
 /* Strict: no padding, no foreign character, unused bits zero, so that one token has one spelling. Bytes written, 0 = refused. */
 static size_t decode64(const char *p, size_t n, uint8_t *out, size_t cap) {
@@ -106,9 +108,9 @@ static size_t decode64(const char *p, size_t n, uint8_t *out, size_t cap) {
     uint32_t acc = 0;
     unsigned bits = 0;
     for (size_t i = 0; i < n; i++) {
-        int v = value64(p[i]);
-        if (v < 0) return 0;
-        acc = acc << 6 | (uint32_t)v;
+        uint32_t v = value64[(unsigned char)p[i]];
+        if (v == 0) return 0;
+        acc = acc << 6 | (v - 1);
         bits += 6;
         if (bits >= 8) {
             bits -= 8;
