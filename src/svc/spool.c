@@ -9,7 +9,7 @@
 #include <time.h>
 
 uint64_t spool_push(struct spool *s, unsigned producer, const struct event *ev) {
-    uint8_t record[RECORD_MAX];
+    __attribute__((uninitialized)) uint8_t record[RECORD_MAX]; /* half a kilobyte to zero for each event otherwise */
     if (producer >= s->cfg.producers) return 0;
     struct producer *pr = &s->producer[producer];
     bool order = ev->type == EV_UNSUBSCRIBE || ev->type == EV_RESUBSCRIBE, take = !atomic_load_explicit(&s->failing, memory_order_acquire);
@@ -28,9 +28,9 @@ uint64_t spool_push(struct spool *s, unsigned producer, const struct event *ev) 
 
 void spool_wake(struct spool *s) {
     if (!atomic_load(&s->idle)) return; /* it looks again before it rests */
-    pthread_mutex_lock(&s->lock);
-    pthread_cond_signal(&s->wake);
+    pthread_mutex_lock(&s->lock); /* it has said that it rests and has not looked yet, or waits already */
     pthread_mutex_unlock(&s->lock);
+    pthread_cond_signal(&s->wake); /* without the lock, for which it would have to wait again at once */
 }
 
 uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev) {

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "svc/spool_i.h"
 #include <inttypes.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -143,6 +144,7 @@ static void turn(struct spool *s) {
     s->seq = seq;
     queue_tell(s, true);
     spool_publish(s, count, 0, mono_us() - from);
+    sched_yield(); /* on a shared processor whose answers waited goes first: more events come together for the next commit */
     if (was_trimming && !s->trimming) { /* there is space again: measure, which also ends `full` */
         s->measured = INT64_MIN / 2;
         over_the_bound(s);
@@ -213,6 +215,8 @@ static bool rest(struct spool *s) {
 void *spool_thread(void *arg) {
     struct spool *s = arg;
     pthread_setname_np(pthread_self(), "spool");
+    /* It wakes twice a commit for the disk; as a batch thread it does not interrupt a worker for that. Refused: then it does. */
+    pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){0});
     do {
         if (troubled(s) && clock_mono_ms() >= s->retry_at) try_again(s);
         spool_answer_acks(s);

@@ -115,7 +115,11 @@ local agents = require "portreeve.tracker.agents"
 
 local function handler(level, extra, links)
   local conf = { portreeve = { TrackingLevel = { value = level or 4 } }, tracker = extra or {} }
-  return with_fakes(function() return tracker.new(conf, { links = links }) end)
+  local handle = with_fakes(function() return tracker.new(conf, { links = links }) end)
+  return function(req)
+    local response, kind, tok, class, reasons, wait = handle(req)
+    return response, kind and { type = kind, token = tok, class = class, reasons = reasons, wait = wait or false } or nil
+  end
 end
 
 local function click_path(t, target) return "/trk/c/" .. make("click", t) .. "~" .. target .. "?u=" .. target end

@@ -41,7 +41,6 @@ local function fading(ms, most)
     if young[key] == nil then n = n + 1 end
     young[key] = value
   end
-  function self.empty() return since == 0 end
   return self
 end
 
@@ -58,6 +57,7 @@ function classify.new(settings)
   local recent = fading(set.burst_ms, set.most_recipients)
   local traps = fading(set.trap_ms, set.most_recipients)
   local known, nknown = {}, 0
+  local trapping = false -- has a trap ever been touched
   local self = {}
 
   -- key stands for the agent's text, so that a known one need not become a string.
@@ -93,6 +93,7 @@ function classify.new(settings)
 
   function self.trap(req, tok)
     local now = req.now
+    trapping = true
     traps.put(key_of(tok), now, now)
     traps.put(req.address, now, now)
   end
@@ -103,7 +104,7 @@ function classify.new(settings)
     local class = key and (known[key] or learn(key, req)) or "unknown"
     if class ~= "human" and class ~= "unknown" then reasons = reasons | AGENT end
     if kind == "click" and burst(tok, req.now) then reasons = reasons | BURST end
-    if not traps.empty() and trapped(req, tok, req.now) then reasons = reasons | TRAP end
+    if trapping and trapped(req, tok, req.now) then reasons = reasons | TRAP end
     if reasons & ~NO_AGENT == 0 or reasons & AGENT ~= 0 then return class, reasons end -- an agent's own word names the class
     return reasons & PURPOSE ~= 0 and "prefetch" or "scanner", reasons
   end

@@ -1,5 +1,6 @@
 -- The tracker: pictures that count opens, links that count clicks, unsubscribes. It needs nothing but the key ring: no database, no other
--- component. handler(req) -> response[, event]; the engine stores the event and, where it must, answers only when it is stored.
+-- component. handler(req) -> response[, type, token, class, reasons, wait]: what is to be recorded comes as values, not as a table, since this runs
+-- for every pixel. The engine stores the event and, where it must (wait), answers only when it is stored.
 local classify = require "portreeve.tracker.classify"
 local pages = require "portreeve.tracker.pages"
 local response = require "portreeve.response"
@@ -89,16 +90,12 @@ local function new(conf, services)
     burst_ms = value_of(conf, "tracker", "BurstTime", nil), trap_ms = value_of(conf, "tracker", "TrapTime", nil),
   }
 
-  -- One table for every event of this worker: the engine has read it before the next request comes.
-  local event = { type = "", token = false, class = "", reasons = 0, wait = false }
   local judge_of = judge.judge
 
   -- The event of a verified token; nothing where the level in force forbids it or its key has run out (the verdict is not "ok").
   local function observe(kind, req, tok, verdict)
     if verdict ~= "ok" then return nil end
-    event.type, event.token, event.wait = kind, tok, false
-    event.class, event.reasons = judge_of(req, tok, kind)
-    return event
+    return kind, tok, judge_of(req, tok, kind)
   end
 
   local function gets(req)
@@ -138,9 +135,8 @@ local function new(conf, services)
 
   local function order(kind, req, tok)
     lower_level(tok, most)
-    event.type, event.token, event.wait = kind, tok, true
-    event.class, event.reasons = judge_of(req, tok, kind)
-    return event
+    local class, reasons = judge_of(req, tok, kind)
+    return kind, tok, class, reasons, true
   end
 
   -- A link whose key has run out still unsubscribes: that is an order, not an observation.
