@@ -338,7 +338,7 @@ static void test_versions(struct tls_certs *certs) {
 
 static bool say(struct link *l, const char *text) { /* server to client: makes the client read tickets too */
     char got[100];
-    ssize_t w = stream_tls.write(l->t, l->fd[0], text, strlen(text));
+    ssize_t w = stream_tls.write(l->t, l->fd[0], text, strlen(text), false);
     ERR_clear_error();
     int r = SSL_read(l->c, got, sizeof got);
     return w == (ssize_t)strlen(text) && r == (int)strlen(text) && memcmp(got, text, (size_t)r) == 0;
@@ -414,12 +414,12 @@ static void test_stream(struct tls_certs *certs) {
            stream_tls.pending(l.t) == 0,
        "all of it is read");
     ssize_t w = 0, total = 0;
-    while ((w = stream_tls.write(l.t, l.fd[0], big, sizeof big)) > 0) total += w;
+    while ((w = stream_tls.write(l.t, l.fd[0], big, sizeof big, false)) > 0) total += w;
     ok(w == STREAM_WANT_WRITE && total > 0, "a slow reader: wants to write after %zd bytes", total);
     for (int r; (r = SSL_read(l.c, got, sizeof got)) > 0;) total -= r;
     char moved[sizeof big];
     memcpy(moved, big, sizeof big);
-    w = stream_tls.write(l.t, l.fd[0], moved, sizeof moved);
+    w = stream_tls.write(l.t, l.fd[0], moved, sizeof moved, false);
     ok(w > 0, "the repeated write may come from another place");
     total += w;
     for (int r; (r = SSL_read(l.c, got, sizeof got)) > 0;) total -= r;
@@ -436,7 +436,7 @@ static void test_stream(struct tls_certs *certs) {
     close(l.fd[1]);
     l.fd[1] = -1;
     ok(stream_tls.read(l.t, l.fd[0], got, sizeof got) == 0, "a bare FIN: 0 (%s)", tls_why(l.t));
-    ok(stream_tls.write(l.t, l.fd[0], "x", 1) == STREAM_ERROR && stream_tls.shutdown(l.t, l.fd[0]) == 1,
+    ok(stream_tls.write(l.t, l.fd[0], "x", 1, false) == STREAM_ERROR && stream_tls.shutdown(l.t, l.fd[0]) == 1,
        "after it nothing can be written, and shutdown is quiet");
     link_close(&l);
 
@@ -508,7 +508,7 @@ static void test_memory(struct tls_certs *certs) {
     for (int i = 0; i < N; i++) {
         t[i] = tls_accept(certs, "ec", fds[i][0]);
         while (stream_tls.handshake(t[i], fds[i][0]) < 0) continue;
-        fine += stream_tls.read(t[i], fds[i][0], got, sizeof got) == 4 && stream_tls.write(t[i], fds[i][0], "pong", 4) == 4;
+        fine += stream_tls.read(t[i], fds[i][0], got, sizeof got) == 4 && stream_tls.write(t[i], fds[i][0], "pong", 4, false) == 4;
     }
     struct mallinfo2 after = mallinfo2();
     double kb = (double)(after.uordblks - before.uordblks + after.hblkhd - before.hblkhd) / N / 1024;
