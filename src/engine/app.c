@@ -180,16 +180,15 @@ struct app_states *app_prepare(struct app *a, struct generation *g, struct err *
     bool fine = true;
     for (unsigned p = 0; fine && p < POOLS; p++) {
         if (!(services & pool_kinds[p].service)) continue;
-        for (unsigned i = 0; fine && i < a->pool[p].nthreads; i++) fine = (s->handler[p][i] = make_handler(a, g, pool_kinds[p].module, e)) != NULL;
+        fine = (s->handler[p][0] = make_handler(a, g, pool_kinds[p].module, e)) != NULL;
         if (fine) fine = make_tasks(a, g, pool_kinds[p].module, s->handler[p][0], s, e);
     }
     if (fine) return s;
-    app_states_free(s);
+    app_states_drop(s);
     return NULL;
 }
 
-void app_states_free(struct app_states *s) {
-    if (!s) return;
+static void free_states(struct app_states *s) {
     for (unsigned p = 0; p < POOLS; p++)
         for (unsigned i = 0; i < THREADS_MOST; i++) state_free(s->handler[p][i]);
     for (unsigned i = 0; i < s->ntasks; i++) state_free(s->task[i].state);
@@ -197,8 +196,8 @@ void app_states_free(struct app_states *s) {
     free(s);
 }
 
-static void let_go(struct app_states *s) {
-    if (s && atomic_fetch_sub(&s->refs, 1) == 1) app_states_free(s);
+void app_states_drop(struct app_states *s) {
+    if (s && atomic_fetch_sub(&s->refs, 1) == 1) free_states(s);
 }
 
 /* ---- one request ---- */
@@ -268,6 +267,19 @@ static void run_job(struct state *s, struct job *j) {
     lua_settop(L, 0);
 }
 
+/* The state of a thread that has had no job of this generation yet. */
+static struct state *make_own(struct app_thread *t, struct app_states *states) {
+    struct pool *p = t->pool;
+    struct err e;
+    struct state *s = make_handler(p->app, states->gen, pool_kinds[p - p->app->pool].module, &e);
+    if (!s) log_error("app", "%s: %s", plan_service_name(p->service), e.text);
+    pthread_mutex_lock(&p->lock);
+    states->handler[p - p->app->pool][t->index] = s;
+    if (p->app->now == states) t->state = s;
+    pthread_mutex_unlock(&p->lock);
+    return s;
+}
+
 static void *pool_main(void *arg) {
     struct app_thread *t = arg;
     struct pool *p = t->pool;
@@ -285,13 +297,15 @@ static void *pool_main(void *arg) {
         struct state *s = t->state;
         struct app_states *hold = p->app->now; /* app_swap changes both under every pool's lock */
         if (hold) atomic_fetch_add(&hold->refs, 1);
+        bool serves = hold && hold->handler[p - p->app->pool][0];
         pthread_mutex_unlock(&p->lock);
+        if (!s && serves) s = make_own(t, hold);
         if (s)
             run_job(s, j);
         else
             j->status = 503;
         worker_post(j->worker, MAIL_JOB, j, 0);
-        let_go(hold);
+        app_states_drop(hold);
         pthread_mutex_lock(&p->lock);
     }
     pthread_mutex_unlock(&p->lock);
@@ -364,11 +378,11 @@ static void *manager_main(void *arg) {
         a->tasks_change = false;
         pthread_mutex_unlock(&a->lock);
         if (running) stop_tasks(running); /* before the new ones start: a task is alone with its cursor */
-        let_go(running);
+        app_states_drop(running);
         running = next;
         if (running && !stop) start_tasks(running);
     }
-    let_go(running);
+    app_states_drop(running);
     return NULL;
 }
 
@@ -380,7 +394,7 @@ static void hand_tasks(struct app *a, struct app_states *s) {
     a->tasks_change = true;
     pthread_cond_signal(&a->turned);
     pthread_mutex_unlock(&a->lock);
-    let_go(unused);
+    app_states_drop(unused);
 }
 
 /* ---- life ---- */
@@ -417,7 +431,7 @@ struct app *app_create(struct engine *eng, unsigned threads, struct err *e) {
     return (void)err_set(e, "app threads cannot be started"), NULL;
 }
 
-void app_swap(struct app *a, struct app_states *s) {
+struct app_states *app_swap(struct app *a, struct app_states *s) {
     struct app_states *old = a->now;
     for (unsigned i = 0; i < POOLS; i++) pthread_mutex_lock(&a->pool[i].lock);
     a->now = s;
@@ -427,7 +441,7 @@ void app_swap(struct app *a, struct app_states *s) {
     }
     for (unsigned i = 0; i < POOLS; i++) pthread_mutex_unlock(&a->pool[i].lock);
     hand_tasks(a, s);
-    let_go(old);
+    return old;
 }
 
 void app_stop(struct app *a) {
@@ -445,6 +459,6 @@ void app_stop(struct app *a) {
     for (unsigned i = 0; i < POOLS; i++)
         for (unsigned t = 0; t < a->pool[i].nthreads; t++)
             if (a->pool[i].thread[t].runs) pthread_join(a->pool[i].thread[t].id, NULL);
-    let_go(a->now);
+    app_states_drop(a->now);
     free(a);
 }

@@ -1,5 +1,6 @@
 /* App threads: hub, ui, transfer and internal handlers, and their background tasks, in plain blocking Lua with database access. Fed by a bounded
- * queue per service; a full queue is 503. Each thread has its own Lua state per generation, built at prepare time on the control thread. */
+ * queue per service; a full queue is 503. Each thread has its own Lua state per generation. The first of a service is built at prepare time, on
+ * the control thread, and proves that the others can be; each thread builds its own when its first job of the generation comes. */
 #ifndef PORTREEVE_ENGINE_APP_H
 #define PORTREEVE_ENGINE_APP_H
 #include "base/buf.h"
@@ -32,11 +33,12 @@ void job_free(struct job *j); /* NULL is legal */
 
 /* threads: of hub and ui each (AppThreads; fixed for the life of the engine). */
 struct app *app_create(struct engine *eng, unsigned threads, struct err *e);
-/* Build the Lua states of generation g for every thread; nothing is in force yet. */
+/* Build what generation g needs to be in force; it is not yet. */
 struct app_states *app_prepare(struct app *a, struct generation *g, struct err *e);
-void app_states_free(struct app_states *s);
-/* Put them in force: threads change over before their next job, tasks are told to stop and start anew. */
-void app_swap(struct app *a, struct app_states *s);
+/* Let go of what app_prepare or app_swap gave; threads that still use it keep it until they have done. NULL is legal. */
+void app_states_drop(struct app_states *s);
+/* Put s in force: threads change over before their next job, tasks are told to stop and start anew. Returns what was in force. */
+struct app_states *app_swap(struct app *a, struct app_states *s);
 /* Queue a request; false = queue full or service unknown (the job stays the caller's). Any worker. */
 bool app_submit(struct app *a, struct job *j);
 void app_stop(struct app *a); /* stop tasks, finish queued jobs, join */

@@ -74,7 +74,7 @@ static void say(struct control *k, uint32_t type, const char *fmt, ...) {
 }
 
 static void throw_pending(struct control *k) {
-    app_states_free(k->pending_states);
+    app_states_drop(k->pending_states);
     generation_unref(k->pending);
     k->pending = NULL;
     k->pending_states = NULL;
@@ -209,13 +209,14 @@ static void commit(struct control *k, uint64_t id) {
     struct generation *old = eng->current;
     eng->current = g;
     pthread_mutex_unlock(&eng->lock);
-    generation_unref(old);
     probe_generation(eng->probe, g);
-    app_swap(eng->app, k->pending_states);
+    struct app_states *old_states = app_swap(eng->app, k->pending_states);
     k->pending_states = NULL;
-    access_reopen(eng->access);
     say(k, WIRE_COMMITTED, "generation %llu\n", (unsigned long long)id);
     atomic_store(&eng->live_generation, true);
+    access_reopen(eng->access);
+    app_states_drop(old_states); /* closing Lua states takes milliseconds that nobody should wait for */
+    generation_unref(old);
 }
 
 /* ---- messages ---- */
