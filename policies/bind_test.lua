@@ -104,4 +104,30 @@ return {
       if s.name == "front" then t.eq({ s.external, s.max_connections, s.scheme }, { true, 10, "http" }) end
     end
   end,
+  ["interfaces and groups stand for their addresses, the rows stay (R7, R8)"] = function(t)
+    local more = { ["portreeve.ini"] = { none[1], { "Group-lan", "eth0, 127.0.0.1" } } }
+    local p = plan_of({ { "BindAddress", "lan:8080" } }, host, more)
+    t.eq(fake.sockets(p), { "http://[fe80::1%eth0]:8080", "http://127.0.0.1:8080" })
+    p = plan_of({ { "BindAddress", "eth0" }, { "Secure-[fe80::1]", "one" } })
+    t.eq(fake.sockets(p), { "https://[fe80::1%eth0]:443 one" })
+    p = plan_of { { "BindAddress", "eth9" } }
+    t.ok(p.errors[1]:find("eth9 is neither an interface", 1, true) and p.errors[1]:find("did you mean eth0?", 1, true), p.errors[1])
+  end,
+  ["an address that is missing is refused by the kernel, waited for or bound in advance (Q7, Q18)"] = function(t)
+    local function missing(word)
+      return fake.sockets(plan_of({ { "BindAddress", "192.0.2.77" } }, host, { ["listeners.ini"] = { { "http.WhenMissing", word } } }))
+    end
+    t.eq(missing "Refuse", { "http://192.0.2.77:80" })
+    t.eq(missing "Wait", { "http://192.0.2.77:80 (waiting)" })
+    t.eq(missing "Freebind", { "http://192.0.2.77:80 (freebind)" })
+  end,
+  ["a listener has rows, each a socket of its own; 0 is none (G1, G3, G6, G7)"] = function(t)
+    local p = plan_of({}, nil, { ["listeners.ini"] = { { "a.Port", "127.0.0.1:8081" }, { "a.MaxConnections", "9" },
+      { "a.2.Port", "192.0.2.1:8082" }, { "a.2.Restriction", "Deny" }, { "a.2.List", "bad" }, { "a.3.Port", "0" }, { "b.Port", "0" } } })
+    t.eq(fake.sockets(p, "a"), { "http://127.0.0.1:8081", "http://192.0.2.1:8082" })
+    t.eq(fake.sockets(p, "b"), {})
+    for _, s in ipairs(p.sockets) do
+      if s.name == "a" then t.eq({ s.restriction, s.max_connections }, { s.port == 8082 and "deny" or "none", 9 }) end
+    end
+  end,
 }
