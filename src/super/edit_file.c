@@ -98,8 +98,10 @@ static bool write_all(int fd, const char *p, size_t n) {
 static bool beside_name(struct edit_file *f, struct err *e) {
     const char *slash = strrchr(f->path, '/');
     int dir = slash ? (int)(slash - f->path) + 1 : 0;
-    int n = snprintf(f->beside, sizeof f->beside, "%.*s.%s.new-%ld", dir, f->path, f->path + dir, (long)getpid());
-    return (n > 0 && (size_t)n < sizeof f->beside) || err_set(e, "%.200s…: the path is too long", f->path);
+    char name[sizeof f->beside]; /* not written at once: under sanitizers gcc takes the two for overlapping */
+    int n = snprintf(name, sizeof name, "%.*s.%s.new-%ld", dir, f->path, f->path + dir, (long)getpid());
+    if (n > 0 && (size_t)n < sizeof name) memcpy(f->beside, name, (size_t)n + 1);
+    return (n > 0 && (size_t)n < sizeof name) || err_set(e, "%.200s…: the path is too long", f->path);
 }
 
 static bool dress(int fd, const struct stat *st) {
