@@ -97,6 +97,7 @@ def tour(browser, server, base, work):
     look(browser, base, '/hub/listeners', 'listeners', [
         'accepting connections on %s:%d' % (server.address, work),                         # Q16
         'conf/listeners.ini:2 work.Port', 'policies/bind.lua:', 'Rule R7', 'Update'])        # the rule behind each
+    look(browser, base, '/hub/ports', 'ports', ['TCP %d, from that list' % server.port('internal'), 'this machine only'])
     look(browser, base, '/hub/trk/general', 'communications', ['Communications port', 'CommunicationsPort'])
     look(browser, base, '/hub/lui/urls', 'urls', ['LUI Access URL for Users', 'Default Tracking URL', 'Inherited'])
     browser.go(base + '/hub/listeners')

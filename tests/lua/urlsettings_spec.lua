@@ -184,6 +184,32 @@ describe("URL Settings", function()
     assert.truthy(browser.get("/hub/lui/urls").body:find("Mails that have been sent keep the address", 1, true))
   end)
 
+  -- There is no table of web interface links in this product: what the old one stored with each, the port, no page of this one holds.
+  it("is all that holds a port: the pages link by paths, so none has to be made again after a change", function() -- M36, M37
+    for _, path in ipairs { "/hub/", "/hub/listeners", "/hub/ports", "/hub/lui/urls", "/hub/trk/general", "/hub/login" } do
+      local body = browser.get(path).body
+      for attribute, target in body:gmatch("(%l+)=\"([^\"]*)\"") do
+        local link = attribute == "href" or attribute == "action" or attribute == "src"
+        assert.falsy(link and target:find("^%a+:"), path .. " " .. target)
+      end
+    end
+  end)
+
+  it("has a page of every port with who must reach it", function() -- M24, M42, E5, E7
+    world.status.listeners[3] = listener("internal", "0.0.0.0", 1099, "http", "internal")
+    world.status.listeners[3].restriction, world.status.listeners[3].list = "grant", "components"
+    world.status.listeners[4] = listener("ops", "127.0.0.1", 9180, "http", "ops")
+    local body = browser.get("/hub/ports").body
+    for _, text in ipairs { "TCP 8080<", "everybody", "lists/components.list", "TCP 1099, from that list",
+      "this machine only", "calls between components" } do
+      assert.truthy(body:find(text, 1, true), text)
+    end
+    assert.is_nil(body:find("TCP 9180", 1, true))
+    assert.is_nil(body:find("lets everybody in", 1, true))
+    for i = 1, 2 do world.status.listeners[i].address = "127.0.0.1" end
+    assert.truthy(browser.get("/hub/ports").body:find("No socket with the tracker lets everybody in", 1, true)) -- M43
+  end)
+
   describe("self-test", function() -- M43
     local function run(reply)
       world.call = function(rq) return reply(rq) end

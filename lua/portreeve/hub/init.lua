@@ -6,6 +6,7 @@ local lui_urls = require "portreeve.hub.lui_urls"
 local menu = require "portreeve.hub.menu"
 local onetime = require "portreeve.web.onetime"
 local pages = require "portreeve.hub.pages"
+local ports = require "portreeve.hub.ports"
 local places = require "portreeve.web.places"
 local site = require "portreeve.web.site"
 local trk = require "portreeve.hub.trk"
@@ -50,6 +51,7 @@ local function handler(conf)
       { "POST", "/lui/urls", lui_urls.save(engine, conf) },
       { "POST", "/lui/urls/group", lui_urls.save_group() },
       { "POST", "/lui/urls/test", lui_urls.test(engine, conf) },
+      { "GET", "/ports", ports.page(engine) },
       { "GET", "/trk/general", trk.show(engine, conf) },
       { "POST", "/trk/general", trk.update(engine, conf) },
     },

@@ -16,6 +16,7 @@ end
 local nav = {
   item("Status", "/hub/"),
   item("Listeners", "/hub/listeners"),
+  item("Ports", "/hub/ports"),
   item("LUI Settings", "/hub/lui/urls", "/hub/lui/"),
   item("TRK Settings", "/hub/trk/general"),
   item("Campaigns", "/lui/"),
