@@ -132,7 +132,12 @@ static void add_acceptor(struct worker *w, struct generation *g, struct gen_sock
     if (!w->draining && !w->resume_ms) listen_to(a);
 }
 
+static void empty_queue(struct acceptor *a) {
+    for (int i = 0, taken; i < RETIRE_BATCHES && accept_batch(a, ACCEPT_BATCH, &taken); i++) continue;
+}
+
 static void keep_acceptor(struct acceptor *a, struct generation *g, struct gen_socket *s) {
+    if (!plan_same_speech(a->listener->plan, g->listener[s->listener].plan)) empty_queue(a); /* who has called already expects the old one */
     if (s->fd >= 0) close(s->fd); /* a second descriptor of a socket this worker already polls */
     s->fd = -1;
     s->acceptor = a;
@@ -173,7 +178,7 @@ void accept_retire(struct worker *w) {
             at = &a->next;
             continue;
         }
-        for (int i = 0, taken; i < RETIRE_BATCHES && accept_batch(a, ACCEPT_BATCH, &taken); i++) continue;
+        empty_queue(a);
         *at = a->next;
         close_acceptor(a);
     }

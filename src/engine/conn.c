@@ -200,7 +200,7 @@ const char *conn_state_name(const struct conn *c) {
 
 void conn_move(struct conn *c, struct generation *g) {
     struct gen_listener *same = generation_same(g, c->listener);
-    if (!same) {
+    if (!same || !plan_same_speech(c->listener->plan, same->plan)) { /* clear text must not count as secure because its socket now speaks TLS */
         c->retired = true;
         conn_deadline(c, RETIRED_MS); /* it holds the old generation */
         return;

@@ -111,6 +111,10 @@ struct plan_setting_def { const char *field, *entry; int64_t least, most, dflt; 
 extern const struct plan_setting_def plan_setting_defs[]; /* ends with field NULL */
 int64_t *plan_setting(struct plan_settings *s, const char *field); /* NULL = unknown */
 
+/* Do callers of both begin in the same way, TLS or not? */
+static inline bool plan_same_speech(const struct plan_socket *a, const struct plan_socket *b) {
+    return a->scheme == b->scheme && a->external_tls == b->external_tls;
+}
 bool plan_encode(const struct plan *p, struct buf *out);
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e); /* on false nothing is left to free */
 void plan_finish(struct plan *p);                                              /* wipes secrets */

@@ -1,12 +1,14 @@
 #include "super/client.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "net/owner.h"
 #include "super/ctlpath.h"
 #include "super/pidfile.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -15,6 +17,7 @@
 #define STATUS_MS 10000
 #define RELOAD_MS 300000 /* planner 60 s, prepare 30 s, commit 10 s, and as much again for one that runs already */
 #define GONE_MS 5000
+#define NAMED_MOST 8 /* sockets of a refusal whose programs are looked for */
 
 static int not_running(const struct options *o) {
     if (errno == EACCES || errno == EPERM) {
@@ -53,6 +56,23 @@ static bool ask(const struct options *o, const char *request, int wait_ms, struc
     return false;
 }
 
+/* The supervisor may not look into other users' programs; who typed the command perhaps may. */
+static void name_sockets(const char *text) {
+    char who[OWNER_TEXT];
+    unsigned said = 0;
+    for (const char *at = strstr(text, "socket:["); at && said < NAMED_MOST; at = strstr(at + 1, "socket:[")) {
+        struct port_use u = {.inode = (ino_t)strtoull(at + 8, NULL, 10), .uid = (uid_t)-1};
+        struct owner o;
+        if (!u.inode) continue;
+        owner_find(&u, &o);
+        if (o.pid <= 0) continue;
+        owner_text(&u, who, sizeof who);
+        fprintf(stderr, "socket:[%ju] belongs to %s\n", (uintmax_t)u.inode, who);
+        said++;
+    }
+    if (!said && strstr(text, "socket:[") && geteuid() != 0) fprintf(stderr, "the same command typed by root tells which program that is\n");
+}
+
 /* First line `ok` or `refused`, then text. */
 static int show(const struct buf *b) {
     const char *end = b->n ? memchr(b->p, '\n', b->n) : NULL;
@@ -62,6 +82,7 @@ static int show(const struct buf *b) {
         return EXIT_REFUSED;
     }
     fwrite(end + 1, 1, b->n - (size_t)(end + 1 - b->p), ok ? stdout : stderr);
+    if (!ok) name_sockets(end + 1);
     if (fflush(stdout) != 0) return EXIT_REFUSED;
     return ok ? EXIT_DONE : EXIT_REFUSED;
 }
@@ -69,7 +90,10 @@ static int show(const struct buf *b) {
 static int ask_and_show(const struct options *o, const char *request, int wait_ms) {
     struct buf out = {0};
     int code = EXIT_REFUSED;
-    if (ask(o, request, wait_ms, &out, &code)) code = show(&out);
+    if (ask(o, request, wait_ms, &out, &code) && buf_add(&out, "", 1)) {
+        out.n--;
+        code = show(&out);
+    }
     buf_free(&out);
     return code;
 }

@@ -245,8 +245,12 @@ def some(targets, n):
     return t[n % step::step][:MOST] if t else []
 
 
-def server(tomcat):
-    s = Server(start=False, ports=False, settings={'Workers': 2, 'AccessLog': 'off'},
+def set_workers(s, n):
+    s.edit('portreeve.ini', lambda text: re.sub(r'(?m)^Workers.*\n?', '', text) + '\nWorkers=%d\n' % n)
+
+
+def server(tomcat, workers=2, **settings):
+    s = Server(start=False, ports=False, settings=dict({'AccessLog': 'off'}, **settings),
                files={'tomcat.ini': tomcat, 'listeners.ini': '# none\n',
                       'certificates.ini': 'default.Certificate=development\none.Certificate=one.pem\n'})
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=one',
@@ -254,6 +258,7 @@ def server(tomcat):
     with open(s.conf + '/one.pem', 'w') as f:
         os.fchmod(f.fileno(), 0o600)
         f.write(open(s.conf + '/cert').read() + open(s.conf + '/key').read())
+    set_workers(s, workers)
     return s.start()
 
 
@@ -351,10 +356,139 @@ def handshakes():
                      'a handshake half finished, from %s: served; a new caller %s' % (name, 'too' if served_still else 'is refused at once'))
 
 
+SLOW_ROUTE = """local inner = (function(...)
+%s
+end)(...)
+return function(req)
+  if req.path == "/slow" then
+    local n = 0
+    for i = 1, 3000000 do n = n + i end
+    return nil, 404
+  end
+  return inner(req)
+end
+"""
+
+
+def queues():
+    """Who stands in the accept queue when the scheme of a kept socket changes is answered in the scheme he called for."""
+    def crowd(scheme, n=60):
+        """All are connected when this returns; each then speaks in a thread of its own."""
+        ctx, out = tls_context(), []
+
+        def one(c):
+            try:
+                with (ctx.wrap_socket(c) if scheme == 'https' else c) as c:
+                    c.sendall(b'GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+                    out.append(c.recv(100)[:12])
+            except OSError as e:
+                out.append(repr(e))
+        threads = [threading.Thread(target=one, args=(socket.create_connection((V4[0], 8081), 60 * SLOW),)) for _ in range(n)]
+        for t in threads:
+            t.start()
+        return threads, out
+    text = 'Port=8081\nSecurePort=8081\nBindAddress=%s\n' % V4[0]
+    secure = text + 'SecureServer=true\n'
+    with server(text, workers=1, PolicySteps=100000000) as s:
+        s.edit('policies/route.lua', lambda old: SLOW_ROUTE % old)
+        tap.same(s.reload()[0], 0, 'a route that takes its time')
+        with socket.create_connection((V4[0], 8081)) as kept:
+            first = ask(kept, False)
+            for name, tomcat, scheme in (('HTTP becomes HTTPS', secure, 'http'), ('HTTPS becomes HTTP', text, 'https')):
+                s.edit('tomcat.ini', tomcat)
+                threads, out = crowd(scheme)
+                code, words = s.reload()
+                if scheme == 'http':
+                    last = ask(kept, False)
+                for t in threads:
+                    t.join()
+                tap.same((code, [x for x in out if x != b'HTTP/1.1 404']), (0, []), '%s: the %d callers in the queue are answered' % (name, len(out)))
+            tap.same((first, last), (False, True), 'a connection that was kept meanwhile is answered once more, and told that it ends')
+
+
+def nothing_came(address, port, during):
+    """Call address:port again and again while during() runs: how often a connection came about."""
+    came, stop = [], threading.Event()
+
+    def life():
+        while not stop.is_set():
+            with socket.socket() as c:
+                c.settimeout(0.2)
+                try:
+                    c.connect((address, port))
+                    came.append(1)
+                except OSError:
+                    pass
+            time.sleep(0.002)
+    t = threading.Thread(target=life)
+    t.start()
+    out = during()
+    stop.set()
+    t.join()
+    return len(came), out
+
+
+def sockets_of(s):
+    """The sockets that the supervisor holds, by inode."""
+    with socket.socket(socket.AF_UNIX) as c:
+        c.connect(os.path.join(s.state, 'run', 'control.sock'))
+        c.sendall(b'sockets\n')
+        out = b''.join(iter(lambda: c.recv(65536), b'')).decode()
+    return sorted(x for x in out.splitlines() if 'inode' in x)
+
+
+def half_done():
+    """A change that fails after some of its sockets are bound leaves the old ones alone, and nobody was ever connected to a new one."""
+    old = 'Port=80\nBindAddress=%s, %s:8081\n' % (V4[0], V4[1])
+    with server(old) as s, socket.socket() as stranger:
+        stranger.bind((V4[5], 9000))
+        stranger.listen(1)
+        held, seen = sockets_of(s), listening()
+        callers = Callers(fresh=2, kept=1)
+        callers.targets = [(V4[0], 80, 'http'), (V4[1], 8081, 'http')]
+        callers.another_round('before')
+        for name, tomcat, n, wanted in (
+                ('a port is taken', 'BindAddress=0.0.0.0, %s:9001, %s:9000\n' % (V4[4], V4[5]), 2, r'(?s)cannot bind %s:9000: port taken by .*pid %d ' % (V4[5], os.getpid())),
+                ('the engine refuses', 'BindAddress=0.0.0.0, %s:9001\n' % V4[4], 250, 'room for')):
+            s.edit('tomcat.ini', 'Port=80\n' + tomcat)
+            set_workers(s, n)
+            came, (code, words) = nothing_came(V4[4], 9001, s.reload)
+            tap.ok(code == 1 and re.search(wanted, words), name + ': refused', words)
+            tap.same(came, 0, name + ': no caller was let in by a socket of a plan that came to nothing')
+            tap.same((sockets_of(s), listening()), (held, seen), name + ': the very same sockets, and no other')
+            callers.another_round('after')
+        set_workers(s, 2)
+        callers.targets = [(V4[0], 80, 'http')]  # the other one goes
+        callers.another_round('before the change')
+        tap.same(s.reload()[0], 0, 'and when it is mended, the change is made')
+        callers.another_round('after the change')
+        callers.finish()
+        tap.same(callers.errors[:3], [], 'all the while no caller was refused or reset')
+
+
+def workers():
+    """The number of workers changes together with the plan."""
+    with server('BindAddress=%s\n' % V4[0]) as s:
+        callers = Callers()
+        callers.targets = [(V4[0], 80, 'http')]
+        callers.another_round('before')
+        told = []
+        for n, tomcat in ((4, ''), (1, 'BindAddress=%s\n' % V4[0]), (4, 'BindAddress=%s, %s\n' % (V4[0], V4[1])), (2, ''), (1, '')):
+            set_workers(s, n)
+            s.edit('tomcat.ini', tomcat)
+            told.append(s.reload()[0])
+            callers.another_round('with %d workers' % n)
+        callers.finish()
+        tap.same((told, callers.errors[:3]), ([0] * 5, []), 'workers 4, 1, 4, 2, 1, with changes between wildcard and addresses: no caller refused or reset')
+
+
 def main():
     warnings.simplefilter('ignore')
     make_addresses()
     handshakes()
+    queues()
+    half_done()
+    workers()
     all_changes('ports 80 and 443', Table(80, 443, 8081))
     all_changes('HTTP and HTTPS on one port', Table(8081, 8081, 8081))
     tap.done()
