@@ -222,6 +222,16 @@ local function internal_listeners(p, rules, host)
   if rules.components.tracker then internal("communications", rules.tracker.CommunicationsPort, "transfer") end
 end
 
+-- The shutdown command, for this machine only: the supervisor answers it itself.
+local function shutdown_listener(p, rules)
+  local port = rules.tomcat.ShutdownPort
+  if port.value <= 0 then return end
+  p:socket {
+    name = "shutdown", address = "127.0.0.1", port = port.value, scheme = "http", services = { "shutdown" },
+    because = because(port, nil, plan.here()),
+  }
+end
+
 -- One socket line of listeners.ini, a section's own or a row of it, with the services that are installed here.
 local function further_sockets(p, rules, host, l, line)
   local services = {}
@@ -258,6 +268,7 @@ return function(rules, host)
   local p = plan.new()
   main_listener(p, rules, host)
   internal_listeners(p, rules, host)
+  shutdown_listener(p, rules)
   for _, l in ipairs(rules.listeners) do
     for _, line in ipairs(l.sockets) do
       if line.Port and not line.removed then further_sockets(p, rules, host, l, line) end

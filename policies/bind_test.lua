@@ -91,8 +91,14 @@ return {
     t.eq(fake.sockets(p, "communications"), { "http://0.0.0.0:7000", "http://[::]:7000" })
     t.eq(fake.sockets(plan_of({}, nil, { ["portreeve.ini"] = { { "Components", "hub" } } }), "communications"), {})
     for _, s in ipairs(p.sockets) do
-      if s.name ~= "http" then t.eq({ s.restriction, s.list }, { "grant", "components" }) end
+      if s.name == "internal" or s.name == "communications" then t.eq({ s.restriction, s.list }, { "grant", "components" }) end
     end
+  end,
+  ["the shutdown port: 8007 on loopback, -1 and 0 are none (M64)"] = function(t)
+    t.eq(fake.sockets(plan_of {}, "shutdown"), { "http://127.0.0.1:8007" })
+    t.eq(fake.sockets(plan_of { { "ShutdownPort", "9100" } }, "shutdown"), { "http://127.0.0.1:9100" })
+    t.eq(fake.sockets(plan_of { { "ShutdownPort", "-1" } }, "shutdown"), {})
+    t.eq(fake.sockets(plan_of { { "ShutdownPort", "0" } }, "shutdown"), {})
   end,
   ["a section of listeners.ini is a listener of its own"] = function(t)
     local p = plan_of({}, nil, { ["listeners.ini"] = { { "ops.Port", "9180" }, { "ops.Address", "127.0.0.1" }, { "ops.Services", "ops" },

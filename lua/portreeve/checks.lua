@@ -138,6 +138,9 @@ end
 function checks.listeners(r, ctx)
   for _, l in ipairs(r.listeners) do
     l.sockets = {}
+    if l.name == "shutdown" then
+      ctx.report.error(at(l.first), "the name belongs to the shutdown port (ShutdownPort in tomcat.ini), which has no limits: take another one")
+    end
     if schema.builtin[l.name] then
       builtin_listener(l, ctx)
     elseif not l.given.Port and not l.rows[1] then

@@ -112,9 +112,12 @@ void probe_end_round(struct probe *p) {
     p->answered = p->taken;
     pthread_cond_broadcast(&p->round);
     pthread_mutex_unlock(&p->lock);
-    uint32_t proved = 0;
-    for (uint32_t i = 0; i < p->n; i++) proved += p->target[i].shown.state == PROOF_PROVED;
-    log_say(p->failed ? LOG_LVL_WARN : LOG_LVL_INFO, "probe", "generation %llu: %u of %u sockets proved within %lld ms%s", (unsigned long long)p->gen->id, proved, p->n,
+    uint32_t proved = 0, ours = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        proved += p->target[i].shown.state == PROOF_PROVED;
+        ours += p->target[i].shown.state != PROOF_NONE;
+    }
+    log_say(p->failed ? LOG_LVL_WARN : LOG_LVL_INFO, "probe", "generation %llu: %u of %u sockets proved within %lld ms%s", (unsigned long long)p->gen->id, proved, ours,
             (long long)(clock_mono_ms() - p->round_ms), p->failed ? ", not all: see `portreeve status`" : "");
 }
 

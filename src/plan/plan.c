@@ -20,7 +20,12 @@ static const struct {
     const char *name;
 } services[] = {
     {SVC_TRACKER, "tracker"}, {SVC_UI, "ui"}, {SVC_HUB, "hub"}, {SVC_OPS, "ops"}, {SVC_INTERNAL, "internal"}, {SVC_TRANSFER, "transfer"},
+    {SVC_SHUTDOWN, "shutdown"},
 };
+
+const char *plan_scheme_text(const struct plan_socket *s) {
+    return s->services & SVC_SHUTDOWN ? "command" : s->scheme == SCHEME_HTTPS ? "https" : "http";
+}
 
 uint32_t plan_service_bit(const char *name) {
     for (size_t i = 0; i < sizeof services / sizeof *services; i++)

@@ -13,12 +13,14 @@
 #define PLAN_SHOWN (PLAN_STATE + 320) /* a state with what the self-probe says */
 #define PLAN_MAX_SOCKETS 16384u
 #define PLAN_MAX_WORKERS 256u
+#define PLAN_SHUTDOWNS 4u /* shutdown ports */
 
 enum plan_service { /* bits */
     SVC_TRACKER = 1, SVC_UI = 2, SVC_HUB = 4,
     SVC_OPS = 8,       /* /metrics /healthz /readyz */
     SVC_INTERNAL = 16, /* calls between components, port 1099 */
-    SVC_TRANSFER = 32  /* event transfer, port 7000 */
+    SVC_TRANSFER = 32, /* event transfer, port 7000 */
+    SVC_SHUTDOWN = 64  /* the shutdown command (M64): held and served by the supervisor itself, never offered to an engine */
 };
 enum plan_scheme { SCHEME_HTTP, SCHEME_HTTPS };
 enum plan_restriction { RESTRICT_NONE, RESTRICT_GRANT, RESTRICT_DENY };
@@ -118,6 +120,7 @@ static inline bool plan_same_speech(const struct plan_socket *a, const struct pl
 bool plan_encode(const struct plan *p, struct buf *out);
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e); /* on false nothing is left to free */
 void plan_finish(struct plan *p);                                              /* wipes secrets */
+const char *plan_scheme_text(const struct plan_socket *s); /* "http", "https", or "command" for the shutdown port */
 uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define PUBLIC_SERVICES (SVC_TRACKER | SVC_UI | SVC_HUB)
-#define ALL_SERVICES    (PUBLIC_SERVICES | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER)
+#define ALL_SERVICES    (PUBLIC_SERVICES | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER | SVC_SHUTDOWN)
 
 /* "conf/tomcat.ini:7: BindAddress: 127.0.0.1:80" and so on: where a socket comes from, for messages. */
 struct origin {
@@ -123,10 +123,19 @@ static bool check_scheme(const struct plan *p, const struct plan_socket *s, stru
     return true;
 }
 
+/* Whoever can call it can end the server, so it is kept to this machine. */
+static bool check_shutdown(const struct plan_socket *s, struct err *e) {
+    if (!(s->services & SVC_SHUTDOWN)) return true;
+    if (s->services != SVC_SHUTDOWN || s->scheme != SCHEME_HTTP || s->external_tls || s->restriction != RESTRICT_NONE)
+        return refuse(s, e, "the shutdown port carries nothing else, no TLS and no restriction");
+    return addr_is_loopback(&s->at) || refuse(s, e, "the shutdown port answers on a loopback address only");
+}
+
 static bool check_socket(const struct plan *p, const struct plan_socket *s, uint32_t have, struct err *e) {
     if (!name_good(s->name)) return refuse(s, e, "listener name \"%s\": letters, digits, _ - and . only", s->name);
     if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e)) return false;
     if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
+    if (!check_shutdown(s, e)) return false;
     uint32_t missing = s->services & PUBLIC_SERVICES & ~have;
     if (missing) return refuse(s, e, "service %s is not among Components=%s", plan_service_name(missing & -missing), p->components);
     if ((s->services & SVC_TRANSFER) && !(have & SVC_TRACKER))
@@ -174,5 +183,8 @@ bool plan_check(const struct plan *p, struct err *e) {
     if (!check_components(p, &have, e) || !check_settings(p, e) || !check_certs(p, e)) return false;
     for (uint32_t i = 0; i < p->nsockets; i++)
         if (!check_socket(p, &p->socket[i], have, e)) return false;
+    uint32_t shutdowns = 0;
+    for (uint32_t i = 0; i < p->nsockets; i++) shutdowns += (p->socket[i].services & SVC_SHUTDOWN) != 0;
+    if (shutdowns > PLAN_SHUTDOWNS) return err_set(e, "plan: %" PRIu32 " shutdown ports, at most %u are allowed", shutdowns, PLAN_SHUTDOWNS);
     return check_conflicts(p, e);
 }

@@ -37,7 +37,7 @@ static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, in
         state_of(p, v, i, out);
         break;
     case COL_SCHEME:
-        snprintf(out, CELL, "%s%s", s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? " (TLS in front)" : "");
+        snprintf(out, CELL, "%s%s", plan_scheme_text(s), s->external_tls ? " (TLS in front)" : "");
         break;
     case COL_SERVICES:
         plan_services_text(s->services, out, CELL);
@@ -127,7 +127,7 @@ bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t 
            buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", missing[s->when_missing], s->waiting ? "true" : "false") &&
            json_text(out, "state", state) &&
            buf_fmt(out, ",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i),
-                   s->scheme == SCHEME_HTTPS ? "https" : "http", s->external_tls ? "true" : "false") &&
+                   plan_scheme_text(s), s->external_tls ? "true" : "false") &&
            json_text(out, "certificate", s->certificate) && json_services(out, s->services) && json_limits(out, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }

@@ -169,7 +169,7 @@ bool step_text(const struct step *s, const struct plan *old, const uint16_t *old
     struct addr where = p->at;
     if (!where.port && s->old >= 0 && s->kind != STEP_JOIN) where.port = old_port[s->old];
     addr_format(&where, at);
-    if (!buf_fmt(out, "%s %s (%s): ", step_name(s->kind), at, p->scheme == SCHEME_HTTPS ? "https" : "http")) return false;
+    if (!buf_fmt(out, "%s %s (%s): ", step_name(s->kind), at, plan_scheme_text(p))) return false;
     if (s->kind != STEP_JOIN) return buf_str(out, s->why);
     where = old->socket[s->old].at;
     where.port = old_port[s->old];

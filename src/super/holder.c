@@ -129,7 +129,8 @@ static uint16_t sibling_port(const struct generation *g, uint32_t i) {
 
 static bool widen(struct generation *g, uint32_t i, struct err *e) {
     struct err why;
-    return held_widen(g->held[i], g->workers, &why) || refused(&g->plan.socket[i], why.text, e);
+    unsigned wanted = g->plan.socket[i].services & SVC_SHUTDOWN ? 1 : g->workers;
+    return held_widen(g->held[i], wanted, &why) || refused(&g->plan.socket[i], why.text, e);
 }
 
 static bool keep(struct generation *g, const struct step *step, const struct held_others *others, bool *taken, struct err *e) {

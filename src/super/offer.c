@@ -17,8 +17,9 @@ struct batch {
 };
 
 /* One entry for every socket, and one for every worker where they share sockets. */
-static unsigned entries(const struct generation *g, const struct held *h) {
-    if (!h) return 0; /* waits for its address */
+static unsigned entries(const struct generation *g, uint32_t i) {
+    const struct held *h = g->held[i];
+    if (!h || (g->plan.socket[i].services & SVC_SHUTDOWN)) return 0; /* waits for its address; is ours */
     return h->n > g->workers ? h->n : g->workers;
 }
 
@@ -29,8 +30,9 @@ static bool flush(struct batch *b, struct err *e) {
 }
 
 /* Does an engine that serves base have every descriptor of this socket, each with the worker that is to have it? */
-static bool is_kept(const struct generation *g, const struct generation *base, const struct held *h) {
-    return base && h && base->workers == g->workers && h->mark == base->number && h->kept == h->n;
+static bool is_kept(const struct generation *g, const struct generation *base, uint32_t i) {
+    const struct held *h = g->held[i];
+    return base && entries(g, i) && base->workers == g->workers && h->mark == base->number && h->kept == h->n;
 }
 
 static bool send_kept(const struct generation *g, const struct generation *base, int link, struct err *e) {
@@ -38,7 +40,7 @@ static bool send_kept(const struct generation *g, const struct generation *base,
     const unsigned most = sizeof run / sizeof *run;
     unsigned n = 0;
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
-        if (!is_kept(g, base, g->held[i])) continue;
+        if (!is_kept(g, base, i)) continue;
         uint32_t old = g->held[i]->marked;
         if (n && run[n - 1].index + run[n - 1].count == i && run[n - 1].old + run[n - 1].count == old) {
             run[n - 1].count++;
@@ -55,8 +57,8 @@ static bool send_sockets(const struct generation *g, const struct generation *ba
     struct batch b = {.link = link};
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         const struct held *h = g->held[i];
-        if (is_kept(g, base, h)) continue;
-        for (unsigned k = 0; k < entries(g, h); k++) {
+        if (is_kept(g, base, i)) continue;
+        for (unsigned k = 0; k < entries(g, i); k++) {
             b.socket[b.n] = (struct wire_socket){.index = i, .worker = k % g->workers, .port = h->at.port};
             b.fd[b.n++] = h->fd[k % h->n].fd;
             if (b.n == FDLINK_FDS && !flush(&b, e)) return false;
@@ -71,7 +73,7 @@ bool generation_offer(const struct generation *g, const struct generation *base,
     uint64_t total = 0;
     if (base) generation_mark(base);
     if (base) snprintf(of, sizeof of, "base %" PRIu64 "\n", base->number);
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) total += is_kept(g, base, g->held[i]) ? 0 : entries(g, g->held[i]);
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) total += is_kept(g, base, i) ? 0 : entries(g, i);
     int n = snprintf(text, sizeof text, "generation %" PRIu64 "\nsockets %" PRIu64 "\nworkers %u\n%s", g->number, total, g->workers, of);
     if (!fdlink_send(link, WIRE_GEN_BEGIN, text, (size_t)n, fds, 2, SEND_MS, e)) return false;
     if (!send_kept(g, base, link, e) || !send_sockets(g, base, link, e)) return false;
@@ -85,7 +87,7 @@ static bool change_line(const char *verb, const struct generation *g, uint32_t i
     const struct plan_because *b = &s->because;
     plan_at_text(s, g->held[i] ? g->held[i]->at.port : 0, at);
     if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
-    return buf_fmt(out, "%s %s (%s, listener %s): %s%s%s%s%s%s\n", verb, at, s->scheme == SCHEME_HTTPS ? "https" : "http", s->name,
+    return buf_fmt(out, "%s %s (%s, listener %s): %s%s%s%s%s%s\n", verb, at, plan_scheme_text(s), s->name,
                    b->file[0] ? b->file : "built-in default", line, b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row);
 }
 
@@ -127,7 +129,9 @@ bool generation_sockets(const struct generation *g, struct buf *out) {
         char at[ADDR_TEXT];
         if (!h) continue;
         addr_format(&h->at, at);
-        for (unsigned k = 0; good && k < entries(g, h); k++) {
+        if (g->plan.socket[i].services & SVC_SHUTDOWN)
+            good = buf_fmt(out, "%s %s supervisor inode %ju\n", at, g->plan.socket[i].name, (uintmax_t)h->fd[0].inode);
+        for (unsigned k = 0; good && k < entries(g, i); k++) {
             good = buf_fmt(out, "%s %s worker %u inode %ju%s\n", at, g->plan.socket[i].name, k % g->workers,
                            (uintmax_t)h->fd[k % h->n].inode, h->adopted ? " adopted" : "");
         }

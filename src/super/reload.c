@@ -353,6 +353,7 @@ void reload_done(struct super *s) {
     generation_commit(now);
     s->gen = now;
     r->next = NULL;
+    shutdown_generation(s);
     for (unsigned i = 0; i < 2; i++) {
         if (s->engine[i].offer == old) s->engine[i].offer = NULL;
     }

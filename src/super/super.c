@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define POLLS (CONTROL_CLIENTS + 8)
+#define POLLS (CONTROL_CLIENTS + SHUTDOWN_CALLERS + PLAN_SHUTDOWNS + 8)
 
 static void harden(void) {
     struct rlimit r;
@@ -107,6 +107,7 @@ static int timeout_of(const struct super *s, int64_t now) {
                               s->engine[1].deadline,
                               s->restart_at,
                               s->follow.due,
+                              shutdown_deadline(s),
                               s->reload.planner.pid > 0 && !s->reload.planner.late ? s->reload.planner.deadline : NEVER,
                               reload_deadline(s),
                               s->notify.watchdog_ms ? s->notify.next_ms : NEVER};
@@ -122,6 +123,7 @@ static unsigned collect(struct super *s, struct pollfd *p) {
     p[n++] = (struct pollfd){.fd = s->reload.planner.out, .events = POLLIN};
     for (unsigned i = 0; i < 2; i++) p[n++] = (struct pollfd){.fd = s->engine[i].link, .events = POLLIN};
     p[n++] = (struct pollfd){.fd = follow_fd(s), .events = POLLIN};
+    n += shutdown_polls(s, p + n, POLLS - n);
     return n + control_polls(s, p + n, POLLS - n);
 }
 
@@ -138,14 +140,15 @@ static void turn(struct super *s) {
         if (i == 0) take_signals(s);
         else if (i == 1 && p[i].fd == s->reload.planner.out) planner_read(&s->reload.planner);
         else if (i == 4 && p[i].fd == follow_fd(s)) follow_readable(s);
-        else if (i >= 5) control_ready(s, &p[i]);
-        else if (i >= 2 && p[i].fd == s->engine[i - 2].link) engine_readable(s, &s->engine[i - 2]);
+        else if (i >= 2 && i < 4 && p[i].fd == s->engine[i - 2].link) engine_readable(s, &s->engine[i - 2]);
+        else if (i >= 5 && !shutdown_ready(s, &p[i])) control_ready(s, &p[i]);
     }
     int64_t now = clock_mono_ms();
     reload_tick(s, now);
     engines_tick(s, now);
     follow_tick(s, now);
     control_tick(s, now);
+    shutdown_tick(s, now);
     notify_tick(&s->notify, now);
     reload_continue(s);
     if (s->stopping && engines_none(s)) s->done = true;
@@ -182,6 +185,7 @@ static void leave(struct super *s) {
     free(s->retired.s);
     log_notice("supervisor", "ended");
     tidy(s);
+    shutdown_close(s);
     control_close(s); /* last: `portreeve stop` waits for this */
 }
 
@@ -198,6 +202,7 @@ int super_run(const struct options *o, const char *engine_path) {
     for (unsigned i = 0; i < 2; i++) s->engine[i] = (struct engine){.instance = i, .link = -1, .deadline = NEVER};
     s->since_ms = clock_real_ms();
     planner_init(&s->reload.planner);
+    shutdown_init(s);
     log_setup(STDERR_FILENO, false, LOG_LVL_INFO);
     adopted_init(&s->adopted, notify_listen_fds());
     notify_init(&s->notify);

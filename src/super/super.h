@@ -4,6 +4,7 @@
  *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
  *   control.c     the control socket
  *   follow.c      the addresses of this machine as they come and go
+ *   shutdown.c    the shutdown port
  *   prove.c       the self-probe: when an engine does it, and what it said
  *   status.c      what is said about all this
  * Times are CLOCK_MONOTONIC ms unless they end in at_ms/since_ms (real time, for people). */
@@ -27,6 +28,7 @@
 
 #define CONTROL_CLIENTS 64
 #define WAITERS (CONTROL_CLIENTS + 64)
+#define SHUTDOWN_CALLERS 8
 #define NEVER INT64_MAX
 
 enum engine_phase {
@@ -112,6 +114,14 @@ struct control_client {
     int64_t deadline;
 };
 
+struct shutdown_caller {
+    int fd; /* -1 = free */
+    struct addr from;
+    int64_t deadline;
+    char in[11]; /* the command with CRLF, and one byte too many */
+    size_t n;
+};
+
 struct super {
     struct options opt;
     char engine_path[4096];
@@ -139,6 +149,10 @@ struct super {
 
     struct control_client client[CONTROL_CLIENTS];
     uint64_t client_ids;
+
+    int shutdown_fd[PLAN_SHUTDOWNS]; /* the living generation's */
+    unsigned nshutdown;
+    struct shutdown_caller caller[SHUTDOWN_CALLERS];
 
     bool stopping, done;
     int exit_code;
@@ -204,6 +218,15 @@ void control_ready(struct super *s, const struct pollfd *p);
 void control_tick(struct super *s, int64_t now);
 int64_t control_deadline(const struct super *s);
 void control_answer(struct super *s, uint64_t id, bool ok, const char *text);
+
+/* shutdown.c */
+void shutdown_init(struct super *s);
+void shutdown_generation(struct super *s); /* a generation has come to life */
+unsigned shutdown_polls(struct super *s, struct pollfd *p, unsigned room);
+bool shutdown_ready(struct super *s, const struct pollfd *p); /* false: not one of its descriptors */
+void shutdown_tick(struct super *s, int64_t now);
+int64_t shutdown_deadline(const struct super *s);
+void shutdown_close(struct super *s);
 
 /* status.c */
 bool status_text(const struct super *s, struct buf *out);

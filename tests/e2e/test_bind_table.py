@@ -20,7 +20,7 @@ MIXED = [V4[0], V6[1], V4[2], V6[3]]
 ALL = ['127.0.0.1', '::1'] + V4 + V6
 WILD = ('0.0.0.0', '::')
 PORT, SECURE, OWN = 80, 443, 8081  # default port, default HTTPS port, a port written in a list
-INTERNAL = {(w, p) for w in WILD for p in (1099, 7000)}
+INTERNAL = {(w, p) for w in WILD for p in (1099, 7000)} | {('127.0.0.1', 8007)}  # M64: the shutdown port
 
 
 # ---- the probe: runs inside the namespace, reads [[address, port], …] as JSON, prints what each answers ----

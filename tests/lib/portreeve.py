@@ -127,6 +127,7 @@ class Server:
         self.sets = []
         if ports:
             self.sets += [(p, '0') for p in PORTS if os.path.exists(os.path.join(self.conf, p.split(':')[0]))]
+            self.sets.append(('tomcat.ini:ShutdownPort', '-1'))
             self.sets += [('listeners.ini:%s.Port' % n, '0') for n in self.further()]
         if bind:
             self.sets.append(('tomcat.ini:BindAddress', self.address if bind == 'own' else bind))

@@ -271,10 +271,11 @@ describe("components", function()
       for _, s in ipairs(p.sockets) do out[#out + 1] = s.name .. ":" .. s.port .. ":" .. table.concat(s.services, "+") end
       return sorted(out)
     end
-    assert.same({ "http:80:hub", "http:80:hub", "internal:1099:internal", "internal:1099:internal" }, names "hub")
+    assert.same({ "http:80:hub", "http:80:hub", "internal:1099:internal", "internal:1099:internal", "shutdown:8007:shutdown" },
+      names "hub")
     assert.same({ "communications:7000:transfer", "communications:7000:transfer", "http:80:tracker", "http:80:tracker",
       "internal:1099:internal",
-      "internal:1099:internal" }, names "tracker")
+      "internal:1099:internal", "shutdown:8007:shutdown" }, names "tracker")
   end)
   it("RMIPort and CommunicationsPort move the internal ports (M51–M54)", function()
     local p = run({}, host, { ["hub.ini"] = { { "RMIPort", "5310" } }, ["lui.ini"] = { { "RMIPort", "5310" } },

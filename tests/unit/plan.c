@@ -232,8 +232,12 @@ static void test_check(void) {
     ok(check_says(&s, 1, "exclude each other"), "own TLS and TLS in front exclude each other");
     s = good, s.services = 0;
     ok(check_says(&s, 1, "no service"), "a socket without service");
-    s.services = 64;
+    s.services = 128;
     ok(check_says(&s, 1, "no service, or an unknown one"), "a service bit nobody knows");
+    s = good, s.services = SVC_SHUTDOWN;
+    ok(check_says(&s, 1, addr_is_loopback(&s.at) ? NULL : "on a loopback address only"), "M64: the shutdown port is on loopback only");
+    s.services |= SVC_OPS;
+    ok(check_says(&s, 1, "carries nothing else"), "M64: and carries nothing else");
     s = good, s.backlog = 0;
     ok(check_says(&s, 1, "backlog"), "backlog 0");
     s = good, s.restriction = RESTRICT_GRANT;
