@@ -38,10 +38,18 @@ local function section_of(name)
   return (name:gsub("%.ini$", ""))
 end
 
-local function read_files(files, ctx, only)
+local function components_of(r)
+  local out = {}
+  for _, name in ipairs(r.portreeve.Components and r.portreeve.Components.value or {}) do
+    out[name] = true
+  end
+  return out
+end
+
+local function read_files(files, ctx, short)
   local r, secure, groups = {}, {}, {}
   local other = { ["tomcat.ini"] = entries.secure(secure, ctx), ["portreeve.ini"] = entries.group(groups, ctx) }
-  for _, name in ipairs(only and { only } or schema.order) do
+  for _, name in ipairs(short and schema.short or schema.order) do
     local file = files[name] or { display = name, entries = {} }
     local section = section_of(name)
     if schema.sections[name] then
@@ -50,14 +58,11 @@ local function read_files(files, ctx, only)
       r[section] = entries.plain(file, schema[name], ctx, other[name])
     end
   end
-  if only then return r end
+  r.components = components_of(r)
+  if short then return r end
   r.tomcat.secure, r.groups, r.portnames = secure, groups, ctx.names
   entries.drop_doubles(r.tomcat.BindAddress, ctx)
   entries.drop_doubles(r.tomcat.SecureServer, ctx)
-  r.components = {}
-  for _, name in ipairs(r.portreeve.Components and r.portreeve.Components.value or {}) do
-    r.components[name] = true
-  end
   return r
 end
 
@@ -65,31 +70,34 @@ end
 -- `my.ini`, which are no INI files, are { display =, text = }.
 -- Returns the rules table and a report {errors=, warnings=, more=}; with errors the table is not to be used.
 -- quiet: nobody will read the warnings, so none takes pains over its words.
--- only: the name of a file; the result is that section alone, without what files say about each other.
-function rules.build(files, quiet, only)
+-- short: only the sections of the files that say nothing of sockets (schema.short), which are short and say things about each other.
+function rules.build(files, quiet, short)
   local ctx = { report = report.new(quiet) }
   local mine = copies(files)
   local services, database = mine.services, mine["my.ini"]
   ctx.names = services and portnames.read(services.text, services.display, ctx.report) or portnames.new()
   entries.add_overrides(mine, ctx)
-  local r = read_files(mine, ctx, only)
-  if only then return r[section_of(only)], ctx.report end
-  if r.components.ui and database then r.database = mysql_ini.read(database.text, database.display, ctx.report) end
+  local r = read_files(mine, ctx, short)
+  if r.components.ui and database and not short then
+    r.database = mysql_ini.read(database.text, database.display, ctx.report)
+  end
   if next(ctx.report.errors) == nil then
     checks.ports(r, ctx)
-    checks.listeners(r, ctx)
-    checks.certificates(r, ctx)
+    if not short then checks.listeners(r, ctx) end
+    if not short then checks.certificates(r, ctx) end
   end
   return r, ctx.report
 end
 
 -- The same from texts: { ["tomcat.ini"] = { display =, text = }, …, ["--set"] = { text = } }.
-function rules.read(texts, quiet, only)
+function rules.read(texts, quiet, short)
   local ini = require "portreeve.ini_c"
-  local files, failed = {}, {}
+  local files, failed, wanted = {}, {}, { ["--set"] = true }
+  for _, name in ipairs(short and schema.short or schema.order) do
+    wanted[name] = true
+  end
   for name, t in pairs(texts) do
-    local wanted = not only or name == only or name == "--set"
-    if wanted and (schema[name] or schema.sections[name] or name == "--set") then
+    if wanted[name] then
       local list, why = ini.parse(t.text, t.display or name)
       if list then
         files[name] = { display = t.display or name, entries = list }
@@ -100,7 +108,7 @@ function rules.read(texts, quiet, only)
       files[name] = t
     end
   end
-  local r, found = rules.build(files, quiet, only)
+  local r, found = rules.build(files, quiet, short)
   for _, why in ipairs(failed) do
     found.errors[#found.errors + 1] = why
   end

@@ -16,6 +16,7 @@ end
 
 local schema = {
   order = { "tomcat.ini", "hub.ini", "lui.ini", "tracker.ini", "certificates.ini", "listeners.ini", "portreeve.ini" },
+  short = { "hub.ini", "lui.ini", "tracker.ini", "portreeve.ini" }, -- of these, those without sockets
   components = components,
 
   -- Files with fixed entries.

@@ -156,7 +156,7 @@ static bool find_base(struct order *o, char base[1100], struct err *e) {
         if (!entry_of(conf, "conf", "tomcat.ini", "Port", value, place, e)) return false;
         if (value[0] == '\0') port = 80;
         else if (!whole(value, &port) || port > 65535 || port == 0)
-            return err_at(e, place, 0, "Port=%.200s: not a port from 1 to 65535", value);
+            return err_at(e, place, 0, "Port=%.200s is not a number: say how recipients reach the tracker with --base or UrlForRecipients", value);
         snprintf(base, 1100, port == 80 ? "http://localhost" : "http://localhost:%u", (unsigned)port);
     }
     o->base = base;

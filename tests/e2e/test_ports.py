@@ -106,17 +106,22 @@ def running(files, **kw):
 
 
 def names():
-    with running({'services': 'WEB 8088/tcp PAGES # ours\nsyslog 514/udp\n', 'tomcat.ini': 'Port=pages\nBindAddress=127.0.0.1:HTTP, [::1]:web, %s\n' % LAN,
+    with running({'services': 'WEB 8088/tcp PAGES # ours\nsyslog 514/udp\nEVENTS 7100/tcp\n', 'tracker.ini': 'CommunicationsPort=events\n',
+                  'lui.ini': 'TrackerHost=localhost: Events\n', 'tomcat.ini': 'Port=pages\nBindAddress=127.0.0.1:HTTP, [::1]:web, %s\n' % LAN,
                   'listeners.ini': 'mail.Port=127.0.0.1:SMTP\nmail.Services=ops\npost.Port=POP3\npost.Address=%s\n' % LAN}) as s:
-        want = {('127.0.0.1', 80), ('::1', 8088), (LAN, 8088), ('127.0.0.1', 25), (LAN, 110)} | INTERNAL
+        want = {('127.0.0.1', 80), ('::1', 8088), (LAN, 8088), ('127.0.0.1', 25), (LAN, 110)} | {
+            (w, p) for w in ('0.0.0.0', '::') for p in (1099, 7100)}
         tap.same(sorted(listening()), sorted(want), 'Q1, Q4, Q8: ports by name, with names of conf/services, are bound')
         tap.same([get('127.0.0.1', 80), get('::1', 8088), get(LAN, 8088), get('127.0.0.1', 25, '/healthz'), get(LAN, 110)], [200] * 5,
                  'Q1, Q4: and serve, so the engine knows the names too')
+        get('127.0.0.1', 80, '/trk/' + s.mint(campaign=77)['open'].split('/trk/')[1])
+        wait_until('the ui to fetch the event', lambda: s.rows('SELECT 1 FROM events WHERE campaign = 77'), 60)
+        tap.ok(True, 'Q4, E6: the ui finds the tracker on the port behind its host, by name')
         s.edit('services', 'WEB 8089/tcp\n')
         code, text = s.reload()
         tap.ok(code == 1 and re.search(r'tomcat\.ini:1: Port=pages: no protocol has the name pages', text),
                'Q1, Q4: a name that the file no longer has refuses the reload', text)
-        s.edit('services', 'WEB 8089/tcp PAGES\n')
+        s.edit('services', 'WEB 8089/tcp PAGES\nEVENTS 7100/tcp\n')
         code, text = s.reload()
         tap.ok(code == 0 and ('::1', 8089) in listening() and ('::1', 8088) not in listening(), 'Q4: a name moved moves its sockets', text)
 

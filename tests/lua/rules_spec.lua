@@ -368,17 +368,25 @@ it("messages are bounded", function()
   assert.is_true(#report.warnings[1] < 400)
 end)
 
-describe("one file alone", function()
-  it("is the section that the whole has", function()
+describe("the short files alone", function()
+  it("are the sections that the whole has, with what they say about each other", function()
+    local function e(key, value, line) return { key = key, value = value, line = line } end
     local files = {
-      ["tracker.ini"] = { display = "conf/tracker.ini", entries = { { key = "TrackerId", value = "trk9", line = 3 } } },
-      ["tomcat.ini"] = { display = "conf/tomcat.ini", entries = { { key = "Port", value = "none", line = 1 } } },
-      ["--set"] = { display = "--set", entries = { { key = "tracker.ini", value = "UndoDays=7", line = 1 } } },
+      ["hub.ini"] = { display = "conf/hub.ini", entries = { e("RMIPort", "inner", 1) } },
+      ["lui.ini"] = { display = "conf/lui.ini", entries = { e("RMIPort", "5310", 1), e("TrackerHost", "news.example.org: 7100", 2) } },
+      ["tracker.ini"] = { display = "conf/tracker.ini", entries = { e("TrackerId", "trk9", 3), e("RMIPort", "5310", 4) } },
+      ["tomcat.ini"] = { display = "conf/tomcat.ini", entries = { e("Port", "none", 1) } },
+      ["--set"] = { display = "--set", entries = { e("tracker.ini", "UndoDays=7", 1) } },
+      services = { display = "conf/services", text = "INNER 5310/tcp" },
     }
-    local alone, report = rules.build(files, true, "tracker.ini")
+    local short, report = rules.build(files, true, true)
     assert.same({}, report.errors) -- those of other files are not its business
     files["tomcat.ini"] = nil
-    assert.same(rules.build(files).tracker, alone)
-    assert.equal(7, alone.UndoDays.value)
+    local whole = rules.build(files)
+    for _, name in ipairs { "hub", "lui", "tracker", "portreeve", "components" } do
+      assert.same(whole[name], short[name])
+    end
+    assert.same({ 7, 5310, 7100 }, { short.tracker.UndoDays.value, short.lui.HubRMIPort.value, short.lui.TrackerCommunicationsPort.value })
+    assert.is_nil(short.tomcat)
   end)
 end)
