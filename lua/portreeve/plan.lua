@@ -11,6 +11,7 @@ local _ENV = nil
 local plan = { host = host } -- plan.host.locate(host, address), plan.host.addresses(host, family)
 local methods = {}
 local MOST = 16384 -- PLAN_MAX_SOCKETS
+local full = setmetatable({}, { __mode = "k" }) -- plans that were told so
 
 local known = {
   name = "string", address = "string", port = "number", scheme = "string", services = "table", certificate = "string", because = "table",
@@ -48,7 +49,13 @@ function methods:socket(s)
   for i = 1, #needed do
     if copy[needed[i]] == nil then error(("a socket needs the field '%s'"):format(needed[i]), 2) end
   end
-  if #self.sockets >= MOST then error(("more than %d sockets"):format(MOST), 2) end
+  if #self.sockets >= MOST then
+    if not full[self] then
+      self:refuse(copy.because, "a plan has at most %d sockets, and this is one more: open a wildcard instead of each address", MOST)
+    end
+    full[self] = true
+    return copy
+  end
   local b = copy.because
   copy.because = { file = b.file or "", line = b.line or 0, entry = b.entry or "", row = b.row or "", policy = b.policy or here(2) }
   self.sockets[#self.sockets + 1] = copy

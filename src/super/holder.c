@@ -4,6 +4,7 @@
 #include "plan/plan_check.h"
 #include "super/foreign.h"
 #include "super/held.h"
+#include "super/room.h"
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -164,7 +165,7 @@ bool generation_bind(struct generation *g, const struct generation *old, struct 
     struct held_others others = {.foreign = &foreign, .old = old, .now = g, .retired = retired};
     *taken = false;
     steps_finish(&g->steps);
-    if (!plan_steps(g, old, e)) return false;
+    if (!plan_steps(g, old, e) || !room_enough(g, old, e)) return false;
     foreign_read(&foreign, 0, false, &(struct mine){.old = old, .retired = retired, .adopted = a});
     bool good = true;
     for (uint32_t i = 0; good && i < g->steps.n && g->steps.step[i].kind <= STEP_JOIN; i++) {
