@@ -19,10 +19,10 @@ static uint32_t longer(uint32_t ms) {
     return ms == 0 ? BACKOFF_FIRST_MS : ms > BACKOFF_MOST_MS / 2 ? BACKOFF_MOST_MS : ms * 2;
 }
 
-/* What others are told of a target: its last answer, unless somebody shares its place. */
+/* What others are told of a target: its last answer, unless somebody shares its place (who may be the one that answered). */
 static void judge(const struct target *t, struct proof *out) {
     *out = t->answer;
-    if (t->answer.state != PROOF_PROVED || !t->sharer) return;
+    if (!t->sharer || (t->answer.state != PROOF_PROVED && t->answer.state != PROOF_FAILED)) return;
     out->state = t->shared ? PROOF_FAILED : PROOF_PROBING;
     out->us = 0;
     out->text[0] = '\0';

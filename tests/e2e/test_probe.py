@@ -120,6 +120,8 @@ def proved():
         ok(re.match(r'worker [01], http$', find(s, '10.66.1.1')['probe_text']), 'http by the worker that took the call: ' + find(s, '10.66.1.1')['probe_text'])
         text = s.command('status')[1]
         same(len(re.findall(r'; proved in [0-9.]+ ms \(worker', text)), len(rows), '`portreeve status` shows it for each')
+        code, text, err = s.offline('plan')
+        same(len(re.findall(r'bound, proved', text)), len(rows), '`portreeve plan` too, where a server runs')
         for name in ('listeners()', 'plan()'):
             mine = s.eval(name, json_out=True)
             mine = mine.get('value', mine) if isinstance(mine, dict) else mine
@@ -203,7 +205,8 @@ def packet_filters():
                 ok(r.status == 503 and b'1 of ' in r.body and b'10.66.1.1:8080 (listener http): not proved' in r.body, what + ': /readyz says 503 and which', r.body)
                 same(get('127.0.0.1', s.port('ops'), '/healthz').status, 200, what + ': /healthz is none of its business')
                 x = becomes(s, '10.66.1.1', 'failed', port=8080)
-                ok('not proved: ' + x['probe_text'] in s.command('status')[1], what + ': `portreeve status` says so')
+                ok('not proved: ' + x['probe_text'] in s.command('status')[1] and 'not proved: ' + x['probe_text'] in s.offline('plan')[1],
+                   what + ': `portreeve status` and `portreeve plan` say so')
                 nft('delete table ip probe')
                 becomes(s, '10.66.1.1', 'proved', port=8080)  # by itself: asked again after 1, 2, 4 … s
                 lines = problems(s, mark)
