@@ -293,7 +293,7 @@ static void take_message(struct control *k, struct fdlink_msg *m) {
     case WIRE_DRAIN: begin_drain(k, m); return;
     case WIRE_LAST_RELOAD: note_reload(k, m); return;
     case WIRE_PROVE:
-        if (k->eng.probe) probe_begin(k->eng.probe, id);
+        if (k->eng.probe) probe_begin(k->eng.probe, id, wire_body(m->data));
         return;
     case WIRE_RELOAD_RESULT: answer_ask(k, m); return;
     default: break;

@@ -25,6 +25,13 @@ static void wake(struct probe *p) {
     if (write(p->table->wake, &one, sizeof one) < 0 && errno != EAGAIN) log_error("probe", "the self-probe cannot be woken: %s", strerror(errno));
 }
 
+static void ask(struct probe *p, struct target *t) {
+    if (!t->inode) return;
+    if (!t->busy) t->due = 0;
+    p->unanswered += !t->fresh;
+    t->fresh = true;
+}
+
 static void begin(struct probe *p, bool all) {
     int64_t now = clock_mono_ms();
     p->begun = true;
@@ -32,17 +39,25 @@ static void begin(struct probe *p, bool all) {
     p->look_backoff_ms = 0;
     p->next_due = 0;
     p->cursor = 0;
-    for (uint32_t i = 0; i < p->n; i++) {
-        struct target *t = &p->target[i];
-        if (!t->inode || (!all && t->due == NEVER)) continue;
-        if (!t->busy) t->due = 0;
-        p->unanswered += !t->fresh;
-        t->fresh = true;
-    }
+    for (uint32_t i = 0; i < p->n; i++)
+        if (all || p->target[i].due != NEVER) ask(p, &p->target[i]);
     p->counting = all || p->unanswered;
 }
 
 /* ---- the thread ---- */
+
+static void call_again(struct probe *p) {
+    pthread_mutex_lock(&p->lock);
+    uint32_t *list = p->recall, n = p->nrecall;
+    bool ours = p->gen && p->recall_of == p->gen->id;
+    p->recall = NULL;
+    p->nrecall = 0;
+    pthread_mutex_unlock(&p->lock);
+    for (uint32_t i = 0; ours && i < n; i++)
+        if (list[i] < p->n) ask(p, &p->target[list[i]]);
+    if (n) p->next_due = 0;
+    free(list);
+}
 
 /* Wishes of other threads. false: end. */
 static bool take_wishes(struct probe *p) {
@@ -65,6 +80,7 @@ static bool take_wishes(struct probe *p) {
         p->taken = asked;
         begin(p, again);
     }
+    if (p->begun) call_again(p);
     return true;
 }
 
@@ -142,6 +158,7 @@ void probe_destroy(struct probe *p) {
     generation_unref(p->coming);
     free(p->target);
     free(p->ours);
+    free(p->recall);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->round);
     free(p);
@@ -186,9 +203,25 @@ void probe_generation(struct probe *p, struct generation *g) {
     wake(p);
 }
 
-void probe_begin(struct probe *p, uint64_t generation) {
+/* Under lock. What there is no memory for is asked again by itself, if later. */
+static void note_recall(struct probe *p, uint64_t generation, const char *sockets) {
+    if (p->recall_of != generation) p->nrecall = 0;
+    p->recall_of = generation;
+    while (*sockets) {
+        char *end;
+        unsigned long i = strtoul(sockets, &end, 10);
+        uint32_t *more = end > sockets && p->nrecall < PLAN_MAX_SOCKETS ? reallocarray(p->recall, p->nrecall + 1, sizeof *more) : NULL;
+        if (!more) return;
+        p->recall = more;
+        p->recall[p->nrecall++] = i < PLAN_MAX_SOCKETS ? (uint32_t)i : UINT32_MAX;
+        sockets = end + (*end == '\n');
+    }
+}
+
+void probe_begin(struct probe *p, uint64_t generation, const char *sockets) {
     pthread_mutex_lock(&p->lock);
     p->begin = generation;
+    note_recall(p, generation, sockets);
     pthread_mutex_unlock(&p->lock);
     wake(p);
 }

@@ -57,6 +57,8 @@ struct probe {
     bool adopting;             /* what was coming is being looked at */
     struct generation *coming; /* referenced; not adopted yet */
     uint64_t begin;            /* this generation may be proved */
+    uint64_t recall_of;        /* and of this one these sockets are to be called again */
+    uint32_t *recall, nrecall;
 
     struct generation *gen; /* referenced */
     struct target *target;

@@ -23,7 +23,8 @@ enum wire_type {
                             not a replacement): close the listening fds at once, so that callers are refused instead of left waiting */
     WIRE_RELOAD_RESULT,  /* "id N\nok 0|1\n" then a blank line, then the text for people */
     WIRE_LAST_RELOAD,    /* JSON object of the last reload: {"at_ms":…,"ok":…,"generation":…,"text":"…"}; sent after each and on start */
-    WIRE_PROVE,          /* "generation N\n": no other engine and no retired socket takes callers any more: call every socket and see who answers */
+    WIRE_PROVE,          /* "generation N\n": no other engine and no retired socket takes callers any more: call every socket and see who answers;
+                            below a blank line, one number a line: sockets to call again though they were proved */
     WIRE_GEN_KEPT,       /* struct wire_kept[] (binary), between GEN_BEGIN and GEN_END: the engine has these sockets and keeps its descriptors */
     /* engine → supervisor */
     WIRE_HELLO = 100,    /* "pid P\nversion V\n" */

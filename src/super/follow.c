@@ -136,6 +136,7 @@ bool follow_result(struct super *s, struct buf *text) {
 /* A socket stays when its address goes (else this would be a plan that changed): nobody is harmed, and it works again when the address is
  * back. But people must know why nobody calls. */
 static void look_for_away(struct super *s) {
+    struct buf moved = {0};
     for (uint32_t i = 0; s->gen && s->follow.watch && i < s->gen->plan.nsockets; i++) {
         struct plan_socket *p = &s->gen->plan.socket[i];
         struct held *h = s->gen->held[i];
@@ -143,6 +144,7 @@ static void look_for_away(struct super *s) {
         if (!h || addr_is_any(&h->at)) continue;
         bool away = !ifwatch_has(s->follow.watch, &h->at) && !sock_here(&h->at);
         if (away != h->away) {
+            buf_fmt(&moved, "%u\n", (unsigned)i);
             addr_format(&h->at, at);
             addr_format_ip(&h->at, ip);
             if (!away) log_notice("follow", "%s is back: %s (listener %s) serves again", ip, at, p->name);
@@ -152,6 +154,8 @@ static void look_for_away(struct super *s) {
         }
         p->away = h->away = away;
     }
+    prove_moved(s, &moved);
+    buf_free(&moved);
 }
 
 /* Does a socket wait whose address is there? Then the planner looked a moment too early. */

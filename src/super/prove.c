@@ -8,18 +8,35 @@
 #include <string.h>
 
 #define SEND_MS 3000
+#define PART 16384 /* of a long list, in one message */
 
 static bool takes_callers(const struct engine *en) {
     return en->phase != ENGINE_NONE && en->serving && !en->quiet;
 }
 
-void prove_ask(struct super *s) {
+static void say(struct super *s, const char *sockets, size_t n) {
     struct engine *en = s->live >= 0 ? &s->engine[s->live] : NULL;
     if (!en || !s->gen || en->phase != ENGINE_LIVE || s->stopping || takes_callers(&s->engine[!en->instance])) return;
-    char text[48];
+    struct buf text = {0};
     struct err e;
-    snprintf(text, sizeof text, "generation %" PRIu64 "\n", s->gen->number);
-    if (!fdlink_send(en->link, WIRE_PROVE, text, strlen(text), NULL, 0, SEND_MS, &e)) log_warn("engine", "engine %ld: %s", (long)en->pid, e.text);
+    err_set(&e, "out of memory");
+    bool good = buf_fmt(&text, "generation %" PRIu64 "\n%s", s->gen->number, n ? "\n" : "") && buf_add(&text, sockets, n);
+    if (!good || !fdlink_send(en->link, WIRE_PROVE, text.p, text.n, NULL, 0, SEND_MS, &e)) log_warn("engine", "engine %ld: %s", (long)en->pid, e.text);
+    buf_free(&text);
+}
+
+void prove_ask(struct super *s) {
+    say(s, "", 0);
+}
+
+void prove_moved(struct super *s, const struct buf *sockets) {
+    const char *p = sockets->p, *end = p + sockets->n;
+    while (p && p < end) {
+        size_t n = (size_t)(end - p) < PART ? (size_t)(end - p) : PART;
+        while (p[n - 1] != '\n') n--;
+        say(s, p, n);
+        p += n;
+    }
 }
 
 void prove_heard(struct super *s, const struct engine *en) {

@@ -206,6 +206,7 @@ void engine_answer(struct super *s, const struct waiter *w, bool ok, const char 
 
 /* prove.c */
 void prove_ask(struct super *s); /* tell the serving engine to prove its sockets, if it alone takes callers */
+void prove_moved(struct super *s, const struct buf *sockets); /* their addresses have come or gone: "INDEX\n" each */
 void prove_heard(struct super *s, const struct engine *en); /* WIRE_PROOFS is in s->msg */
 void prove_inherit(struct generation *g, const struct generation *old); /* what is known of sockets that stay */
 void prove_forget(struct super *s); /* the engine that proved them has gone */
