@@ -16,7 +16,8 @@ static bool takes_callers(const struct engine *en) {
 
 static void say(struct super *s, const char *sockets, size_t n) {
     struct engine *en = s->live >= 0 ? &s->engine[s->live] : NULL;
-    if (!en || !s->gen || en->phase != ENGINE_LIVE || s->stopping || takes_callers(&s->engine[!en->instance])) return;
+    if (!en || !s->gen || en->phase != ENGINE_LIVE || s->stopping || s->reload.phase == RELOAD_SETTLING) return;
+    if (takes_callers(&s->engine[!en->instance])) return;
     struct buf text = {0};
     struct err e;
     err_set(&e, "out of memory");

@@ -72,6 +72,7 @@ static void end_run(struct super *s, enum follow_end end) {
     s->reload.refused = false;
     s->reload.gone_again = 0;
     buf_free(&s->reload.text);
+    prove_ask(s);
     follow_ended(s, end);
 }
 
