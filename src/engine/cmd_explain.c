@@ -11,14 +11,16 @@
 #include <unistd.h>
 
 static const char HELP[] =
-    "usage: portreeve explain [--json] [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]… ADDRESS:PORT | ADDRESS | :PORT\n"
+    "usage: portreeve explain [--json] [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]… ADDRESS:PORT | ADDRESS | "
+    ":PORT\n"
     "\n"
     "Says which entry of this configuration binds an address and port, and what is served there to whom; or why nothing binds it and what\n"
     "is nearest: another port of the address, another address with the port, the list in which it is missing, the row of the bind table\n"
     "that decides, an entry that is ignored, an address that is not on this machine. An address alone asks about all its ports, a port\n"
     "alone about all addresses. Where a server runs with the state folder, it is said whether it has that socket now.\n"
     "\n"
-    "  --json   {target, bound, running, sockets: [as in `portreeve plan --json`], text}; running is null where no server runs, else whether\n"
+    "  --json   {target, bound, running, sockets: [as in `portreeve plan --json`], text}; running is null where no server runs, else "
+    "whether\n"
     "           it has bound one of the sockets\n"
     "  the rest as for `portreeve check`\n"
     "\n"
@@ -31,18 +33,25 @@ static bool is_bound(const struct states *s, const struct explained *x) {
     return false;
 }
 
-static bool put_json(const struct planner *p, const char *target, const struct explained *x, const struct states *s, const struct running *r, struct buf *out) {
+static bool put_json(const struct planner *p, const char *target, const struct explained *x, const struct states *s,
+                     const struct running *r, struct buf *out) {
     struct plan_view v = states_view(s);
     bool good = buf_str(out, "{\"target\":") && buf_json(out, target, strlen(target)) &&
-                buf_fmt(out, ",\"bound\":%s,\"running\":%s,\"sockets\":[", x->bound ? "true" : "false", !r ? "null" : is_bound(s, x) ? "true" : "false");
-    for (uint32_t i = 0; good && i < x->n; i++) good = buf_str(out, i ? ",\n " : "\n ") && plan_json_socket(&p->plan, &v, x->socket[i], out);
+                buf_fmt(out, ",\"bound\":%s,\"running\":%s,\"sockets\":[", x->bound ? "true" : "false",
+                        !r               ? "null"
+                        : is_bound(s, x) ? "true"
+                                         : "false");
+    for (uint32_t i = 0; good && i < x->n; i++)
+        good = buf_str(out, i ? ",\n " : "\n ") && plan_json_socket(&p->plan, &v, x->socket[i], out);
     return good && buf_str(out, "],\"text\":") && buf_json(out, x->text.p ? x->text.p : "", x->text.n) && buf_str(out, "}\n");
 }
 
 static bool put_text(const struct explained *x, const struct states *s, const struct running *r, struct buf *out) {
     bool good = buf_add(out, x->text.p, x->text.n);
     if (good && r && x->bound && !is_bound(s, x))
-        good = buf_fmt(out, "The server that runs (generation %" PRIu64 ") does not have it: `portreeve reload` puts these files in force.\n", r->generation);
+        good =
+            buf_fmt(out, "The server that runs (generation %" PRIu64 ") does not have it: `portreeve reload` puts these files in force.\n",
+                    r->generation);
     return good;
 }
 
@@ -96,9 +105,12 @@ int cmd_explain(int argc, char **argv) {
     const struct planner_flag flags[] = {{"--json", &json}, {NULL, NULL}};
     if (!p) return 1;
     int code = planner_options(p, argc, argv, flags, &target);
-    if (code < 0) code = fputs(HELP, stdout) < 0;
-    else if (!code && !target) code = (fputs("portreeve explain: an address and port is wanted; see `portreeve explain --help`\n", stderr), 2);
-    else if (!code) code = run(p, target, json);
+    if (code < 0)
+        code = fputs(HELP, stdout) < 0;
+    else if (!code && !target)
+        code = (fputs("portreeve explain: an address and port is wanted; see `portreeve explain --help`\n", stderr), 2);
+    else if (!code)
+        code = run(p, target, json);
     planner_finish(p);
     free(p);
     return code;

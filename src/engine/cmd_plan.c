@@ -54,7 +54,9 @@ static const char *folder(const char *told, const char *path) {
 static bool as_running(struct planner *p, const struct running *r) {
     if (p->conf || p->policies || p->nsets) return true;
     if (r->secrets) {
-        fprintf(stderr, "portreeve plan: %" PRIu32 " of the server's --set overrides hold a password, which it does not tell: give --conf and --set here too\n",
+        fprintf(stderr,
+                "portreeve plan: %" PRIu32
+                " of the server's --set overrides hold a password, which it does not tell: give --conf and --set here too\n",
                 r->secrets);
         return false;
     }
@@ -88,7 +90,11 @@ static bool show_diff(const struct planner *p, int fd, const struct running *r, 
 static bool show(const struct planner *p, int fd, const struct running *r, const struct plan_options *o) {
     struct buf out = {.max = 256u << 20};
     bool good = o->diff       ? show_diff(p, fd, r, o->json, &out)
-                : o->firewall ? firewall_show(p, r, o->nft ? FIREWALL_NFT : o->json ? FIREWALL_JSON : FIREWALL_TEXT, &out)
+                : o->firewall ? firewall_show(p, r,
+                                              o->nft    ? FIREWALL_NFT
+                                              : o->json ? FIREWALL_JSON
+                                                        : FIREWALL_TEXT,
+                                              &out)
                               : show_plan(p, r, o->json, &out);
     if (good && (fwrite(out.p, 1, out.n, stdout) != out.n || fflush(stdout) != 0)) {
         fputs("portreeve plan: cannot write to standard output\n", stderr);
@@ -127,12 +133,16 @@ static bool run(struct planner *p, const struct plan_options *o) {
 int cmd_plan(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     struct plan_options o = {0};
-    const struct planner_flag flags[] = {{"--json", &o.json}, {"--diff", &o.diff}, {"--firewall", &o.firewall}, {"--nft", &o.nft}, {NULL, NULL}};
+    const struct planner_flag flags[] = {
+        {"--json", &o.json}, {"--diff", &o.diff}, {"--firewall", &o.firewall}, {"--nft", &o.nft}, {NULL, NULL}};
     if (!p) return 1;
     int usage = planner_options(p, argc, argv, flags, NULL);
-    if (usage < 0) usage = fputs(HELP, stdout) < 0 ? 1 : -1;
-    else if (!usage && o.diff && o.firewall) usage = complain("--diff and --firewall are two questions");
-    else if (!usage && o.nft && (!o.firewall || o.json)) usage = complain("--nft is a form of --firewall, as --json is another");
+    if (usage < 0)
+        usage = fputs(HELP, stdout) < 0 ? 1 : -1;
+    else if (!usage && o.diff && o.firewall)
+        usage = complain("--diff and --firewall are two questions");
+    else if (!usage && o.nft && (!o.firewall || o.json))
+        usage = complain("--nft is a form of --firewall, as --json is another");
     if (!usage) usage = run(p, &o) ? 0 : 1;
     planner_finish(p);
     free(p);

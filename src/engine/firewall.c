@@ -52,12 +52,18 @@ static void judge(struct firewall *f, const struct planner *p, struct firewall_r
     const struct plan_socket *s = r->socket;
     bool loopback = addr_is_loopback(&s->at);
     if (s->restriction != RESTRICT_NONE) r->list = list_of(f, p, s->list);
-    if (s->restriction == RESTRICT_GRANT) r->who = WHO_LISTED;
-    else if (s->services & SVC_TRACKER) r->who = WHO_EVERYBODY;
-    else if (s->services & (SVC_UI | SVC_HUB)) r->who = WHO_USERS;
-    else r->who = WHO_WATCHERS;
-    if (loopback) r->why = "loopback: only programs of this machine can call it";
-    else if (r->port == 0) r->why = "its port is not chosen yet: give it one";
+    if (s->restriction == RESTRICT_GRANT)
+        r->who = WHO_LISTED;
+    else if (s->services & SVC_TRACKER)
+        r->who = WHO_EVERYBODY;
+    else if (s->services & (SVC_UI | SVC_HUB))
+        r->who = WHO_USERS;
+    else
+        r->who = WHO_WATCHERS;
+    if (loopback)
+        r->why = "loopback: only programs of this machine can call it";
+    else if (r->port == 0)
+        r->why = "its port is not chosen yet: give it one";
     else if (r->who == WHO_LISTED && r->list->n == 0 && !r->list->long_list)
         r->why = "its list holds no address beyond loopback: only programs of this machine may call it";
     if (r->why) r->who = WHO_NOBODY;

@@ -32,11 +32,16 @@ static bool rule_line(const struct firewall_rule *r, struct buf *out) {
     char at[ADDR_TEXT], services[128];
     place(r, at);
     plan_services_text(s->services, services, sizeof services);
-    bool good = buf_fmt(out, "  tcp %s%s  %s: %s; ", at, addr_is_any(&s->at) ? (s->at.family == 6 ? " (every IPv6 address of this machine)" : " (every IPv4 address of this machine)") : "",
+    bool good = buf_fmt(out, "  tcp %s%s  %s: %s; ", at,
+                        addr_is_any(&s->at)
+                            ? (s->at.family == 6 ? " (every IPv6 address of this machine)" : " (every IPv4 address of this machine)")
+                            : "",
                         s->name, services) &&
                 because(&s->because, out);
-    if (good && r->who == WHO_LISTED) good = buf_fmt(out, "; from list %s: ", r->list->name) && sources(r->list, NAMED, out);
-    else if (good && r->list) good = buf_fmt(out, "; Portreeve itself turns list %s away", r->list->name);
+    if (good && r->who == WHO_LISTED)
+        good = buf_fmt(out, "; from list %s: ", r->list->name) && sources(r->list, NAMED, out);
+    else if (good && r->list)
+        good = buf_fmt(out, "; Portreeve itself turns list %s away", r->list->name);
     if (good && s->waiting) good = buf_str(out, "; its address is not here yet");
     return good && buf_str(out, "\n");
 }
@@ -81,18 +86,25 @@ static bool notes(const struct firewall *f, struct buf *out) {
         good = buf_str(out, "Pages of hub and ui are answered only to list admin (") && sources(f->admin, NAMED, out) &&
                buf_str(out, "), whoever may reach their port.\n");
     if (good && r) {
-        if (addr_is_any(&r->socket->at)) snprintf(at, sizeof at, "this machine's own address, port %u", (unsigned)r->port);
-        else place(r, at);
-        good = buf_fmt(out, "Behind a NAT or a firewall that forwards: a rule must send PUBLIC-ADDRESS:%u to %s; without it the request is refused. URLs (UrlForRecipients of lui.ini\n"
-                            "and the hub's URL settings) then name the public address and port, tomcat.ini and listeners.ini the private one.\n",
+        if (addr_is_any(&r->socket->at))
+            snprintf(at, sizeof at, "this machine's own address, port %u", (unsigned)r->port);
+        else
+            place(r, at);
+        good = buf_fmt(out,
+                       "Behind a NAT or a firewall that forwards: a rule must send PUBLIC-ADDRESS:%u to %s; without it the request is "
+                       "refused. URLs (UrlForRecipients of lui.ini\n"
+                       "and the hub's URL settings) then name the public address and port, tomcat.ini and listeners.ini the private one.\n",
                        (unsigned)r->port, at);
     }
-    return good && buf_str(out, "Outbound connections are mostly open; what is listed here is inbound and must be opened. `--nft` prints it for nftables.\n");
+    return good && buf_str(out, "Outbound connections are mostly open; what is listed here is inbound and must be opened. `--nft` prints "
+                                "it for nftables.\n");
 }
 
 bool firewall_text(const struct firewall *f, struct buf *out) {
-    return part(f, WHO_EVERYBODY, "Everybody outside must reach, or opens, clicks and unsubscribes are lost and tracking does not work at all:", out) &&
-           part(f, WHO_USERS, "The users of hub and ui must reach:", out) && part(f, WHO_WATCHERS, "Whoever watches this server must reach:", out) &&
+    return part(f, WHO_EVERYBODY,
+                "Everybody outside must reach, or opens, clicks and unsubscribes are lost and tracking does not work at all:", out) &&
+           part(f, WHO_USERS, "The users of hub and ui must reach:", out) &&
+           part(f, WHO_WATCHERS, "Whoever watches this server must reach:", out) &&
            part(f, WHO_LISTED, "Only the addresses of a list may reach, nobody else needs to:", out) && nobody(f, out) && notes(f, out);
 }
 
@@ -120,8 +132,10 @@ static bool nft_rule(const struct firewall_rule *r, struct buf *out) {
     bare.scope = 0;
     addr_format_ip(&bare, text);
     plan_services_text(s->services, services, sizeof services);
-    if (s->zone[0]) snprintf(interface, sizeof interface, "%s", s->zone);
-    else if (s->at.scope) (void)if_indextoname(s->at.scope, interface);
+    if (s->zone[0])
+        snprintf(interface, sizeof interface, "%s", s->zone);
+    else if (s->at.scope)
+        (void)if_indextoname(s->at.scope, interface);
     if (r->who == WHO_LISTED && r->list->long_list)
         good = buf_fmt(out, "        # list %s is too long to repeat: Portreeve itself turns all others away\n", r->list->name);
     else if (r->who == WHO_LISTED)
@@ -132,20 +146,24 @@ static bool nft_rule(const struct firewall_rule *r, struct buf *out) {
     }
     good = good && buf_str(out, "        ");
     if (good && interface[0]) good = buf_fmt(out, "iifname \"%s\" ", interface);
-    if (good && addr_is_any(&s->at)) good = buf_fmt(out, "meta nfproto %s ", s->at.family == 6 ? "ipv6" : "ipv4");
-    else good = good && buf_fmt(out, "%s daddr %s ", ip, text);
+    if (good && addr_is_any(&s->at))
+        good = buf_fmt(out, "meta nfproto %s ", s->at.family == 6 ? "ipv6" : "ipv4");
+    else
+        good = good && buf_fmt(out, "%s daddr %s ", ip, text);
     if (good && n) good = buf_fmt(out, "%s saddr { ", ip) && buf_add(out, from.p, from.n) && buf_str(out, " } ");
     buf_free(&from);
     return good && buf_fmt(out, "tcp dport %u accept comment \"portreeve %s: %.40s\"\n", (unsigned)r->port, s->name, services);
 }
 
 bool firewall_nft(const struct firewall *f, struct buf *out) {
-    bool good = buf_str(out, "# Inbound rules of portreeve, made by `portreeve plan --firewall --nft`. Load with `nft -f`, as often as you like, and in your\n"
-                             "# input chain write: jump portreeve\n"
-                             "add table inet filter\n"
-                             "add chain inet filter portreeve\n"
-                             "flush chain inet filter portreeve\n"
-                             "table inet filter {\n    chain portreeve {\n");
+    bool good = buf_str(
+        out,
+        "# Inbound rules of portreeve, made by `portreeve plan --firewall --nft`. Load with `nft -f`, as often as you like, and in your\n"
+        "# input chain write: jump portreeve\n"
+        "add table inet filter\n"
+        "add chain inet filter portreeve\n"
+        "flush chain inet filter portreeve\n"
+        "table inet filter {\n    chain portreeve {\n");
     for (uint32_t i = 0; good && i < f->n; i++)
         if (f->rule[i].who != WHO_NOBODY) good = nft_rule(&f->rule[i], out);
     return good && buf_str(out, "    }\n}\n");
@@ -168,7 +186,8 @@ static bool json_sources(const struct firewall_rule *r, struct buf *out) {
     bool good = buf_str(out, ",") && json_text(out, "list", l ? l->name : "") && buf_str(out, ",\"sources\":");
     if (good && (!l || l->long_list)) return buf_str(out, "null");
     good = good && buf_str(out, "[");
-    for (uint32_t i = 0; good && i < l->n; i++) good = buf_str(out, i ? ",\"" : "\"") && firewall_range(&l->range[i], out) && buf_str(out, "\"");
+    for (uint32_t i = 0; good && i < l->n; i++)
+        good = buf_str(out, i ? ",\"" : "\"") && firewall_range(&l->range[i], out) && buf_str(out, "\"");
     return good && buf_str(out, "]");
 }
 
@@ -188,8 +207,8 @@ bool firewall_json(const struct firewall *f, struct buf *out) {
     first = true;
     for (uint32_t i = 0; good && i < f->n; i++) {
         if (f->rule[i].who != WHO_NOBODY) continue;
-        good = buf_str(out, first ? "\n {" : ",\n {") && json_head(&f->rule[i], out) && buf_str(out, ",") && json_text(out, "why", f->rule[i].why) &&
-               buf_str(out, "}");
+        good = buf_str(out, first ? "\n {" : ",\n {") && json_head(&f->rule[i], out) && buf_str(out, ",") &&
+               json_text(out, "why", f->rule[i].why) && buf_str(out, "}");
         first = false;
     }
     return good && buf_str(out, "]}\n");

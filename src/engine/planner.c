@@ -115,9 +115,13 @@ static void check_certs(struct planner *p, const struct bundle *b) {
     free(tried.cert);
 }
 
+static void say_fault(void *ctx, const char *text) {
+    planner_error(ctx, "%s", text);
+}
+
 static bool check_all(struct planner *p, int bundle_fd) {
     struct err e;
-    if (!plan_check(&p->plan, &e)) planner_error(p, "%s", e.text);
+    (void)plan_check_each(&p->plan, say_fault, p);
     check_lists(p);
     if (p->errors) return false;
     struct bundle *b = bundle_write(p->files, bundle_fd, &e) ? bundle_map(bundle_fd, &e) : NULL;
@@ -140,7 +144,7 @@ bool planner_run_again(struct planner *p, int bundle_fd) {
     bundle_unmap(b);
     if (p->errors == 0) planner_lua(p);
     if (p->errors == 0) planner_certs(p);
-    if (p->errors == 0 && !plan_check(&p->plan, &e)) planner_error(p, "%s", e.text);
+    if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
     if (p->errors == 0) ask_for_lists(p);
     return p->errors == 0;
 }

@@ -87,8 +87,8 @@ static bool take(lua_State *L, const struct plan *p, struct explained *out) {
     return good && out->socket;
 }
 
-static bool ask(struct planner *p, struct vm *v, const struct host *h, const char *target, const struct plan_view *view, struct explained *out,
-                bool *usage, struct err *e) {
+static bool ask(struct planner *p, struct vm *v, const struct host *h, const char *target, const struct plan_view *view,
+                struct explained *out, bool *usage, struct err *e) {
     lua_State *L = vm_lua(v);
     if (!vm_require(v, "portreeve.explain", e)) return false;
     lua_getfield(L, -1, "at");
@@ -105,7 +105,8 @@ static bool ask(struct planner *p, struct vm *v, const struct host *h, const cha
     return take(L, &p->plan, out) || err_set(e, "out of memory");
 }
 
-bool planner_explain(struct planner *p, const char *target, const struct plan_view *view, struct explained *out, bool *usage, struct err *e) {
+bool planner_explain(struct planner *p, const char *target, const struct plan_view *view, struct explained *out, bool *usage,
+                     struct err *e) {
     struct host h = {0};
     struct vm *v = NULL;
     memset(out, 0, sizeof *out);

@@ -13,8 +13,8 @@ void planner_push_host(lua_State *L, const struct host *h);
  * ports: really bound, or NULL. false with e: the target is none (*usage), or something failed. */
 struct explained {
     bool bound;
-    struct buf text;   /* for people, lines */
-    uint32_t *socket;  /* sockets of the plan that serve it */
+    struct buf text;  /* for people, lines */
+    uint32_t *socket; /* sockets of the plan that serve it */
     uint32_t n;
 };
 bool planner_explain(struct planner *p, const char *target, const struct plan_view *v, struct explained *out, bool *usage, struct err *e);

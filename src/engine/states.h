@@ -4,7 +4,7 @@
 #include "plan/running.h"
 
 struct states {
-    uint16_t *port;           /* 0 = not bound */
+    uint16_t *port;            /* 0 = not bound */
     char (*state)[PLAN_SHOWN]; /* NULL where no server runs */
 };
 bool states_make(const struct plan *p, const struct running *r, struct states *out); /* r NULL = no server; false on ENOMEM */

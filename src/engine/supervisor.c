@@ -40,8 +40,10 @@ static bool talk(int fd, const char *request, struct buf *out) {
     while (got > 0) {
         if (!buf_reserve(out, 65536)) return errno = ENOMEM, false;
         got = recv(fd, out->p + out->n, 65536, 0);
-        if (got < 0 && errno == EINTR) got = 1;
-        else if (got > 0) out->n += (size_t)got;
+        if (got < 0 && errno == EINTR)
+            got = 1;
+        else if (got > 0)
+            out->n += (size_t)got;
     }
     return got == 0;
 }
@@ -56,9 +58,13 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
     bool good = fd >= 0 && talk(fd, request, out);
     int why = errno;
     if (fd >= 0) close(fd);
-    if (good) good = out->n > 3 && memcmp(out->p, "ok\n", 3) == 0;
-    else if (fd < 0 && (why == EACCES || why == EPERM)) err_set(e, "%s/run: %s; ask as root or as the user portreeve runs as", state, strerror(why));
-    else err_set(e, "the supervisor with the state folder %s does not answer: %s", state, why == EAGAIN ? "it takes too long" : strerror(why));
+    if (good)
+        good = out->n > 3 && memcmp(out->p, "ok\n", 3) == 0;
+    else if (fd < 0 && (why == EACCES || why == EPERM))
+        err_set(e, "%s/run: %s; ask as root or as the user portreeve runs as", state, strerror(why));
+    else
+        err_set(e, "the supervisor with the state folder %s does not answer: %s", state,
+                why == EAGAIN ? "it takes too long" : strerror(why));
     if (fd < 0 || out->n == 0) return ASKED_FAILED;
     if (!good) {
         const char *text = memchr(out->p, '\n', out->n);

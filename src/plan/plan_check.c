@@ -96,7 +96,8 @@ static bool check_address(const struct plan_socket *s, struct err *e) {
     if (a->family == 6 && memcmp(a->ip, mapped, sizeof mapped) == 0) return refuse(s, e, "IPv4-mapped: write the IPv4 address");
     if (a->family == 4 && a->scope) return refuse(s, e, "an IPv4 address has no scope");
     if (a->scope && !addr_is_link_local(a)) return refuse(s, e, "only a link-local address has a scope");
-    if (addr_is_link_local(a) && !a->scope && !s->zone[0]) return refuse(s, e, "a link-local address needs its interface, as in [fe80::1%%eth0]");
+    if (addr_is_link_local(a) && !a->scope && !s->zone[0])
+        return refuse(s, e, "a link-local address needs its interface, as in [fe80::1%%eth0]");
     if ((a->family == 6) != s->v6only) return refuse(s, e, "v6only must be set for IPv6 and only for IPv6");
     if ((a->family == 4 && a->ip[0] >= 224) || (a->family == 6 && a->ip[0] == 0xff))
         return refuse(s, e, "a multicast or broadcast address cannot listen");
@@ -154,37 +155,115 @@ static int by_place(const void *a, const void *b) {
     return c ? c : strcmp(x->zone, y->zone);
 }
 
-static bool check_pair(const struct plan_socket *a, const struct plan_socket *b, struct err *e) {
-    bool same = memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0;
-    bool overlap = same && strcmp(a->zone, b->zone) == 0 && (a->at.scope == b->at.scope || !a->at.scope || !b->at.scope);
-    if (a->at.port == 0 || a->at.family != b->at.family || a->at.port != b->at.port || !(overlap || addr_is_any(&a->at))) return true;
-    struct origin oa = origin_of(a), ob = origin_of(b);
-    if (overlap) return err_set(e, "%s: the same address and port are used by %s: give one of them another port", ob.text, oa.text);
-    return err_set(e, "%s: all addresses on port %u are already taken by %s: name the addresses there, or use another port here", ob.text,
-                   (unsigned)b->at.port, oa.text);
+/* ---- two sockets in one place ---- */
+
+struct faults {
+    void (*say)(void *ctx, const char *text);
+    void *ctx;
+    uint32_t n;
+};
+
+static void add_fault(struct faults *f, const struct err *e) {
+    f->n++;
+    f->say(f->ctx, e->text);
 }
 
-static bool check_conflicts(const struct plan *p, struct err *e) {
+static bool same_port(const struct plan_socket *a, const struct plan_socket *b) {
+    return a->at.port != 0 && a->at.family == b->at.family && a->at.port == b->at.port;
+}
+
+static bool same_address(const struct plan_socket *a, const struct plan_socket *b) {
+    return memcmp(a->at.ip, b->at.ip, sizeof a->at.ip) == 0 && strcmp(a->zone, b->zone) == 0 &&
+           (a->at.scope == b->at.scope || !a->at.scope || !b->at.scope);
+}
+
+static void say_twice(const struct plan_socket *a, const struct plan_socket *b, struct faults *f) {
+    struct origin oa = origin_of(a), ob = origin_of(b);
+    char for_a[128], for_b[128];
+    struct err e;
+    plan_services_text(a->services, for_a, sizeof for_a);
+    plan_services_text(b->services, for_b, sizeof for_b);
+    err_set(
+        &e,
+        "%s: the same address and port are used by %s: one port serves one listener (%s or %s): give one of them another port or address",
+        ob.text, oa.text, for_b, for_a);
+    add_fault(f, &e);
+}
+
+/* `more`: how many further sockets the wildcard is in the way of. */
+static void say_wildcard(const struct plan_socket *wild, const struct plan_socket *single, uint32_t more, struct faults *f) {
+    struct origin ow = origin_of(wild), os = origin_of(single);
+    char others[48] = "";
+    struct err e;
+    if (more) snprintf(others, sizeof others, " (so it is with %" PRIu32 " more)", more);
+    err_set(&e, "%s: all addresses on port %u are already taken by %s: name the addresses there, or use another port here%s", os.text,
+            (unsigned)single->at.port, ow.text, others);
+    add_fault(f, &e);
+}
+
+/* In order of place a port's sockets stand together with the wildcard first, and equal places are neighbours: one pass finds everything. */
+static void find_conflicts(const struct plan_socket *const *s, uint32_t n, struct faults *f) {
+    for (uint32_t i = 0, end; i < n; i = end) {
+        uint32_t single = 0, first = 0;
+        for (end = i + 1; end < n && same_port(s[i], s[end]); end++) {
+            if (same_address(s[end - 1], s[end]))
+                say_twice(s[end - 1], s[end], f);
+            else if (addr_is_any(&s[i]->at) && single++ == 0)
+                first = end;
+        }
+        if (single) say_wildcard(s[i], s[first], single - 1, f);
+    }
+}
+
+static void check_conflicts(const struct plan *p, struct faults *f) {
     const struct plan_socket **s = calloc(p->nsockets, sizeof *s);
-    if (!s) return err_set(e, "plan: out of memory");
+    struct err e;
+    if (!s) {
+        err_set(&e, "plan: out of memory");
+        add_fault(f, &e);
+        return;
+    }
     for (uint32_t i = 0; i < p->nsockets; i++) s[i] = &p->socket[i];
     qsort(s, p->nsockets, sizeof *s, by_place);
-    bool good = true;
-    for (uint32_t i = 1; i < p->nsockets && good; i++) good = check_pair(s[i - 1], s[i], e);
+    find_conflicts(s, p->nsockets, f);
     free(s);
-    return good;
+}
+
+bool plan_check_each(const struct plan *p, void (*say)(void *ctx, const char *text), void *ctx) {
+    struct faults f = {.say = say, .ctx = ctx};
+    uint32_t have;
+    struct err e;
+    bool whole = true;
+    if (p->nsockets == 0)
+        whole = err_set(&e, "plan: no socket at all: nothing would be served");
+    else if (p->nsockets > PLAN_MAX_SOCKETS)
+        whole = err_set(&e, "plan: %" PRIu32 " sockets, at most %u are allowed", p->nsockets, PLAN_MAX_SOCKETS);
+    else
+        whole = check_components(p, &have, &e) && check_settings(p, &e) && check_certs(p, &e);
+    if (!whole) {
+        add_fault(&f, &e);
+        return false;
+    }
+    for (uint32_t i = 0; i < p->nsockets; i++)
+        if (!check_socket(p, &p->socket[i], have, &e)) add_fault(&f, &e);
+    uint32_t shutdowns = 0;
+    for (uint32_t i = 0; i < p->nsockets; i++) shutdowns += (p->socket[i].services & SVC_SHUTDOWN) != 0;
+    if (shutdowns > PLAN_SHUTDOWNS) {
+        err_set(&e, "plan: %" PRIu32 " shutdown ports, at most %u are allowed", shutdowns, PLAN_SHUTDOWNS);
+        add_fault(&f, &e);
+    }
+    if (f.n == 0) check_conflicts(p, &f);
+    return f.n == 0;
+}
+
+static void keep_first(void *ctx, const char *text) {
+    struct err *e = ctx;
+    if (!e->text[0]) snprintf(e->text, sizeof e->text, "%s", text);
 }
 
 bool plan_check(const struct plan *p, struct err *e) {
-    uint32_t have;
-    if (p->nsockets == 0) return err_set(e, "plan: no socket at all: nothing would be served");
-    if (p->nsockets > PLAN_MAX_SOCKETS)
-        return err_set(e, "plan: %" PRIu32 " sockets, at most %u are allowed", p->nsockets, PLAN_MAX_SOCKETS);
-    if (!check_components(p, &have, e) || !check_settings(p, e) || !check_certs(p, e)) return false;
-    for (uint32_t i = 0; i < p->nsockets; i++)
-        if (!check_socket(p, &p->socket[i], have, e)) return false;
-    uint32_t shutdowns = 0;
-    for (uint32_t i = 0; i < p->nsockets; i++) shutdowns += (p->socket[i].services & SVC_SHUTDOWN) != 0;
-    if (shutdowns > PLAN_SHUTDOWNS) return err_set(e, "plan: %" PRIu32 " shutdown ports, at most %u are allowed", shutdowns, PLAN_SHUTDOWNS);
-    return check_conflicts(p, e);
+    struct err first = {""};
+    if (plan_check_each(p, keep_first, &first)) return true;
+    if (e) *e = first;
+    return false;
 }

@@ -5,11 +5,13 @@
 #include "plan/plan.h"
 
 bool plan_check(const struct plan *p, struct err *e); /* first fault found, with the because of the socket(s) */
+/* Every fault: each socket's first, and where those are good every conflict, naming both sockets and what can be done. */
+bool plan_check_each(const struct plan *p, void (*say)(void *ctx, const char *text), void *ctx);
 /* How a new plan's sockets relate to the old one's. keep[i] = index in old of the socket that new socket i takes over
  * (same name is not required: same address, port, v6only), or -1 = new. One that waits and one that is bound are no match: that is a
  * change; two that wait are (there is no socket to keep). Both arrays are the caller's, sized by nsockets.
- * bound: ports really bound by old (0 = not bound), or NULL; a plan that names the port which the kernel chose before still means the socket
- * that is there. false on ENOMEM. */
+ * bound: ports really bound by old (0 = not bound), or NULL; a plan that names the port which the kernel chose before still means the
+ * socket that is there. false on ENOMEM. */
 bool plan_match(const struct plan *old, const uint16_t *bound, const struct plan *now, int32_t *keep, bool *old_used);
 /* Order by family, port, address (the wildcard leads), scope. */
 int plan_by_place(const struct addr *x, const struct addr *y);

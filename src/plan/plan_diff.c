@@ -70,8 +70,10 @@ static uint32_t live_from(const struct diff_input *in, const struct addr *at) {
     uint32_t lo = 0, hi = in->nlive;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (plan_by_place(&in->live[mid].at, at) < 0) lo = mid + 1;
-        else hi = mid;
+        if (plan_by_place(&in->live[mid].at, at) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -227,7 +229,9 @@ static bool make_swap(const struct diff_input *in, struct plan_diff *d, uint32_t
         x->swap = (int32_t)d->nswaps - 1;
         struct diff_reach *r = i == wild ? NULL : add_reach(d, cap);
         if (i != wild && !r) return false;
-        if (r) *r = (struct diff_reach){.at = place_of(in, x), .old = x->kind == DIFF_CLOSED ? x->old : -1, .now = x->kind == DIFF_OPENED ? x->now : -1};
+        if (r)
+            *r = (struct diff_reach){
+                .at = place_of(in, x), .old = x->kind == DIFF_CLOSED ? x->old : -1, .now = x->kind == DIFF_OPENED ? x->now : -1};
     }
     for (uint32_t i = 0; i < in->nhost; i++) {
         if (in->host[i].family != at.family) continue;
@@ -239,8 +243,10 @@ static bool make_swap(const struct diff_input *in, struct plan_diff *d, uint32_t
     unite(d, s);
     for (uint32_t i = s->first; i < s->first + s->n; i++) {
         struct diff_reach *r = &d->reach[i];
-        if (opens) r->now = w->now;
-        else r->old = w->old;
+        if (opens)
+            r->now = w->now;
+        else
+            r->old = w->old;
         r->live = r->old >= 0 ? live_at(in, &r->at, r->at.port) : 0;
         if (r->old >= 0 && r->now >= 0) r->fields = compare(in, &m, &in->old.plan->socket[r->old], &in->now.plan->socket[r->now]);
     }
@@ -258,9 +264,12 @@ static bool make_swaps(const struct diff_input *in, struct plan_diff *d) {
             if (x.family != at.family || x.port != at.port) break;
             enum diff_kind k = d->item[last].kind;
             if (k != DIFF_OPENED && k != DIFF_CLOSED) continue;
-            if (addr_is_any(&x)) wild = last;
-            else if (k == DIFF_OPENED) opened++;
-            else closed++;
+            if (addr_is_any(&x))
+                wild = last;
+            else if (k == DIFF_OPENED)
+                opened++;
+            else
+                closed++;
         }
         last--;
         if (at.port == 0 || wild == UINT32_MAX) continue;

@@ -1,6 +1,6 @@
 /* What a new plan changes in a running one, socket by socket, and what each change does to the connections that live there. A pure function
- * of two plans and of facts that the caller may or may not have (addresses of the machine, live connections); says it as text for people, as
- * one paragraph, and as JSON. */
+ * of two plans and of facts that the caller may or may not have (addresses of the machine, live connections); says it as text for people,
+ * as one paragraph, and as JSON. */
 #ifndef PORTREEVE_PLAN_PLAN_DIFF_H
 #define PORTREEVE_PLAN_PLAN_DIFF_H
 #include "plan/plan.h"
@@ -18,16 +18,16 @@ enum diff_kind {
     DIFF_KINDS
 };
 enum diff_field { /* bits */
-    DIFF_SCHEME = 1,
-    DIFF_TLS_FRONT = 2,
-    DIFF_CERTIFICATE = 4, /* another one */
-    DIFF_RENEWED = 8,     /* the same name, other bytes */
-    DIFF_SERVICES = 16,
-    DIFF_RESTRICTION = 32,
-    DIFF_LIST = 64,       /* the same restriction, its list has other lines */
-    DIFF_LIMITS = 128,
-    DIFF_BACKLOG = 256,
-    DIFF_LISTENER = 512
+                  DIFF_SCHEME = 1,
+                  DIFF_TLS_FRONT = 2,
+                  DIFF_CERTIFICATE = 4, /* another one */
+                  DIFF_RENEWED = 8,     /* the same name, other bytes */
+                  DIFF_SERVICES = 16,
+                  DIFF_RESTRICTION = 32,
+                  DIFF_LIST = 64, /* the same restriction, its list has other lines */
+                  DIFF_LIMITS = 128,
+                  DIFF_BACKLOG = 256,
+                  DIFF_LISTENER = 512
 };
 
 struct diff_live { /* connections of one local address and port */
@@ -53,8 +53,8 @@ struct diff_item {
     enum diff_kind kind;
     int32_t old, now; /* sockets; -1 = none */
     uint32_t fields;
-    uint32_t live;    /* connections on the old socket now */
-    int32_t swap;     /* it is part of that swap; -1 = of none */
+    uint32_t live; /* connections on the old socket now */
+    int32_t swap;  /* it is part of that swap; -1 = of none */
 };
 /* One address that a swap is about: served before, afterwards, or both. */
 struct diff_reach {

@@ -49,14 +49,17 @@ static bool finish(const struct diff_input *in, uint32_t n, struct buf *out) {
 /* ---- what is changed on a socket that stays ---- */
 
 static void who_may(const struct plan_socket *s, char out[PLAN_NAME + 40]) {
-    if (s->restriction == RESTRICT_NONE) snprintf(out, PLAN_NAME + 40, "everybody may call");
-    else snprintf(out, PLAN_NAME + 40, "%s list %s may call", s->restriction == RESTRICT_GRANT ? "only" : "all but", s->list);
+    if (s->restriction == RESTRICT_NONE)
+        snprintf(out, PLAN_NAME + 40, "everybody may call");
+    else
+        snprintf(out, PLAN_NAME + 40, "%s list %s may call", s->restriction == RESTRICT_GRANT ? "only" : "all but", s->list);
 }
 
 static bool scheme(const struct diff_input *in, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
     bool tls = b->scheme == SCHEME_HTTPS;
-    return a && buf_fmt(out, "; it speaks %s from now on%s%s: new callers must too, ", tls ? "HTTPS instead of HTTP" : "plain HTTP instead of HTTPS",
-                        tls ? " with certificate " : "", b->certificate) &&
+    return a &&
+           buf_fmt(out, "; it speaks %s from now on%s%s: new callers must too, ",
+                   tls ? "HTTPS instead of HTTP" : "plain HTTP instead of HTTPS", tls ? " with certificate " : "", b->certificate) &&
            those_connected(in, live, "goes on as it is until it ends", "go on as they are until they end", out);
 }
 
@@ -81,7 +84,8 @@ static bool limit(const char *name, uint32_t a, uint32_t b, struct buf *out) {
 static bool limits(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
     return limit("connections at once", a->max_connections, b->max_connections, out) &&
            limit("connections of one address", a->max_per_address, b->max_per_address, out) &&
-           limit("reserve for clients", a->reserve, b->reserve, out) && buf_str(out, " (new callers are counted so, open connections stay)");
+           limit("reserve for clients", a->reserve, b->reserve, out) &&
+           buf_str(out, " (new callers are counted so, open connections stay)");
 }
 
 static bool restriction(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
@@ -92,18 +96,22 @@ static bool restriction(const struct plan_socket *a, const struct plan_socket *b
 }
 
 /* Each difference as "; …". */
-static bool fields(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
+static bool fields(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live,
+                   struct buf *out) {
     bool good = true;
     if (f & DIFF_SCHEME) good = scheme(in, a, b, live, out);
     if (good && (f & DIFF_TLS_FRONT))
-        good = buf_str(out, b->external_tls ? "; TLS is taken to end in front of it (Ext)" : "; TLS is no longer taken to end in front of it");
+        good =
+            buf_str(out, b->external_tls ? "; TLS is taken to end in front of it (Ext)" : "; TLS is no longer taken to end in front of it");
     if (good && (f & DIFF_CERTIFICATE))
-        good = buf_fmt(out, "; new callers get certificate %s instead of %s, open connections notice nothing", b->certificate, a->certificate);
+        good =
+            buf_fmt(out, "; new callers get certificate %s instead of %s, open connections notice nothing", b->certificate, a->certificate);
     if (good && (f & DIFF_RENEWED))
         good = buf_fmt(out, "; new callers get the new certificate %s, open connections notice nothing", b->certificate);
     if (good && (f & DIFF_SERVICES)) good = services(a, b, out);
     if (good && (f & DIFF_RESTRICTION)) good = restriction(a, b, out);
-    if (good && (f & DIFF_LIST)) good = buf_fmt(out, "; list %s has other lines: new callers are judged by them, open connections stay", b->list);
+    if (good && (f & DIFF_LIST))
+        good = buf_fmt(out, "; list %s has other lines: new callers are judged by them, open connections stay", b->list);
     if (good && (f & DIFF_LIMITS)) good = limits(a, b, out);
     if (good && (f & DIFF_BACKLOG))
         good = buf_fmt(out, "; %" PRIu32 " callers may wait to be accepted instead of %" PRIu32 ": nobody notices", b->backlog, a->backlog);
@@ -112,7 +120,8 @@ static bool fields(const struct diff_input *in, uint32_t f, const struct plan_so
 }
 
 /* The same, the first one without its "; ". */
-static bool fields_first(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
+static bool fields_first(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live,
+                         struct buf *out) {
     struct buf part = {0};
     bool good = fields(in, f, a, b, live, &part) && (part.n < 2 || buf_add(out, part.p + 2, part.n - 2));
     buf_free(&part);
@@ -126,9 +135,11 @@ bool plan_diff_effect(const struct diff_input *in, const struct plan_diff *d, co
     case DIFF_KEPT:
         return buf_str(out, b->waiting ? "still waits for its address" : "stays open: nobody notices");
     case DIFF_CHANGED:
-        return buf_str(out, b->waiting ? "still waits for its address, but " : "stays open, but ") && fields_first(in, i->fields, a, b, i->live, out);
+        return buf_str(out, b->waiting ? "still waits for its address, but " : "stays open, but ") &&
+               fields_first(in, i->fields, a, b, i->live, out);
     case DIFF_OPENED:
-        return buf_str(out, a ? "opens, since its address has come: " : "opens: ") && what(out, b) && buf_str(out, "; because ") && because(out, &b->because);
+        return buf_str(out, a ? "opens, since its address has come: " : "opens: ") && what(out, b) && buf_str(out, "; because ") &&
+               because(out, &b->because);
     case DIFF_CLOSED:
         return buf_str(out, b ? "closes until its address comes back to this machine: " : "closes: ") && finish(in, i->live, out) &&
                buf_str(out, ", new callers are refused");
@@ -144,6 +155,8 @@ bool plan_diff_reach_effect(const struct diff_input *in, const struct diff_swap 
     const struct plan_socket *a = old_of(in, r->old), *b = now_of(in, r->now);
     if (!a) return buf_str(out, "is served from now on");
     if (!b) return buf_str(out, "is no longer served: ") && finish(in, r->live, out) && buf_str(out, ", new callers are refused");
-    return buf_fmt(out, "is served on without a gap: new callers meet %s, ", s->to_wildcard ? "the socket for all addresses" : "a socket of its own") &&
-           finish(in, r->live, out) && (in->live_known && r->live == 0 ? true : buf_str(out, " and then call anew")) && fields(in, r->fields & ~(uint32_t)DIFF_LISTENER, a, b, r->live, out);
+    return buf_fmt(out, "is served on without a gap: new callers meet %s, ",
+                   s->to_wildcard ? "the socket for all addresses" : "a socket of its own") &&
+           finish(in, r->live, out) && (in->live_known && r->live == 0 ? true : buf_str(out, " and then call anew")) &&
+           fields(in, r->fields & ~(uint32_t)DIFF_LISTENER, a, b, r->live, out);
 }

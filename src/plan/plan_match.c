@@ -4,7 +4,7 @@
 #include <string.h>
 
 struct place {
-    struct addr at; /* port as planned, or as bound */
+    struct addr at;   /* port as planned, or as bound */
     const char *name; /* where the port is the kernel's choice the listener's name tells sockets apart; else "" */
     const struct plan_socket *socket;
     uint32_t index;
@@ -81,8 +81,8 @@ static bool equal(struct plan_socket a, const struct plan_socket *b) {
 
 bool plan_same(const struct plan *a, const struct plan *b) {
     uint32_t n = a->nsockets;
-    if (n != b->nsockets || a->ncerts != b->ncerts || strcmp(a->components, b->components) != 0 || memcmp(&a->set, &b->set, sizeof a->set) != 0 ||
-        (a->ncerts && memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert) != 0))
+    if (n != b->nsockets || a->ncerts != b->ncerts || strcmp(a->components, b->components) != 0 ||
+        memcmp(&a->set, &b->set, sizeof a->set) != 0 || (a->ncerts && memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert) != 0))
         return false;
     int32_t *keep = calloc(n ? n : 1, sizeof *keep);
     bool *used = calloc(n ? n : 1, sizeof *used);

@@ -40,8 +40,8 @@ bool running_encode(const struct running *r, struct buf *out) {
     const char *const values[] = {r->conf, r->conf_path, r->policies, r->policies_path};
     bool good = buf_fmt(out, "pid %" PRId64 "\nsince_ms %" PRId64 "\ngeneration %" PRIu64 "\nworkers %" PRIu32 "\nengine %s\n", r->pid,
                         r->since_ms, r->generation, r->workers, r->engine) &&
-                buf_fmt(out, "sockets %" PRIu32 "\nfiles %" PRIu32 "\nsets %" PRIu32 "\nsecrets %" PRIu32 "\n", r->plan.nsockets, r->nfiles, r->nsets,
-                        r->secrets);
+                buf_fmt(out, "sockets %" PRIu32 "\nfiles %" PRIu32 "\nsets %" PRIu32 "\nsecrets %" PRIu32 "\n", r->plan.nsockets, r->nfiles,
+                        r->nsets, r->secrets);
     for (size_t i = 0; good && i < sizeof keys / sizeof *keys; i++)
         good = !values[i][0] || (buf_fmt(out, "%s ", keys[i]) && put_rest(out, values[i]));
     good = good && buf_str(out, "\n");
@@ -157,8 +157,8 @@ static bool get_head(struct reader *r, struct running *out, struct counts *n_of)
     r->p = blank + 2;
     if (!wire_number(head, "pid", &pid) || !wire_number(head, "since_ms", &since) || !wire_number(head, "generation", &out->generation) ||
         !wire_number(head, "workers", &workers) || !wire_text(head, "engine", out->engine, sizeof out->engine) ||
-        !wire_number(head, "sockets", &n_of->sockets) || !wire_number(head, "files", &n_of->files) || !wire_number(head, "sets", &n_of->sets) ||
-        !wire_number(head, "secrets", &secrets))
+        !wire_number(head, "sockets", &n_of->sockets) || !wire_number(head, "files", &n_of->files) ||
+        !wire_number(head, "sets", &n_of->sets) || !wire_number(head, "secrets", &secrets))
         return odd(r);
     if (pid > INT64_MAX || since > INT64_MAX || workers > PLAN_MAX_WORKERS || secrets > RUNNING_SETS || n_of->sockets > PLAN_MAX_SOCKETS ||
         n_of->files > BUNDLE_MAX_FILES || n_of->sets > RUNNING_SETS)
@@ -179,8 +179,7 @@ bool running_decode(const char *text, size_t n, struct running *out, struct err 
     struct counts n_of = {0};
     memset(out, 0, sizeof *out);
     bool good = get_head(&r, out, &n_of) && get_sets(&r, out, (uint32_t)n_of.sets) && get_sockets(&r, out, (uint32_t)n_of.sockets) &&
-                get_files(&r, out, (uint32_t)n_of.files) &&
-                plan_decode(r.p, (size_t)(r.end - r.p), &out->plan, e);
+                get_files(&r, out, (uint32_t)n_of.files) && plan_decode(r.p, (size_t)(r.end - r.p), &out->plan, e);
     if (good && out->plan.nsockets != n_of.sockets) good = odd(&r);
     if (!good) running_finish(out);
     return good;

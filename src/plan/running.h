@@ -1,5 +1,6 @@
-/* What the supervisor tells of the running generation (control request `plan`) and what the commands read: the plan as it is held, the ports
- * really bound, a word about each socket, and the hash of every file behind it. Holds no secret: certificates' passwords are left out. */
+/* What the supervisor tells of the running generation (control request `plan`) and what the commands read: the plan as it is held, the
+ * ports really bound, a word about each socket, and the hash of every file behind it. Holds no secret: certificates' passwords are left
+ * out. */
 #ifndef PORTREEVE_PLAN_RUNNING_H
 #define PORTREEVE_PLAN_RUNNING_H
 #include "plan/bundle.h"
@@ -9,7 +10,7 @@
 #define RUNNING_SETS 256u
 
 struct running_socket {
-    uint16_t port; /* really bound; 0 = not bound (yet) */
+    uint16_t port;          /* really bound; 0 = not bound (yet) */
     char state[PLAN_SHOWN]; /* "bound", "waiting for 192.0.2.7" … */
 };
 struct running_file {
@@ -21,7 +22,8 @@ struct running {
     uint64_t generation;
     uint32_t workers;
     char engine[16]; /* "live", "restarting" … */
-    /* What a reload reads: folders as the server was told and as they are found from anywhere ("" = not told), overrides FILE:ENTRY=VALUE. */
+    /* What a reload reads: folders as the server was told and as they are found from anywhere ("" = not told), overrides FILE:ENTRY=VALUE.
+     */
     char conf[RUNNING_PATH], conf_path[RUNNING_PATH], policies[RUNNING_PATH], policies_path[RUNNING_PATH];
     char **set; /* those that hold a secret are left out, and counted */
     uint32_t nsets, secrets;

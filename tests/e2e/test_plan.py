@@ -423,6 +423,9 @@ def conflicts():
         s.edit('listeners.ini', base + text + '\n')
         code, out = s.check()
         ok(code == 1 and all(w in out for w in words), 'conflict, %s: both entries are named' % name, out)
+    s.edit('listeners.ini', base + 'b.Port=80\nb.Address=%s\nb.Services=ui\nc.Port=7000\nc.Services=ui\n' % A[1])
+    out = s.check()[1]
+    ok('b.Port' in out and 'c.Port' in out and 'refused: 3 errors' in out, 'several conflicts are told in one run', out)
     s.edit('listeners.ini', base + 'b.Port=80\nb.Address=[::1]\nb.Services=ui\n')
     same(s.check()[0], 0, 'Q6: IPv4 and IPv6 on one port are no conflict')
     s.edit('listeners.ini', base + 'b.Port=80\nb.Address=127.0.0.1\nb.Services=tracker\n')

@@ -317,6 +317,38 @@ static void test_waiting(void) {
     ok(check_says(both, 2, "the same address and port"), "two of one name are a conflict all the same");
 }
 
+struct heard {
+    unsigned n;
+    char all[4096];
+};
+
+static void hear(void *ctx, const char *text) {
+    struct heard *h = ctx;
+    h->n++;
+    strncat(h->all, text, sizeof h->all - strlen(h->all) - 2);
+    strcat(h->all, "\n");
+}
+
+static void test_all_conflicts(void) { /* Q2 Q6 */
+    struct plan_socket s[8] = {make_socket("b", "127.0.0.1", 80), make_socket("all", "0.0.0.0", 80),   make_socket("c", "127.0.0.2", 80),
+                               make_socket("d", "127.0.0.3", 80), make_socket("e", "127.0.0.9", 81),   make_socket("f", "127.0.0.9", 81),
+                               make_socket("six", "::1", 80),     make_socket("six", "::1", 8081)};
+    s[5].services = SVC_HUB;
+    struct plan p = make_plan(s, 8);
+    struct heard h = {0};
+    ok(!plan_check_each(&p, hear, &h) && h.n == 2, "one run finds every conflict (%u)", h.n);
+    ok(strstr(h.all, "listener b on 127.0.0.1:80: all addresses on port 80 are already taken by conf/tomcat.ini:80: BindAddress: listener all on "
+                     "0.0.0.0:80: name the addresses there, or use another port here (so it is with 2 more)"),
+       "a wildcard is told once, with its first victim and the number of the others");
+    ok(strstr(h.all, "listener f on 127.0.0.9:81: the same address and port are used by conf/tomcat.ini:81: BindAddress: listener e on 127.0.0.9:81: "
+                     "one port serves one listener (hub or tracker)"),
+       "two services on one address and port are both named");
+    p.socket[0].backlog = p.socket[2].backlog = 0;
+    memset(&h, 0, sizeof h);
+    ok(!plan_check_each(&p, hear, &h) && h.n == 2 && !strstr(h.all, "taken"), "faults of sockets come first, all of them");
+    plan_finish(&p);
+}
+
 static void test_match(void) {
     struct plan_socket o[3] = {make_socket("http", "0.0.0.0", 80), make_socket("b", "127.0.0.1", 81), make_socket("c", "127.0.0.1", 0)};
     struct plan_socket n[4] = {make_socket("new-name", "127.0.0.1", 81), make_socket("d", "::", 80), make_socket("c", "127.0.0.1", 0),
@@ -402,6 +434,7 @@ int main(void) {
     test_check();
     test_conflicts();
     test_waiting();
+    test_all_conflicts();
     test_match();
     test_match_many();
     test_print();
