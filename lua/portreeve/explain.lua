@@ -76,6 +76,7 @@ end
 
 local function speaks(s)
   local services = concat(s.services, ",")
+  if services == "shutdown" then return "the shutdown command, taken by the supervisor" end
   local tls = s.scheme == "https" and (" with certificate %s"):format(s.certificate) or s.external and " (TLS in front)" or ""
   return ("%s%s for %s"):format(s.scheme, tls, services)
 end

@@ -29,6 +29,7 @@ static bool because(struct buf *out, const struct plan_because *b) {
 
 static bool what(struct buf *out, const struct plan_socket *s) {
     char services[128];
+    if (s->services == SVC_SHUTDOWN) return buf_str(out, "the shutdown command");
     plan_services_text(s->services, services, sizeof services);
     return buf_fmt(out, "%s%s%s%s for %s", plan_scheme_text(s), s->certificate[0] ? " with certificate " : "",
                    s->certificate, s->external_tls ? " (TLS in front)" : "", services);

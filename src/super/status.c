@@ -129,7 +129,7 @@ void status_socket(const struct super *s, uint32_t i, char *out, size_t cap) {
     plan_state_text(p, true, state);
     if (proof && proof->state == PROOF_FAILED) proof_words(proof, words);
     else if (proof) snprintf(words, sizeof words, "%s", proof_name(proof->state));
-    bool serves = s->live >= 0, says = !p->waiting && (!serves || words[0]);
+    bool serves = s->live >= 0, says = !p->waiting && p->services != SVC_SHUTDOWN && (!serves || words[0]); /* that one is ours, no engine's */
     snprintf(out, cap, "%s%s%s", state, says ? ", " : "", !says ? "" : serves ? words : "queueing until an engine runs");
 }
 
