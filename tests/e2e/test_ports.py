@@ -26,7 +26,9 @@ from portreeve import SLOW, Server, wait_until  # noqa: E402 (makes no sense wit
 
 LAN, PUBLIC, CLIENT, V6 = '10.68.0.1', '192.0.2.1', '10.68.0.2', 'fd68::1'
 ADMIN = '127.0.0.0/8\n::1\n10.68.0.0/24\nfd68::/64\n'
-INTERNAL = {(w, p) for w in ('0.0.0.0', '::') for p in (1099, 7000)}
+WILD = ('0.0.0.0', '::')
+SHUTDOWN = {('127.0.0.1', 8007)}
+INTERNAL = {(w, p) for w in WILD for p in (1099, 7000)} | SHUTDOWN
 PATHS = {'tracker': '/robots.txt', 'ui': '/lui/', 'hub': '/hub/', 'ops': '/healthz'}
 
 
@@ -110,7 +112,7 @@ def names():
                   'lui.ini': 'TrackerHost=localhost: Events\n', 'tomcat.ini': 'Port=pages\nBindAddress=127.0.0.1:HTTP, [::1]:web, %s\n' % LAN,
                   'listeners.ini': 'mail.Port=127.0.0.1:SMTP\nmail.Services=ops\npost.Port=POP3\npost.Address=%s\n' % LAN}) as s:
         want = {('127.0.0.1', 80), ('::1', 8088), (LAN, 8088), ('127.0.0.1', 25), (LAN, 110)} | {
-            (w, p) for w in ('0.0.0.0', '::') for p in (1099, 7100)}
+            (w, p) for w in WILD for p in (1099, 7100)} | SHUTDOWN
         tap.same(sorted(listening()), sorted(want), 'Q1, Q4, Q8: ports by name, with names of conf/services, are bound')
         tap.same([get('127.0.0.1', 80), get('::1', 8088), get(LAN, 8088), get('127.0.0.1', 25, '/healthz'), get(LAN, 110)], [200] * 5,
                  'Q1, Q4: and serve, so the engine knows the names too')
@@ -254,7 +256,7 @@ def edits():
         tap.same(listening(), before, 'M23, M32, M47, M50: edited files alone change nothing')
         code, text = s.reload()
         tap.ok(code == 0, 'M32, M47, M50: a reload takes them', text)
-        after = {('127.0.0.1', 8080), (LAN, 8443)} | {(w, p) for w in ('0.0.0.0', '::') for p in (5310, 7000)}
+        after = {('127.0.0.1', 8080), (LAN, 8443)} | {(w, p) for w in WILD for p in (5310, 7000)} | SHUTDOWN
         wait_until('the old sockets to close', lambda: listening() == after)
         tap.ok(True, 'M29, M30, M44, M51: and every component has moved')
         tap.same([get('127.0.0.1', 8080, p) in (200, 302, 303) for p in ('/robots.txt', '/lui/', '/hub/')], [True] * 3,

@@ -15,12 +15,11 @@ local function plan_of(files, machine)
   return p, r, warnings
 end
 
--- { [port] = true } of all that this host's firewall could meet: the plan's sockets, the shutdown port, the ui's own database.
+-- { [port] = true } of all that this host has: the plan's sockets, the ui's own database.
 local function ports_of(files)
   local p, r = plan_of(files)
   local set = {}
   for _, s in ipairs(p.sockets) do set[s.port] = true end
-  if r.tomcat.ShutdownPort.value > 0 then set[r.tomcat.ShutdownPort.value] = true end
   if r.database then set[r.database.port.value] = true end
   return set
 end
@@ -83,6 +82,13 @@ describe("the inventory of ports", function()
     end
     assert.same(set(80, 1099, 9100), ports_of { ["tomcat.ini"] = { { "ShutdownPort", "9100" } },
       ["portreeve.ini"] = { { "Components", "hub" } } })
+  end)
+  it("has the shutdown port on loopback only, for the supervisor (M24, M64)", function()
+    local found = {}
+    for _, s in ipairs((plan_of { ["portreeve.ini"] = { { "Components", "hub" } } }).sockets) do
+      if s.port == 8007 then found[#found + 1] = { s.name, s.address, table.concat(s.services, ",") } end
+    end
+    assert.same({ { "shutdown", "127.0.0.1", "shutdown" } }, found)
   end)
   it("is shared by the components of one server: each port is one socket a family, with all services (M22, M28)", function()
     local seen = {}
