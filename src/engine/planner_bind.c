@@ -1,6 +1,7 @@
 /* The machine: its addresses as facts for bind.lua, and the preflight that asks the kernel about each address of the plan. */
 #include "engine/planner.h"
 #include "engine/supervisor.h"
+#include "net/owner.h"
 #include "net/sock.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -100,6 +101,14 @@ static bool held_by_us(const struct buf *held, const struct addr *at) {
     return false;
 }
 
+static void name_taker(const struct addr *at, struct err *e) {
+    struct ports used;
+    if (!ports_read(&used, at->port, true, NULL)) return;
+    const struct port_use *u = ports_taken(&used, at);
+    if (u) owner_refuse(at, u, e);
+    ports_finish(&used);
+}
+
 void planner_preflight(struct planner *p) {
     struct buf held = {0};
     if (supervisor_ask(p->state, "sockets\n", HELD_MAX, &held, NULL) != ASKED_GOOD) buf_clear(&held); /* none runs */
@@ -113,6 +122,7 @@ void planner_preflight(struct planner *p) {
             close(fd);
             continue;
         }
+        if (errno == EADDRINUSE) name_taker(&s->at, &e);
         if (s->because.file[0] && s->because.line)
             planner_error(p, "%s:%" PRIu32 ": %s: %s", s->because.file, s->because.line, s->because.entry, e.text);
         else

@@ -1,6 +1,8 @@
 #include "net/owner.h"
+#include "net/sock.h"
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -197,4 +199,12 @@ void owner_explain(const struct addr *at, const struct port_use *u, char *out, s
     } else {
         snprintf(out, cap, "%s, which %s %s: end that program, or choose another port or address", who, verb, here);
     }
+}
+
+bool owner_refuse(const struct addr *at, const struct port_use *u, struct err *e) {
+    char text[ADDR_TEXT], why[OWNER_TEXT + 256];
+    if (!u) return sock_errno_text(EADDRINUSE, at, e);
+    addr_format(at, text);
+    owner_explain(at, u, why, sizeof why);
+    return err_set(e, "cannot bind %s: port taken by %s", text, why);
 }

@@ -17,25 +17,17 @@ static bool overlaps_retired(const struct addr *at, const struct held_others *o)
     return false;
 }
 
-static bool say_taken(const struct addr *at, const struct port_use *u, struct err *e) {
-    char text[ADDR_TEXT], why[OWNER_TEXT + 256];
-    if (!u) return sock_errno_text(EADDRINUSE, at, e);
-    addr_format(at, text);
-    owner_explain(at, u, why, sizeof why);
-    return err_set(e, "cannot bind %s: port taken by %s", text, why);
-}
-
 /* The kernel has said that the port is taken: by whom? Not only who listens can be in the way. */
 static void name_taker(const struct addr *at, const struct held_others *o, struct err *e) {
     struct ports now;
     foreign_read(&now, at->port, true, &(struct mine){.old = o->old, .now = o->now, .retired = o->retired});
-    say_taken(at, ports_taken(&now, at), e);
+    owner_refuse(at, ports_taken(&now, at), e);
     ports_finish(&now);
 }
 
 bool held_alone(const struct held *h, const struct held_others *others, struct err *e) {
     const struct port_use *u = ports_taken(others->foreign, &h->at);
-    return !u || say_taken(&h->at, u, e);
+    return !u || owner_refuse(&h->at, u, e);
 }
 
 static bool add_fd(struct held *h, int fd, bool listening, bool mute) {

@@ -33,7 +33,7 @@ V6 = ['fd67::%d' % i for i in range(1, 10)] + ['fe80::67:a%d67a']
 A = [x for pair in zip(V4, V6) for x in pair]  # 20 addresses, the families in turn
 ALL = ['127.0.0.1', '::1'] + A
 WILD = ('0.0.0.0', '::')
-INTERNAL = {(w, p) for w in WILD for p in (1099, 7000)} | {('127.0.0.1', 8007)}  # M64: the shutdown port
+INTERNAL = {(w, p) for w in WILD for p in (1099, 7000)} | {('127.0.0.1', 8007)}
 ROWS = ['R%d' % i for i in range(1, 13)]
 MOST = 8  # addresses called at a time
 
