@@ -37,7 +37,8 @@ static bool after(const struct diff_input *in, const struct diff_item *as, struc
     if (bound) s.at.port = in->old.port[as->old];
     const struct plan one = {.socket = &s, .nsockets = 1};
     const char state[1][PLAN_SHOWN] = {"bound"};
-    return buf_str(out, ",\"after\":") && plan_json_socket(&one, bound ? &(struct plan_view){.state = state} : NULL, 0, out);
+    const struct plan_view as_bound = {.state = state};
+    return buf_str(out, ",\"after\":") && plan_json_socket(&one, bound ? &as_bound : NULL, 0, out);
 }
 
 static bool live(const struct diff_input *in, uint32_t n, struct buf *out) {
