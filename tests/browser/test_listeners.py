@@ -99,6 +99,7 @@ def tour(browser, server, base, work):
         'conf/listeners.ini:2 work.Port', 'policies/bind.lua:', 'Rule R7', 'Update'])        # the rule behind each
     look(browser, base, '/hub/ports', 'ports', ['TCP %d, from that list' % server.port('internal'), 'this machine only'])
     look(browser, base, '/hub/trk/general', 'communications', ['Communications port', 'CommunicationsPort'])
+    look(browser, base, '/hub/lui/database', 'database', ['System Database Status', 'MySQL ConnectorJ Database Plugin', 'Internal Database'])
     look(browser, base, '/hub/lui/urls', 'urls', ['LUI Access URL for Users', 'Default Tracking URL', 'Inherited'])
     browser.go(base + '/hub/listeners')
     same(len(browser.all('[id="l.http.Port"]')), 0, 'sockets of tomcat.ini are shown, and not changed here')

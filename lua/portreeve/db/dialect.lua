@@ -1,11 +1,11 @@
 --- The only file that knows one SQL product from another. A dialect is a constant table of functions and texts; handle.lua and the
--- stores are written against it. SQLite is in use; MySQL and MariaDB differ here and nowhere else.
+-- stores are written against it. SQLite is the default; MySQL and MariaDB differ here and nowhere else.
 --
 -- lua-dbi's SQLite driver binds every number as a double and reads every integer as 32 bits. So 64-bit columns are asked for as text
 -- (`{int:column}` in a statement, see handle.lua) and bound as text where they may pass 2^53.
 local DBI = require "DBI"
 local sys = require "portreeve.sys"
-local ipairs, tostring, table_concat = ipairs, tostring, table.concat
+local ipairs, pcall, tostring, table_concat = ipairs, pcall, tostring, table.concat
 local _ENV = nil
 
 local function columns_set(columns, form)
@@ -18,12 +18,14 @@ end
 
 local sqlite = {
   name = "SQLite3",
+  setup_answers = true, -- a PRAGMA gives rows, and its lock goes when they are read
   begin = "BEGIN IMMEDIATE",
   commit = "COMMIT",
   rollback = "ROLLBACK",
   insert_ignore = "INSERT OR IGNORE INTO ",
   without_rowid = " WITHOUT ROWID",
   tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?",
+  version = "SELECT sqlite_version() AS version",
 }
 
 -- spec {name = path} -> connection | nil, why
@@ -75,15 +77,22 @@ local mysql = {
   insert_ignore = "INSERT IGNORE INTO ",
   without_rowid = " ENGINE = InnoDB DEFAULT CHARSET = utf8mb4",
   tables = "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
+  version = "SELECT VERSION() AS version",
 }
 
--- spec {name, user, password, host, port}. "localhost" would mean the Unix socket to MySQL clients, whatever the port says.
+-- spec {name, user, password, host, port}. "localhost" would mean the Unix socket to MySQL clients, whatever the port says (M62).
 function mysql.connect(spec)
   local host = spec.host
   if spec.port and (host == nil or host == "localhost") then
     host = "127.0.0.1"
   end
   return DBI.Connect("MySQL", spec.name, spec.user, spec.password, host, spec.port)
+end
+
+-- The client library makes itself ready at the first connection, and not for two threads at once: a connection to nowhere, made while
+-- there is one thread only.
+function mysql.warm()
+  pcall(DBI.Connect, "MySQL", "", "", "", "255.255.255.255", 1)
 end
 
 function mysql.setup()
@@ -101,6 +110,16 @@ end
 
 function mysql.replace_on_conflict(_, columns)
   return " ON DUPLICATE KEY UPDATE " .. columns_set(columns, function(c) return c .. " = VALUES(" .. c .. ")" end)
+end
+
+-- A server may have ended the connection meanwhile.
+function mysql.alive(connection)
+  return connection:ping()
+end
+
+-- Does the fault mean that the connection is gone?
+function mysql.lost(why)
+  return why:find("gone away", 1, true) ~= nil or why:find("Lost connection", 1, true) ~= nil
 end
 
 -- 1213 deadlock (also Galera's certification failure), 1205 lock wait timeout.

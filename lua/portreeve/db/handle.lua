@@ -2,6 +2,8 @@
 -- anything but `nil, why`.
 --
 --   local db = handle.new{ driver = "SQLite3", name = path, prepare = function() … end, migrate = function(db) … end }
+--   local db = handle.new{ choose = function() return { driver = …, … } | nil, why end }    asked at every ensure(): the database may
+--                                                                                          become another one (M63)
 --   db:rows("SELECT {int:ms}, name FROM t WHERE id = ?", 7)   -> { {ms = 1763761803123, name = …} … } | nil, why
 --   db:one(sql, …)                                            -> row | false | nil, why
 --   db:run(sql, …)                                            -> affected rows | nil, why
@@ -23,7 +25,7 @@ local methods, tx_methods = {}, {}
 local metatable, tx_metatable = { __index = methods }, { __index = tx_methods }
 
 local function new(spec)
-  return setmetatable({ spec = spec, dialect = dialects[spec.driver or "SQLite3"] }, metatable)
+  return setmetatable({ spec = spec, choose = spec.choose, finish = spec.finish, dialect = dialects[spec.driver or "SQLite3"] }, metatable)
 end
 
 -- Statements first: SQLite does not close a connection that has living ones, and lua-dbi would lose it.
@@ -44,6 +46,9 @@ end
 
 function methods:close()
   forget(self)
+  if self.finish then
+    self.finish()
+  end
 end
 
 -- Names of the integer columns, and the statement with the dialect's words in place.
@@ -79,6 +84,12 @@ local function statement(self, sql)
   return known
 end
 
+-- Nothing can be asked of this connection any more: the next ensure() makes a new one.
+local function drop(self, why)
+  forget(self)
+  return why
+end
+
 local function execute(self, sql, ...)
   local st, why = statement(self, sql)
   if not st then
@@ -88,7 +99,8 @@ local function execute(self, sql, ...)
   if not called or not ok then
     pcall(st.handle.close, st.handle)
     self.statements[sql], self.count = nil, self.count - 1
-    return nil, tostring(not called and ok or fault or "cannot execute")
+    local said = tostring(not called and ok or fault or "cannot execute")
+    return nil, self.dialect.lost and self.dialect.lost(said) and drop(self, said) or said
   end
   return st
 end
@@ -133,13 +145,13 @@ local function open(self)
   connection:autocommit(true)
   self.connection, self.statements, self.count = connection, {}, 0
   for _, sql in ipairs(self.dialect.setup(self.spec)) do
-    local ok, fault = raw_rows(self, sql)
+    local ok, fault = (self.dialect.setup_answers and raw_rows or execute)(self, sql)
     if not ok then
       forget(self)
       return nil, tostring(self.spec.name) .. ": " .. tostring(fault)
     end
   end
-  self.id = self.spec.driver ~= "MySQL" and sys.file_id(self.spec.name) or nil
+  self.id = not self.dialect.alive and sys.file_id(self.spec.name) or nil
   if self.spec.migrate then
     local ok, fault = self.spec.migrate(self)
     if not ok then
@@ -150,18 +162,44 @@ local function open(self)
   return true
 end
 
+-- Which database it is now. -> true | nil, why
+local function decide(self)
+  local spec, why = self.choose()
+  if not spec then
+    return nil, why
+  end
+  for _, key in ipairs { "driver", "name", "user", "password", "host", "port" } do
+    if spec[key] ~= self.spec[key] then
+      forget(self)
+      self.spec, self.dialect = spec, dialects[spec.driver]
+      return true
+    end
+  end
+  return true
+end
+
 --- Does the path still name the file this connection writes to? SQLite writes happily into a file that has been removed.
 function methods:current()
   if not self.connection then
     return false
+  elseif self.dialect.alive then
+    return self.dialect.alive(self.connection) and true or false
   end
-  return self.spec.driver == "MySQL" or sys.file_id(self.spec.name) == self.id
+  return sys.file_id(self.spec.name) == self.id
 end
 
 --- Open where needed; reopen where the file has been removed or replaced. -> true | nil, why
 function methods:ensure()
+  if self.choose then
+    local ok, why = decide(self)
+    if not ok then
+      return nil, why
+    end
+  end
   if self.connection and not self:current() then
-    sys.log("warn", "db", tostring(self.spec.name) .. ": the file was removed or replaced while in use; opening it anew")
+    local what = self.dialect.alive and ": the server ended the connection; making a new one"
+      or ": the file was removed or replaced while in use; opening it anew"
+    sys.log("warn", "db", tostring(self.spec.name) .. what)
     forget(self)
   end
   if self.connection then
@@ -225,6 +263,9 @@ function tx_methods:run(sql, ...)
 end
 
 local function boundary(self, what)
+  if not self.connection then
+    return nil, "the connection has ended"
+  end
   if self.dialect[what] then
     local st, why = execute(self, self.dialect[what])
     return st and true, why

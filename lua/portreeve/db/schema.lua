@@ -30,6 +30,11 @@ CREATE TABLE url_setting (level VARCHAR(8) NOT NULL, name VARCHAR(64) NOT NULL, 
 --
 CREATE TABLE account_group (account VARCHAR(64) NOT NULL PRIMARY KEY, grp VARCHAR(64) NOT NULL)
 ]],
+  [[
+CREATE TABLE database_setting (what VARCHAR(16) NOT NULL PRIMARY KEY, plugin VARCHAR(64) NOT NULL, dbname VARCHAR(255) NOT NULL,
+  dbuser VARCHAR(255) NOT NULL, password VARCHAR(255) NOT NULL, host VARCHAR(255) NOT NULL, port INTEGER NOT NULL,
+  changed_ms BIGINT NOT NULL, changed_by VARCHAR(64) NOT NULL)
+]],
 }
 
 local ui = {

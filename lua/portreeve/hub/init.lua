@@ -2,6 +2,7 @@
 local contacts = require "portreeve.hub.contacts"
 local engine = require "portreeve.engine"
 local listeners = require "portreeve.hub.listeners"
+local lui_database = require "portreeve.hub.lui_database"
 local lui_urls = require "portreeve.hub.lui_urls"
 local menu = require "portreeve.hub.menu"
 local onetime = require "portreeve.web.onetime"
@@ -39,6 +40,7 @@ local function handler(conf)
     done = { reloaded = "The configuration has been read anew and is in force.",
       refused = "The reload was refused. Nothing has changed; the reason is below.",
       port = "The communications port has been changed and is in force.",
+      database = "The system database has been described anew; the ui uses it from its next turn on.",
       urls = "The URL settings have been saved and are in force.",
       listeners = "The listeners have been changed; the table shows what is in force." },
     nav = menu.nav,
@@ -51,6 +53,9 @@ local function handler(conf)
       { "POST", "/lui/urls", lui_urls.save(engine, conf) },
       { "POST", "/lui/urls/group", lui_urls.save_group() },
       { "POST", "/lui/urls/test", lui_urls.test(engine, conf) },
+      { "GET", "/lui/database", lui_database.show(conf) },
+      { "POST", "/lui/database", lui_database.save(conf) },
+      { "POST", "/lui/database/check", lui_database.check(engine, conf) },
       { "GET", "/ports", ports.page(engine) },
       { "GET", "/trk/general", trk.show(engine, conf) },
       { "POST", "/trk/general", trk.update(engine, conf) },

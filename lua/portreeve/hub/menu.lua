@@ -22,7 +22,7 @@ local nav = {
   item("Campaigns", "/lui/"),
 }
 
-local lui = { { label = "URL Settings", path = "/lui/urls" } }
+local lui = { { label = "URL Settings", path = "/lui/urls" }, { label = "System Database Status", path = "/lui/database" } }
 
 local function tabs(c, list)
   return h.nav { class = "toggle", ["aria-label"] = "Pages of this part", html.map(list, function(t)

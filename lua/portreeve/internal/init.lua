@@ -2,6 +2,7 @@
 local cjson = require "cjson"
 local engine = require "portreeve.engine"
 local places = require "portreeve.web.places"
+local sys = require "portreeve.sys"
 local reports = require "portreeve.db.reports"
 local ipairs, pcall, tostring = ipairs, pcall, tostring
 local _ENV = nil
@@ -25,6 +26,20 @@ local function ui_part(report)
   return out
 end
 
+-- Does the ui reach its database (M60)?
+local function database_part(db)
+  local began = sys.mono_ms()
+  local ok, why = db:ensure()
+  local row = false
+  if ok then
+    row, why = db:one(db.dialect.version)
+  end
+  local spec = db.spec
+  local place = spec.host and ("%s at %s:%d"):format(spec.name, spec.host, spec.port) or spec.name and spec.name:match("[^/]*$")
+  return { ok = row and true or false, fault = not row and tostring(why) or nil, version = row and row.version or nil, place = place,
+    ms = sys.mono_ms() - began }
+end
+
 local function status_of(report)
   local s = engine.status()
   local parts = {}
@@ -37,6 +52,7 @@ local function status_of(report)
   end
   if parts.ui then
     parts.ui.reports = ui_part(report)
+    parts.ui.database = database_part(report.db)
   end
   return { components = parts }
 end

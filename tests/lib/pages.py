@@ -1,0 +1,62 @@
+"""A browser of one for tests without Chromium: keeps the session's cookie, sends a page's own form, follows redirects."""
+import html
+import re
+import urllib.parse
+
+import http1
+
+PASSWORD = 'correct horse battery'
+
+
+class Pages:
+    def __init__(self, server, port=None, address=None):
+        self.server, self.cookie = server, None
+        self.address, self.port = address or server.address, port or server.port('http')
+
+    def _headers(self):
+        return {'Cookie': self.cookie} if self.cookie else {}
+
+    def _answer(self, method, path, body=b'', headers=()):
+        answer = http1.get(self.address, self.port, path, method=method, body=body, headers=dict(self._headers(), **dict(headers)))
+        got = answer.get('Set-Cookie')
+        if got:
+            self.cookie = got.split(';')[0]
+        return answer
+
+    def get(self, path):
+        return self._answer('GET', path)
+
+    def text(self, path):
+        """What a page says, tags taken out."""
+        return plain(self.get(path).body)
+
+    def send(self, page, fields, action=None):
+        """Fill in the form of `page` that posts to `action` (default: the page's own path) and send it; the answer, redirects followed."""
+        action = action or page.split('?')[0]
+        body = self.get(page).body.decode()
+        form = re.search(r'<form[^>]*action="%s"[^>]*method="post"[^>]*>(.*?)</form>' % re.escape(action), body, re.S)
+        if not form:
+            raise AssertionError('%s has no form for %s: %s' % (page, action, body[:500]))
+        out = {m.group('name'): html.unescape(m.group('value') or '') for m in
+               re.finditer(r'<input(?=[^>]*\bname="(?P<name>[^"]*)")(?:(?=[^>]*\bvalue="(?P<value>[^"]*)"))?[^>]*>', form.group(1))}
+        out.update(fields)
+        return self.post(action, out)
+
+    def post(self, path, fields):
+        answer = self._answer('POST', path, urllib.parse.urlencode(fields).encode(),
+                              {'Content-Type': 'application/x-www-form-urlencoded', 'Sec-Fetch-Site': 'same-origin'})
+        while answer.status == 303:
+            answer = self.get(answer.get('Location').split('#')[0])
+        return answer
+
+    def set_up(self):
+        """From the printed set-up link to a logged-in administrator."""
+        link = next(line.split()[2] for line in self.server.log().splitlines() if line.startswith('Set up:'))
+        token = urllib.parse.parse_qs(urllib.parse.urlsplit(link).query)['token'][0]
+        self.post('/hub/setup', {'token': token, 'account': 'ada', 'password': PASSWORD, 'again': PASSWORD})
+        self.post('/hub/login', {'account': 'ada', 'password': PASSWORD})
+        return self
+
+
+def plain(body):
+    return re.sub(r'\s+', ' ', html.unescape(re.sub(r'<[^>]+>', ' ', body.decode() if isinstance(body, bytes) else body)))
