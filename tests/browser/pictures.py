@@ -66,7 +66,7 @@ def walk(browser, base, link, folder):
     browser.type('#password', PASSWORD)
     browser.click('button.main')
     for name, width, height in (('desktop', 1280, 800), ('phone', 390, 844)):
-        for page, path in (('hub', '/hub/'), ('campaigns', '/lui/'), ('campaign', '/lui/campaign/7')):
+        for page, path in (('hub', '/hub/'), ('listeners', '/hub/listeners'), ('campaigns', '/lui/'), ('campaign', '/lui/campaign/7')):
             browser.size(width, height)
             browser.go(base + path)
             # Whole pages on the desktop; on the phone what is seen first, and of a campaign what a screen and a half show.

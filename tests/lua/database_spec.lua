@@ -1,0 +1,96 @@
+-- LUI Settings → System Database Status (M60–M63): what the page takes, shows and hides. With a real server: tests/e2e/test_database.py.
+local folder = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
+local trusted = dofile(folder .. "trusted.lua")
+local cjson = require "cjson"
+
+describe("System Database Status", function()
+  local world, browser
+  local MYSQL = "MySQL ConnectorJ Database Plugin"
+  local mine = { plugin = MYSQL, name = "LUI", user = "luiuser", password = "s3cret!", host = "localhost", port = "1", ssl = "Off" }
+
+  before_each(function()
+    world = trusted.install { status = { version = "0.1.0", listeners = {} } }
+    browser = trusted.browser({ ["/hub"] = require("portreeve.hub").handler(require("portreeve.rules").build {}) })
+    local file = assert(io.open(world.state .. "/keys/setup.token"))
+    browser.post("/hub/setup", { token = file:read("l"), account = "ada", password = "correct horse battery",
+      again = "correct horse battery" })
+    file:close()
+    browser.post("/hub/login", { account = "ada", password = "correct horse battery" })
+  end)
+  after_each(function() world.finish() end)
+
+  local function put(over)
+    local fields = { csrf = browser.csrf("/hub/lui/database"), ["do"] = "use" }
+    for _, from in ipairs { mine, over or {} } do
+      for k, v in pairs(from) do fields[k] = v end
+    end
+    return browser.post("/hub/lui/database", fields)
+  end
+  local function stored()
+    local db = require("portreeve.web.places").system(world.state).db
+    local row = require("portreeve.db.databases").new(db):get()
+    db:close()
+    return row
+  end
+  local function ask(status)
+    world.call = function() return status and { status = 200, headers = {}, body = cjson.encode { components = { ui = status } } } or nil,
+      "Connection refused" end
+    browser.post("/hub/lui/database/check", { csrf = browser.csrf("/hub/lui/database") })
+    return browser.get("/hub/lui/database").body
+  end
+
+  it("offers the values of M62 and the internal database", function() -- M62
+    local body = browser.get("/hub/lui/database").body
+    for _, text in ipairs { 'value="LUI"', 'value="luiuser"', 'value="localhost"', 'value="3306"', MYSQL, "Internal Database (SQLite)",
+      "Not asked yet" } do
+      assert.truthy(body:find(text, 1, true), text)
+    end
+  end)
+  it("says what the ui says: OK, Connection Failure, or nothing", function() -- M60
+    assert.truthy(ask { database = { ok = true, version = "3.40.1", place = "ui.db", ms = 1 } }:find(">OK<", 1, true))
+    local body = ask { database = { ok = false, fault = "Can't connect to <server>", place = "LUI at localhost:3307" } }
+    assert.truthy(body:find("Connection Failure", 1, true))
+    assert.truthy(body:find("Can&#39;t connect to &lt;server&gt;", 1, true))
+    body = ask(nil)
+    assert.truthy(body:find("The ui does not answer: Connection refused", 1, true))
+  end)
+  it("keeps a description, and a password that is not typed again", function() -- M61
+    assert.equal(303, put().status)
+    assert.same({ MYSQL, "LUI", "luiuser", "s3cret!", "localhost", 1 }, { stored().plugin, stored().name, stored().user, stored().password,
+      stored().host, stored().port })
+    put { password = "", port = "3307" }
+    assert.same({ "s3cret!", 3307 }, { stored().password, stored().port })
+    assert.is_nil(browser.get("/hub/lui/database").body:find("s3cret", 1, true))
+    local db = require("portreeve.db.handle").new { name = world.state .. "/db/system.db" }
+    local rows = assert(db:rows("SELECT detail FROM audit WHERE what = 'system database'"))
+    db:close()
+    assert.equal(2, #rows)
+    for _, r in ipairs(rows) do assert.is_nil(r.detail:find("s3cret", 1, true)) end
+  end)
+  it("refuses what cannot be one, and stores nothing of it", function()
+    for field, value in pairs { port = "0", name = "", user = "", host = "", ssl = "On" } do
+      local answer = put { [field] = value }
+      assert.equal(422, answer.status, field)
+      assert.is_nil(answer.body:find("s3cret", 1, true))
+    end
+    assert.is_false(stored())
+  end)
+  it("tests without storing", function()
+    assert.truthy(put({ ["do"] = "test" }).body:find("Connection Failure", 1, true)) -- nobody listens on port 1
+    assert.is_false(stored())
+    assert.equal(403, browser.post("/hub/lui/database", mine).status)
+  end)
+  it("tells the ui's handle at its next turn, and goes back to the file", function() -- M63
+    local db = require("portreeve.web.places").ui(world.state)
+    assert.is_true(db:ensure())
+    assert.equal("SQLite3", db.dialect.name)
+    put()
+    assert.is_nil((db:ensure()))
+    assert.equal("MySQL", db.dialect.name)
+    assert.is_nil((db:rows("SELECT 1")))
+    put { plugin = "Internal Database (SQLite)" }
+    assert.is_true(db:ensure())
+    assert.equal("SQLite3", db.dialect.name)
+    db:close()
+  end)
+end)
