@@ -275,6 +275,15 @@ describe("the page of listeners", function()
     end
     assert.is_nil(body:find('name="l.http.Port"', 1, true))
   end)
+  it("shows so many sockets of a large plan, and counts the rest", function()
+    for i = 1, 4000 do
+      world.status.listeners[i + 5] = socket("secure", "127.1." .. i // 250 .. "." .. i % 250, 8443, "https", "tracker")
+    end
+    local body = browser.get("/hub/listeners").body
+    assert.truthy(body:find("4,001 sockets", 1, true) and body:find("and 3,961 more", 1, true))
+    assert.truthy(#body < 100000)
+    assert.truthy(browser.get("/hub/").body:find("and 3,805 more sockets", 1, true))
+  end)
   it("tries first, shows what would happen, and does it when asked to", function()
     local answer = update { ["l.ops.Port"] = "0" }
     assert.equal(200, answer.status)

@@ -12,6 +12,7 @@ local _ENV = nil
 
 local STALE_MS = 60000
 local DAY_MS = 86400000
+local LISTENERS_SHOWN = 200 -- a plan may have thousands of sockets; the page of listeners has them by listener
 
 local function amount(v)
   return number(whole(v) or 0)
@@ -44,7 +45,11 @@ local function component_section(c, contacts, names)
 end
 
 local function listener_section(status)
-  local rows = html.map(status.listeners or {}, function(l)
+  local all, some = status.listeners or {}, {}
+  for i = 1, #all < LISTENERS_SHOWN and #all or LISTENERS_SHOWN do
+    some[i] = all[i]
+  end
+  local rows = html.map(some, function(l)
     return { { h.b { l.name }, h.span { class = "hint block", sockets.state(l) } }, h.code { l.address }, whole(l.port) or "–",
       sockets.scheme(l), (tostring(l.services or "")):gsub(",", ", "), sockets.restriction(l), amount(l.active),
       sockets.because(l.because) }
@@ -52,7 +57,9 @@ local function listener_section(status)
   return h.section { class = "card", id = "listeners", h.h2 "Listeners",
     layout.data_table { caption = "Listeners, and the rule behind each", rows = rows,
       columns = { { label = "Listener" }, { label = "Address" }, { label = "Port", class = "num" }, { label = "Scheme" },
-        { label = "Carries" }, { label = "Admits" }, { label = "Active", class = "num" }, { label = "Because of" } } } }
+        { label = "Carries" }, { label = "Admits" }, { label = "Active", class = "num" }, { label = "Because of" } } },
+    #all > #some and h.p { class = "hint", "and ", number(#all - #some), " more sockets; ",
+      h.a { href = "/hub/listeners", "Listeners" }, " shows them by listener." } or nil }
 end
 
 local function reload_section(c, status)
