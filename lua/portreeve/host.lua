@@ -63,8 +63,8 @@ function host.plain(facts, ip)
 end
 
 -- The address as it can be bound: a link-local one gets the interface that owns it, as fe80::1%eth0 (M20).
--- nil and the reason where that is not known. Third result: "tentative", "duplicate" or "missing"; a missing address is not refused here, since the
--- kernel may know it otherwise (routes of type local).
+-- nil and the reason where that is not known. Third result: "tentative", "duplicate" or "missing"; a missing address is not refused
+-- here, since the kernel may know it otherwise (routes of type local).
 function host.locate(facts, ip)
   local bare, owners = ip:match("^[^%%]*"), {}
   local tentative, duplicate
@@ -148,7 +148,7 @@ local function interface_places(out, facts, name, when)
 end
 
 local function unknown(facts, name, groups)
-  local names, known = {}, {}
+  local names, known = {}, { "OnlyIPV4Addresses", "OnlyIPV6Addresses" }
   for group in pairs(groups) do
     names[#names + 1] = group
   end

@@ -188,7 +188,7 @@ local function list_item(item, spec, from_set, names)
   end
   if kinds.is_place_name(name) then
     local any, port = addr.hostport("0.0.0.0" .. rest, allow0)
-    if not any then return nil, port end
+    if not any then return nil, (port:gsub("0%.0%.0%.0", name)) end
     return { name = name, port = port }
   end
   local address, port = addr.hostport(s, allow0)

@@ -62,6 +62,12 @@ describe("an interface", function()
     refused(at("lo", { { "a.Port", "9180" }, { "a.Address", "www.example.org" } }),
       "conf/listeners.ini:2: a.Address: www.example.org is neither")
   end)
+  it("is no place for a misspelled word: what was meant is said (M8)", function()
+    refused(at "OnlyIPV4Address", "did you mean OnlyIPV4Addresses?")
+    local _, report = rules.build { ["tomcat.ini"] = { display = "t",
+      entries = { { key = "BindAddress", value = "eth0:1:2", line = 1 } } } }
+    assert.is_truthy(report.errors[1]:find('"eth0:1:2"', 1, true), report.errors[1])
+  end)
   it("without an address is refused, and waited for where that is asked", function()
     refused(at "ppp0", "the interface ppp0 has no address now: WhenMissing=Wait")
     local p = at("ppp0, lo", { { "http.WhenMissing", "Wait" } })
