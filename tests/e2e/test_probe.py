@@ -81,11 +81,11 @@ def readyz(s):
     return get('127.0.0.1', s.port('ops'), '/readyz')
 
 
-def server(listeners='', files=None, **more):
+def server(listeners='', files=None, shutdown=-1, **more):
     """The tracker on three addresses of the namespace, one of them https, an ops listener, and what is asked for."""
     text = 'ops.Port=free\nops.Address=127.0.0.1\nops.Services=ops\n' + listeners
     more.setdefault('components', 'tracker')
-    tomcat = 'Port=8080\nSecurePort=8443\nBindAddress=10.66.1.1, 10.66.1.2, [fd66:1::1]\nSecure-10.66.1.2=default\n'
+    tomcat = 'ShutdownPort=%d\nPort=8080\nSecurePort=8443\nBindAddress=10.66.1.1, 10.66.1.2, [fd66:1::1]\nSecure-10.66.1.2=default\n' % shutdown
     return Server(netns=NS, ports=False, settings={'Workers': 2}, files=dict({'tomcat.ini': tomcat, 'listeners.ini': text}, **(files or {})), **more)
 
 
@@ -111,9 +111,11 @@ def problems(s, mark=0):
 
 
 def proved():
-    with server() as s:
+    with server(shutdown=8007) as s:
         rows = settled(s)
-        same({x['probe'] for x in rows}, {'proved'}, 'every socket is proved: %d of them' % len(rows))
+        same([(x['probe'], x['probe_text']) for x in rows if x['name'] == 'shutdown'], [('none', 'held by the supervisor itself')], 'the shutdown port is not the engine\'s to prove')
+        rows = [x for x in rows if x['name'] != 'shutdown']
+        same({x['probe'] for x in rows}, {'proved'}, 'every other socket is proved: %d of them' % len(rows))
         ok(all(x['probe_us'] > 0 and 0 <= time.time() * 1000 - x['probe_at_ms'] < 600000 for x in rows), 'how long it took and when stands with each')
         https = find(s, '10.66.1.2')
         ok(https['port'] == 8443 and re.search(r'https, TLSv1\.3, certificate default$', https['probe_text']), 'https by a handshake: ' + https['probe_text'])
@@ -125,7 +127,7 @@ def proved():
         for name in ('listeners()', 'plan()'):
             mine = s.eval(name, json_out=True)
             mine = mine.get('value', mine) if isinstance(mine, dict) else mine
-            same([x['probe'] for x in mine], ['proved'] * len(rows), 'and so does the console: ' + name)
+            same([x['probe'] for x in mine if x['name'] != 'shutdown'], ['proved'] * len(rows), 'and so does the console: ' + name)
         r = readyz(s)
         same((r.status, r.body.strip()), (200, b'ready'), '/readyz says ready')
 
@@ -233,7 +235,7 @@ def sharers():
                 thief.close()
             becomes(s, address, 'proved')
             ok(True, 'and that it has gone again')
-    with server(files={'tomcat.ini': 'Port=8080\nBindAddress=OnlyIPV4Addresses\n'}) as s:
+    with server(files={'tomcat.ini': 'ShutdownPort=-1\nPort=8080\nBindAddress=OnlyIPV4Addresses\n'}) as s:
         settled(s)
         thief = stranger('10.66.1.2', 8080, reuse=True)
         try:
@@ -314,7 +316,7 @@ def no_loopback():
     other = NS + 'x'
     subprocess.run(['ip', 'netns', 'add', other], check=True)
     try:
-        s = Server(netns=other, ports=False, components='tracker', files={'tomcat.ini': 'Port=8080\n', 'listeners.ini': '# none\n'})
+        s = Server(netns=other, ports=False, components='tracker', files={'tomcat.ini': 'ShutdownPort=-1\nPort=8080\n', 'listeners.ini': '# none\n'})
         with s:
             rows = [x for x in settled(s) if x['name'] == 'http']
             same({x['probe'] for x in rows}, {'waiting'}, 'a machine without any address: %s' % ', '.join(sorted(x['probe_text'] for x in rows)))
@@ -328,7 +330,7 @@ def many():
     addresses = ['127.66.%d.%d' % (i // 250, 1 + i % 250) for i in range(n)]
     text = ''.join('m%d.Port=%d\nm%d.Services=tracker\nm%d.Address=%s\n' % (i, 9000 + i, i, i, ','.join(addresses)) for i in range(4))
     with Server(netns=NS, ports=False, components='tracker', settings={'Workers': 1},
-                files={'tomcat.ini': 'Port=8080\nBindAddress=127.0.0.1\n', 'listeners.ini': text}) as s:
+                files={'tomcat.ini': 'ShutdownPort=-1\nPort=8080\nBindAddress=127.0.0.1\n', 'listeners.ini': text}) as s:
         rows = wait_until('every socket to be asked', lambda: [x for x in [s.listeners()] if all(y['probe'] != 'probing' for y in x)], 120)[0]
         same((len(rows) >= 4 * n, {x['probe'] for x in rows}), (True, {'proved'}), '%d sockets are proved' % len(rows))
         said = re.search(r'sockets proved within (\d+) ms', s.log())
