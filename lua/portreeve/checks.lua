@@ -139,7 +139,7 @@ function checks.listeners(r, ctx)
   for _, l in ipairs(r.listeners) do
     l.sockets = {}
     if l.name == "shutdown" then
-      ctx.report.error(at(l.first), "the name belongs to the shutdown port (ShutdownPort in tomcat.ini), which has no limits: take another one")
+      ctx.report.error(at(l.first), "the name belongs to the shutdown port (ShutdownPort in tomcat.ini), which has no limits: take another")
     end
     if schema.builtin[l.name] then
       builtin_listener(l, ctx)
