@@ -330,13 +330,14 @@ def plan_command():
 
 
 def examples():
-    """Every folder of examples/ makes a plan without a warning."""
+    """Every folder of examples/ makes a plan without a warning, but for addresses that it waits for."""
     root = os.path.join(ROOT, 'examples')
     folders = sorted(x for x in os.listdir(root) if os.path.isdir(os.path.join(root, x)))
     tap.ok(len(folders) >= 4, 'examples are there')
     for name in folders:
         code, out, err = command('plan', '--conf', os.path.join(root, name), '--policies', os.path.join(ROOT, 'policies'))
-        tap.ok(code == 0 and 'warning' not in err, 'examples/%s' % name, err)
+        warnings = [x for x in err.splitlines() if not x.endswith('its socket is opened as soon as the address can be used')]
+        tap.ok(code == 0 and warnings == [], 'examples/%s' % name, err)
         with open(os.path.join(root, 'README.md'), encoding='utf-8') as f:
             tap.ok('`%s`' % name in f.read(), 'examples/%s is in the README beside it' % name)
 
