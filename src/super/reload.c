@@ -227,9 +227,9 @@ static bool take_plan(struct super *s, struct planner_result *p, struct err *e) 
     r->phase = RELOAD_OFFERING;
     r->deadline = clock_mono_ms() + OFFER_MS;
     if (r->initial) adopted_finish(&s->adopted);
-    if (!s->dropped && geteuid() == 0) {
-        caps_bound(s->user.name[0] != 0, !s->user.name[0]);
-        caps_drop_self(s->user.name[0] != 0);
+    if (!s->dropped) {
+        if (geteuid() == 0) caps_bound(s->user.name[0] != 0, !s->user.name[0]);
+        caps_drop_self(geteuid() == 0 && s->user.name[0]);
         s->dropped = true;
     }
     return true;

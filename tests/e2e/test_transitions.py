@@ -200,7 +200,7 @@ class Callers:
                 self.counts[i][t] = self.counts[i].get(t, 0) + 1
             except (OSError, Failed) as e:
                 self.errors.append('%s port %d %s, %s connection: %s: %s' % (*t, 'new' if i < self.fresh else 'kept', type(e).__name__, e))
-            time.sleep(0.001)
+            time.sleep(0.002)
         for s, _ in mine.values():
             s.close()
 

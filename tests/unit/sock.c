@@ -96,6 +96,33 @@ static void halves(void) {
     close(fd);
 }
 
+static void muteness(void) {
+    static const char *const ips[] = {"127.0.0.1", "::1"};
+    for (size_t i = 0; i < 2; i++) {
+        uint16_t port = 0;
+        struct addr a = at(ips[i], 0);
+        int fd = sock_bind(&a, SOCK_EXCLUSIVE, &port, &e);
+        if (fd < 0) {
+            ok(1, "no IPv6 here # SKIP");
+            continue;
+        }
+        ok(sock_mute(fd) && sock_start(fd, 16), "%s: mute, then listening", ips[i]);
+        struct sockaddr_storage sa;
+        a.port = port;
+        socklen_t n = addr_to_sockaddr(&a, &sa);
+        int c = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0), second = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
+        ok(connect(c, (struct sockaddr *)&sa, n) != 0 && errno == EINPROGRESS && second < 0, "a caller is passed over, but nobody else can have the port");
+        struct pollfd p = {.fd = c, .events = POLLOUT};
+        ok(poll(&p, 1, 50) == 0 && accept(fd, NULL, NULL) < 0, "nor is he queued");
+        ok(sock_unmute(fd) && poll(&p, 1, 20000) == 1 && option(c, SOL_SOCKET, SO_ERROR) == 0, "unmuted: he comes in by himself");
+        int s = accept(fd, NULL, NULL);
+        ok(s >= 0 && write(s, "x", 1) == 1, "and is served");
+        close(s);
+        close(c);
+        close(fd);
+    }
+}
+
 static void deafness(void) {
     uint16_t port = 0;
     struct addr narrow = at("127.0.0.1", 0), wide = at("0.0.0.0", 0);
@@ -152,6 +179,7 @@ int main(void) {
     options();
     groups();
     halves();
+    muteness();
     deafness();
     missing();
     words();
