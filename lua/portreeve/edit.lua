@@ -4,7 +4,7 @@ local near = require "portreeve.near"
 local schema = require "portreeve.schema"
 local ipairs, pairs, tostring, type = ipairs, pairs, tostring, type
 local math_type = math.type
-local concat, sort = table.concat, table.sort
+local concat, move, sort = table.concat, table.move, table.sort
 local _ENV = nil
 
 local LISTENERS, TRACKER = "listeners.ini", "tracker.ini"
@@ -92,6 +92,23 @@ local function listener(name, fields)
   return out
 end
 
+-- Several at once: { web = { Port = 8081 }, old = { Port = 0 } }. All of it comes into force, or nothing.
+local function listeners(by_name)
+  local names, out = {}, {}
+  for name in pairs(by_name) do
+    if not is_name(name) then return no_name(name) end
+    names[#names + 1] = name
+  end
+  sort(names)
+  for _, name in ipairs(names) do
+    local list, why = listener(name, by_name[name])
+    if not list then return nil, name .. ": " .. why end
+    move(list, 1, #list, #out + 1, out)
+  end
+  if not out[1] then return nil, "nothing is to be changed: give listeners, as in { web = { Port = 8081 } }" end
+  return out
+end
+
 -- The port on which the ui fetches the tracker's events (M56); nil = the default again.
 local function communications_port(port)
   local text = text_of(port)
@@ -99,4 +116,4 @@ local function communications_port(port)
   return { { file = TRACKER, entry = "CommunicationsPort", value = text ~= "" and text or nil } }
 end
 
-return { entries = entries, listener = listener, remove = remove, communications_port = communications_port }
+return { entries = entries, listener = listener, listeners = listeners, remove = remove, communications_port = communications_port }

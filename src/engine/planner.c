@@ -17,6 +17,7 @@
 #define MOST_WARNINGS 100
 #define BUNDLE_FD     3
 #define PLAN_FD       4
+#define BASE_FD       5
 
 /* ---- the report ---- */
 
@@ -119,17 +120,27 @@ static void say_fault(void *ctx, const char *text) {
     planner_error(ctx, "%s", text);
 }
 
-static bool check_all(struct planner *p, int bundle_fd) {
+static void try_bundle(struct planner *p, int bundle_fd) {
     struct err e;
-    (void)plan_check_each(&p->plan, say_fault, p);
-    check_lists(p);
-    if (p->errors) return false;
     struct bundle *b = bundle_write(p->files, bundle_fd, &e) ? bundle_map(bundle_fd, &e) : NULL;
     if (b)
         check_certs(p, b);
     else
         planner_error(p, "%s", e.text);
     bundle_unmap(b);
+}
+
+/* What the edits changed, behind everything else that is said. */
+static bool say_edits(struct planner *p) {
+    if (p->edited.n && !buf_add(&p->report, p->edited.p, p->edited.n)) p->hidden++;
+    return true;
+}
+
+static bool check_all(struct planner *p, int bundle_fd) {
+    (void)plan_check_each(&p->plan, say_fault, p);
+    check_lists(p);
+    if (p->errors) return false;
+    try_bundle(p, bundle_fd);
     if (p->errors == 0 && p->preflight) planner_preflight(p);
     return p->errors == 0;
 }
@@ -147,6 +158,22 @@ bool planner_run_again(struct planner *p, int bundle_fd) {
     if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
     if (p->errors == 0) ask_for_lists(p);
     return p->errors == 0;
+}
+
+bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
+    struct err e;
+    struct bundle *b = NULL;
+    p->report.max = 1u << 20;
+    p->again = true;
+    if (!luadir_find(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(base_fd, &e))) planner_error(p, "%s", e.text);
+    if (b) planner_read_edited(p, b);
+    bundle_unmap(b);
+    if (p->errors == 0) planner_lua(p);
+    if (p->errors == 0) planner_certs(p);
+    if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
+    if (p->errors == 0) ask_for_lists(p);
+    if (p->errors == 0) try_bundle(p, bundle_fd);
+    return p->errors == 0 && say_edits(p);
 }
 
 static bool begin(struct planner *p) {
@@ -172,9 +199,7 @@ bool planner_run(struct planner *p, int bundle_fd) {
     planner_lua(p);
     if (p->errors) return false;
     planner_certs(p);
-    if (p->errors || !check_all(p, bundle_fd)) return false;
-    if (p->edited.n && !buf_add(&p->report, p->edited.p, p->edited.n)) p->hidden++;
-    return true;
+    return p->errors == 0 && check_all(p, bundle_fd) && say_edits(p);
 }
 
 void planner_finish(struct planner *p) {
@@ -257,8 +282,8 @@ int planner_main(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     struct err e;
     if (!p) return 1;
-    bool again = argc == 2 && strcmp(argv[1], "--again") == 0;
-    int usage = again ? 0 : planner_options(p, argc, argv, NULL, NULL);
+    bool again = argc >= 2 && strcmp(argv[1], "--again") == 0;
+    int usage = planner_options(p, argc - again, argv + again, NULL, NULL);
     if (usage) {
         free(p);
         fputs(
@@ -267,7 +292,9 @@ int planner_main(int argc, char **argv) {
         return 2;
     }
     p->may_write = true;
-    bool good = again ? planner_run_again(p, BUNDLE_FD) : planner_run(p, BUNDLE_FD);
+    bool good = again && p->nedits ? planner_run_edited(p, BASE_FD, BUNDLE_FD)
+                : again            ? planner_run_again(p, BUNDLE_FD)
+                                   : planner_run(p, BUNDLE_FD);
     if (good && !write_plan(&p->plan, PLAN_FD, &e)) {
         planner_error(p, "%s", e.text);
         good = false;

@@ -51,6 +51,9 @@ bool planner_run(struct planner *p, int bundle_fd);
 /* The same files once more, as the running generation's bundle has them, on the machine as it is now: what has been checked of those very
  * bytes (policies and their tests, lists) is not checked again, and nothing is read from disk, so that edits wait for their reload. */
 bool planner_run_again(struct planner *p, int bundle_fd);
+/* The same with p's edits put into its INI files: base_fd is that bundle, the edited one goes into bundle_fd. What nobody has edited here
+ * stays as it is in force, whatever stands on disk meanwhile. */
+bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd);
 /* Only the policies' own tests. */
 bool planner_test(struct planner *p);
 void planner_finish(struct planner *p);
@@ -66,18 +69,19 @@ struct planner_flag {
 };
 int planner_options(struct planner *p, int argc, char **argv, const struct planner_flag *flags, const char **word);
 /* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit
- * status 0. `portreeve-engine --plan --again`: fd 3 is the running generation's bundle, which is only read. */
+ * status 0. `portreeve-engine --plan --again`: fd 3 is the running generation's bundle, which is only read; `--plan --again --conf …
+ * --edit …`: fd 5 is that, and fd 3 gets the edited one. */
 
 /* ---- among the planner's own files ---- */
 void planner_error(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void planner_warn(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void planner_read(struct planner *p);
 void planner_read_bundle(struct planner *p, const struct bundle *b); /* instead: p->files as it was */
+void planner_read_edited(struct planner *p, const struct bundle *b); /* the same with p's edits, and whole: a new bundle is made of it */
 /* A file of at most `most` bytes; returns false with e unless it is regular and readable. absent is set (and e left) where it does not
  * exist. */
 bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf *out, uint32_t *mode, bool *absent, struct err *e);
-/* The edits of this file into its text. Returns whether there is such a file now; one that is made has only the edits' entries. The text
- * as it was goes into the bundle as was/NAME, for the supervisor to compare. */
+/* The edits of this file into its text. Returns whether there is such a file now; one that is made has only the edits' entries. */
 bool planner_edit(struct planner *p, const char *logical, const char *display, bool there, struct buf *text);
 void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */

@@ -108,6 +108,12 @@ static void take_all_along(struct planner *p) {
     }
 }
 
+static bool kept(const struct planner *p, const struct plan_cert *c) {
+    char logical[BUNDLE_PATH];
+    snprintf(logical, sizeof logical, "certs/%s.chain", c->name);
+    return bundle_writer_find(p->files, logical, NULL) != NULL;
+}
+
 /* The files are where the first planner put them. */
 static void find_again(struct planner *p, struct plan_cert *c, char field[PLAN_PATH], const char *kind) {
     char logical[BUNDLE_PATH];
@@ -118,12 +124,9 @@ static void find_again(struct planner *p, struct plan_cert *c, char field[PLAN_P
     snprintf(field, PLAN_PATH, "%.*s", PLAN_PATH - 1, logical);
 }
 
-static void find_all_again(struct planner *p) {
-    for (uint32_t i = 0; i < p->plan.ncerts; i++) {
-        struct plan_cert *c = &p->plan.cert[i];
-        find_again(p, c, c->chain, "chain");
-        if (c->key[0]) find_again(p, c, c->key, "key");
-    }
+static void find_both_again(struct planner *p, struct plan_cert *c) {
+    find_again(p, c, c->chain, "chain");
+    if (c->key[0]) find_again(p, c, c->key, "key");
 }
 
 void planner_certs(struct planner *p) {
@@ -132,12 +135,12 @@ void planner_certs(struct planner *p) {
         p->plan.ncerts = 0;
         return;
     }
-    if (p->again) {
-        find_all_again(p);
-        return;
-    }
     for (uint32_t i = 0; i < p->plan.ncerts; i++) {
         struct plan_cert *c = &p->plan.cert[i];
+        if (p->again && (!p->nedits || kept(p, c))) {
+            find_both_again(p, c);
+            continue;
+        }
         if (strcmp(c->chain, "development") == 0) {
             development(p, c);
             continue;

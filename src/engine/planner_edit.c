@@ -2,7 +2,6 @@
  * that the whole gate judges what will be written. */
 #include "engine/planner.h"
 #include "plan/ini_edit.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,13 +44,10 @@ static bool collect(struct planner *p, const char *file, char **copy, struct ini
     return true;
 }
 
-static bool apply(struct planner *p, const char *logical, const char *display, bool there, const struct ini_change *c, unsigned n, struct buf *text) {
-    char was[BUNDLE_PATH];
+static bool apply(struct planner *p, const char *display, const struct ini_change *c, unsigned n, struct buf *text) {
     struct buf made = {0}, said = {0};
     struct err e;
-    snprintf(was, sizeof was, "was/%.200s", logical);
-    bool good = (!there || bundle_add(p->files, was, display, text->p, text->n, 0600, &e)) &&
-                ini_edit(text->p ? text->p : "", text->n, display, c, n, &made, &said, &e);
+    bool good = ini_edit(text->p ? text->p : "", text->n, display, c, n, &made, &said, &e);
     if (good && said.n && !buf_add(&p->edited, said.p, said.n)) good = err_set(&e, "%s: out of memory", display);
     if (!good) planner_error(p, "%s", e.text);
     buf_free(&said);
@@ -65,7 +61,7 @@ bool planner_edit(struct planner *p, const char *logical, const char *display, b
     struct ini_change c[PLANNER_EDITS];
     unsigned n = 0;
     bool good = collect(p, logical, copy, c, &n);
-    bool edited = good && n && apply(p, logical, display, there, c, n, text);
+    bool edited = good && n && apply(p, display, c, n, text);
     for (unsigned i = 0; i < n; i++) free(copy[i]);
     return there || edited;
 }

@@ -91,9 +91,9 @@ bool planner_push_rules(struct planner *p, struct vm *v, bool report, struct err
     if (!call_rules(v, "read", 2, e)) return false;
     if (report) {
         take_messages(p, L, "errors", true);
-        if (!p->again) take_messages(p, L, "warnings", false);
+        if (!p->again || p->nedits) take_messages(p, L, "warnings", false);
         lua_getfield(L, -1, "more");
-        if (!p->again) p->hidden += (unsigned)lua_tointeger(L, -1);
+        if (!p->again || p->nedits) p->hidden += (unsigned)lua_tointeger(L, -1);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);

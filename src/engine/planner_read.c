@@ -296,6 +296,46 @@ void planner_read_bundle(struct planner *p, const struct bundle *b) {
     }
 }
 
+/* Names of certificate files are meant relative to the folder of certificates.ini. */
+static void find_certs_dir(struct planner *p) {
+    const struct bundle_file *f = bundle_writer_find(p->files, "certificates.ini", NULL);
+    char tree[PLANNER_PATH];
+    bool installed = f && join(tree, p->conf, "conf/certificates.ini") && strcmp(display_of(tree), f->display) == 0;
+    if (!join(p->certs_dir, p->conf, installed ? "conf" : ".")) planner_error(p, "%s: the path is too long", p->conf);
+}
+
+static void take_edited(struct planner *p, const struct bundle *b, const char *name) {
+    const struct bundle_file *f = bundle_find(b, name);
+    char path[PLANNER_PATH];
+    struct buf text = {0};
+    struct err e;
+    if (!conffile_path(p->conf, name, path, sizeof path)) planner_error(p, "%s: the path is too long", p->conf);
+    const char *display = f ? f->display : display_of(path);
+    bool good = !f || buf_add(&text, bundle_text(b, f), f->size) || err_set(&e, "%s: out of memory", display);
+    if (good && planner_edit(p, name, display, f != NULL, &text))
+        good = bundle_add(p->files, name, display, text.p ? text.p : "", text.n, f ? f->mode : 0644, &e);
+    if (!good) planner_error(p, "%s", e.text);
+    buf_free(&text);
+}
+
+void planner_read_edited(struct planner *p, const struct bundle *b) {
+    struct err e;
+    p->files = bundle_writer_create(sha256);
+    if (!p->files) {
+        planner_error(p, "out of memory");
+        return;
+    }
+    for (const struct conffile *f = conffiles; f->name; f++) take_edited(p, b, f->name);
+    for (unsigned i = 0; i < bundle_count(b); i++) {
+        const struct bundle_file *f = bundle_at(b, i);
+        bool list = strncmp(f->path, "lists/", 6) == 0;
+        if (name_known(f->path)) continue;
+        if (!bundle_add(p->files, f->path, f->display, bundle_text(b, f), f->size, f->mode, &e)) planner_error(p, "%s", e.text);
+        else if (list || strncmp(f->path, "policies/", 9) == 0) note(p, f->path, f->display, !list);
+    }
+    find_certs_dir(p);
+}
+
 void planner_read(struct planner *p) {
     char dir[PLANNER_PATH];
     p->files = bundle_writer_create(sha256);
@@ -316,9 +356,5 @@ void planner_read(struct planner *p) {
     read_lists(p);
     read_policies(p);
     read_overrides(p);
-    /* Names of certificate files are meant relative to the folder of certificates.ini. */
-    const struct bundle_file *f = bundle_writer_find(p->files, "certificates.ini", NULL);
-    char tree[PLANNER_PATH];
-    bool installed = f && join(tree, p->conf, "conf/certificates.ini") && strcmp(display_of(tree), f->display) == 0;
-    if (!join(p->certs_dir, p->conf, installed ? "conf" : ".")) planner_error(p, "%s: the path is too long", p->conf);
+    find_certs_dir(p);
 }

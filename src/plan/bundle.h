@@ -1,7 +1,7 @@
 /* Bundle: every file of a generation, read once, in one sealed memfd. Planner writes it, supervisor keeps it (a restarted engine
  * gets the same bytes whatever happened on disk), engine maps it read-only.
  * Logical paths: "tomcat.ini" "hub.ini" "lui.ini" "tracker.ini" "ssl.ini" "my.ini" "listeners.ini" "portreeve.ini" "certificates.ini"
- * "services" "was/NAME" (the text of an INI file before an edit) "lists/NAME.list" "policies/NAME.lua" "certs/…" and "--set" (the overrides as an INI text `file:entry=value`). */
+ * "services" "lists/NAME.list" "policies/NAME.lua" "certs/…" and "--set" (the overrides as an INI text `file:entry=value`). */
 #ifndef PORTREEVE_PLAN_BUNDLE_H
 #define PORTREEVE_PLAN_BUNDLE_H
 #include "base/err.h"

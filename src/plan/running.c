@@ -60,14 +60,11 @@ bool running_files(const struct bundle *b, struct running_file **out, uint32_t *
     *n = b ? bundle_count(b) : 0;
     *out = calloc(*n ? *n : 1, sizeof **out);
     if (!*out) return false;
-    uint32_t kept = 0;
     for (uint32_t i = 0; i < *n; i++) {
         const struct bundle_file *f = bundle_at(b, i);
-        if (strncmp(f->path, "was/", 4) == 0) continue; /* the text before an edit: nothing is behind it any more */
-        snprintf((*out)[kept].path, sizeof(*out)[kept].path, "%s", f->path);
-        memcpy((*out)[kept++].hash, f->hash, sizeof f->hash);
+        snprintf((*out)[i].path, sizeof(*out)[i].path, "%s", f->path);
+        memcpy((*out)[i].hash, f->hash, sizeof f->hash);
     }
-    *n = kept;
     qsort(*out, *n, sizeof **out, by_path);
     return true;
 }

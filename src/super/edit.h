@@ -37,9 +37,9 @@ struct edit {
 /* From the payload of WIRE_EDIT. NULL with e: what cannot be asked is refused here, whatever the engine thinks. */
 struct edit *edit_parse(const char *payload, struct err *e);
 void edit_destroy(struct edit *d); /* unlinks what is staged; NULL is legal */
-/* The planner is content: bundle_fd has the files' texts before (was/NAME) and after; now_fd is the bundle in force. Writes the new files
+/* The planner is content: bundle_fd has the new texts, now_fd is the bundle in force, which must be what is on disk. Writes the new files
  * beside the old ones. */
 bool edit_stage(struct edit *d, const struct options *o, const struct account *user, int bundle_fd, int now_fd, struct err *e);
-bool edit_still(const struct edit *d, int bundle_fd, struct err *e); /* right before COMMIT: nobody has changed the files meanwhile */
+bool edit_still(const struct edit *d, int now_fd, struct err *e); /* right before COMMIT: nobody has changed the files meanwhile */
 bool edit_write(struct edit *d, struct err *e);                      /* the renames; false: some file is as it was */
 #endif

@@ -62,24 +62,15 @@ static bool is_on_disk(const char *path, const char *text, size_t n, bool *same,
     return true;
 }
 
-static bool unchanged(const struct edit *d, const struct edit_file *f, const struct bundle *b, struct err *e) {
-    char was[64];
+/* What is edited must be what is in force: else the edit would bring somebody's unfinished work into force, or undo it. */
+static bool unchanged(const struct edit *d, const struct edit_file *f, const struct bundle *now, struct err *e) {
     bool same = false;
-    snprintf(was, sizeof was, "was/%s", f->name);
-    const struct bundle_file *old = bundle_find(b, was);
+    const struct bundle_file *live = bundle_find(now, f->name);
     if (!become(d, f)) return err_set(e, "%s: cannot become the user %s", f->path, d->user->name);
-    bool good = is_on_disk(f->path, old ? bundle_text(b, old) : NULL, old ? old->size : 0, &same, e);
+    bool good = is_on_disk(f->path, live ? bundle_text(now, live) : NULL, live ? live->size : 0, &same, e);
     be_root_again(f);
-    return good && (same || err_set(e, "%s: somebody has changed the file at this very moment: look at it and try again", f->path));
-}
-
-/* What is edited must be what is in force: else the edit would bring somebody's unfinished work into force with it. */
-static bool in_force(const struct edit_file *f, const struct bundle *b, const struct bundle *now, struct err *e) {
-    char was[64];
-    snprintf(was, sizeof was, "was/%s", f->name);
-    const struct bundle_file *old = bundle_find(b, was), *live = bundle_find(now, f->name);
-    bool same = old && live ? old->size == live->size && memcmp(bundle_text(b, old), bundle_text(now, live), old->size) == 0 : !old == !live;
-    return same || err_set(e, "%s: the file was changed since it was read, and that change is not in force: reload first", f->path);
+    return good && (same || err_set(e, "%s: the file was changed since it was read, and that change is not in force: look at it, reload, and try "
+                                       "again", f->path));
 }
 
 /* ---- the new file, beside the old one ---- */
@@ -133,31 +124,43 @@ static bool write_beside(struct edit_file *f, const struct stat *st, const char 
                    : cannot(f->path, "its owner and mode cannot be kept", why, "give the file to that user, or edit it yourself and reload", e);
 }
 
-static bool find_file(struct edit *d, struct edit_file *f, const struct options *o, struct stat *st, struct err *e) {
-    char real[PATH_MAX];
-    if (!conffile_path(o->conf, f->name, f->path, sizeof f->path)) return err_set(e, "%.200s…: the path is too long", o->conf);
+/* Where the file is, with symlinks followed, and whose; where there is none, whose its folder is. false with errno. */
+static bool look(struct edit_file *f, const struct options *o, struct stat *st) {
+    char real[PATH_MAX], dir[PATH_MAX];
+    errno = ENAMETOOLONG;
+    if (!conffile_path(o->conf, f->name, f->path, sizeof f->path)) return false;
     f->exists = realpath(f->path, real) != NULL && stat(real, st) == 0;
     if (f->exists) memcpy(f->path, real, strlen(real) + 1);
-    char dir[PATH_MAX];
+    if (f->exists || errno != ENOENT) return f->exists;
     const char *slash = strrchr(f->path, '/');
     snprintf(dir, sizeof dir, "%.*s", slash ? slash == f->path ? 1 : (int)(slash - f->path) : 1, slash ? f->path : ".");
-    struct stat folder;
-    if (stat(dir, &folder) != 0) return err_set(e, "%s: %s", dir, strerror(errno));
-    if (!f->exists) *st = (struct stat){.st_mode = 0644, .st_uid = folder.st_uid, .st_gid = folder.st_gid};
-    f->as_user = geteuid() == 0 && d->user->name[0] && d->user->uid != 0 && st->st_uid == d->user->uid;
+    if (stat(dir, st) != 0) return false;
+    st->st_mode = 0644;
+    return true;
+}
+
+static bool find_file(struct edit *d, struct edit_file *f, const struct options *o, struct stat *st, struct err *e) {
+    bool two = geteuid() == 0 && d->user->name[0] && d->user->uid != 0;
+    bool found = look(f, o, st);
+    if (!found && errno == EACCES && two) { /* the folder may be the engine's user's alone */
+        f->as_user = true;
+        found = become(d, f) && look(f, o, st);
+        int why = errno;
+        be_root_again(f);
+        errno = why;
+    }
+    if (!found) return cannot(f->path, "cannot be found", errno, "let that user look into its folders", e);
+    f->as_user = two && (f->as_user || st->st_uid == d->user->uid);
     return true;
 }
 
 static bool stage_file(struct edit *d, struct edit_file *f, const struct options *o, const struct bundle *b, const struct bundle *now, bool *same,
                        struct err *e) {
     struct stat st = {0};
-    char was[64];
-    const struct bundle_file *text = bundle_find(b, f->name);
+    const struct bundle_file *text = bundle_find(b, f->name), *old = bundle_find(now, f->name);
     if (!text) return err_set(e, "%s: the planner left no text of it", f->name);
-    if (!find_file(d, f, o, &st, e) || !unchanged(d, f, b, e) || !in_force(f, b, now, e)) return false;
-    snprintf(was, sizeof was, "was/%s", f->name);
-    const struct bundle_file *old = bundle_find(b, was);
-    if (old && old->size == text->size && memcmp(bundle_text(b, old), bundle_text(b, text), old->size) == 0) return true;
+    if (!find_file(d, f, o, &st, e) || !unchanged(d, f, now, e)) return false;
+    if (old && old->size == text->size && memcmp(bundle_text(now, old), bundle_text(b, text), old->size) == 0) return true;
     *same = false;
     if (!become(d, f)) return err_set(e, "%s: cannot become the user %s", f->path, d->user->name);
     bool good = write_beside(f, &st, bundle_text(b, text), text->size, e);
@@ -177,12 +180,12 @@ bool edit_stage(struct edit *d, const struct options *o, const struct account *u
     return good;
 }
 
-bool edit_still(const struct edit *d, int bundle_fd, struct err *e) {
-    struct bundle *b = bundle_map(bundle_fd, e);
-    bool good = b != NULL;
+bool edit_still(const struct edit *d, int now_fd, struct err *e) {
+    struct bundle *now = bundle_map(now_fd, e);
+    bool good = now != NULL;
     for (unsigned i = 0; good && i < EDIT_FILES; i++)
-        if (d->file[i].asked) good = unchanged(d, &d->file[i], b, e);
-    bundle_unmap(b);
+        if (d->file[i].asked) good = unchanged(d, &d->file[i], now, e);
+    bundle_unmap(now);
     return good;
 }
 

@@ -26,10 +26,11 @@ static void close_fd(int *fd) {
     *fd = -1;
 }
 
-static void arguments(const struct options *o, char *const *more, const char *argv[ARGS]) {
+static void arguments(const struct options *o, char *const *edits, const char *argv[ARGS]) {
     unsigned n = 0;
     argv[n++] = "portreeve-engine";
     argv[n++] = "--plan";
+    if (edits) argv[n++] = "--again";
     argv[n++] = "--conf";
     argv[n++] = o->conf;
     if (o->policies) {
@@ -42,12 +43,12 @@ static void arguments(const struct options *o, char *const *more, const char *ar
         argv[n++] = "--set";
         argv[n++] = o->set[i];
     }
-    for (unsigned i = 0; more && more[i] && i < 2 * EDIT_MOST; i++) argv[n++] = more[i];
+    for (unsigned i = 0; edits && edits[i] && i < 2 * EDIT_MOST; i++) argv[n++] = edits[i];
     argv[n] = NULL;
 }
 
-/* p->bundle_fd is set. */
-static bool launch(struct planner *p, const char *engine, const char *const *argv, const struct account *as, struct err *e) {
+/* p->bundle_fd is set; base_fd: -1 = none. */
+static bool launch(struct planner *p, const char *engine, const char *const *argv, const struct account *as, int base_fd, struct err *e) {
     int pipes[2] = {-1, -1};
     p->plan_fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool good = p->bundle_fd >= 0 && p->plan_fd >= 0 && pipe2(pipes, O_CLOEXEC) == 0 && fcntl(pipes[0], F_SETFL, O_NONBLOCK) == 0;
@@ -56,8 +57,8 @@ static bool launch(struct planner *p, const char *engine, const char *const *arg
                            .argv = (char *const *)(uintptr_t)argv,
                            .out = pipes[1],
                            .err = pipes[1],
-                           .fd = {p->bundle_fd, p->plan_fd},
-                           .nfds = 2,
+                           .fd = {p->bundle_fd, p->plan_fd, base_fd},
+                           .nfds = base_fd < 0 ? 2 : 3,
                            .planner_limits = true,
                            .as = as->name[0] ? as : NULL};
     if (good) p->pid = child_spawn(&s, e);
@@ -73,17 +74,25 @@ static bool launch(struct planner *p, const char *engine, const char *const *arg
     return false;
 }
 
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, struct err *e) {
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e) {
     const char *argv[ARGS];
-    arguments(o, more, argv);
+    arguments(o, NULL, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return launch(p, engine, argv, as, e);
+    return launch(p, engine, argv, as, -1, e);
+}
+
+bool planner_start_edited(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd,
+                          char *const *edits, struct err *e) {
+    const char *argv[ARGS];
+    arguments(o, edits, argv);
+    p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return launch(p, engine, argv, as, base_fd, e);
 }
 
 bool planner_start_again(struct planner *p, const char *engine, int bundle_fd, const struct account *as, struct err *e) {
     static const char *const argv[] = {"portreeve-engine", "--plan", "--again", NULL};
     p->bundle_fd = fcntl(bundle_fd, F_DUPFD_CLOEXEC, 3);
-    return launch(p, engine, argv, as, e);
+    return launch(p, engine, argv, as, -1, e);
 }
 
 /* Reads on past the bound, so that a chatty planner never waits for us; what is beyond it is lost. */

@@ -26,8 +26,11 @@ struct planner_result { /* the caller takes the fds and frees the text */
 
 void planner_init(struct planner *p);
 /* as: run as this user (name "" = as we are). */
-/* more: further options, NULL at the end (NULL = none). */
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, char *const *more, struct err *e);
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e);
+/* Put edits (options of the planner, NULL at the end) into the files of the running generation's bundle base_fd; a bundle of its own comes of
+ * it. */
+bool planner_start_edited(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd,
+                          char *const *edits, struct err *e);
 /* Plan the files in a running generation's bundle once more (planner_run_again in engine/planner.h); the result has a descriptor of its own
  * for that bundle. */
 bool planner_start_again(struct planner *p, const char *engine, int bundle_fd, const struct account *as, struct err *e);

@@ -140,7 +140,8 @@ static void start_planner(struct super *s) {
     r->ran_as = s->user;
     follow_began(s);
     bool started = r->follow ? planner_start_again(&r->planner, s->engine_path, s->gen->bundle_fd, &s->user, &e)
-                             : planner_start(&r->planner, s->engine_path, &s->opt, &s->user, r->edit ? r->edit->arg : NULL, &e);
+                   : r->edit ? planner_start_edited(&r->planner, s->engine_path, &s->opt, &s->user, s->gen->bundle_fd, r->edit->arg, &e)
+                             : planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
     if (!started) reload_failed(s, e.text);
 }
 
@@ -323,7 +324,7 @@ void reload_continue(struct super *s) {
 
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e) {
     const struct reload *r = &s->reload;
-    return !r->edit || g != r->next || edit_still(r->edit, g->bundle_fd, e);
+    return !r->edit || g != r->next || edit_still(r->edit, s->gen->bundle_fd, e);
 }
 
 /* The engine closes retired sockets, and whoever asked is answered, when nobody is on his way to one any more. */

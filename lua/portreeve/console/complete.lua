@@ -50,7 +50,7 @@ local function complete(word, env, harmless, methods)
   if call and call:match "^%a+" == "listener" then
     local fine, list = pcall(env.listeners)
     for _, l in ipairs(fine and list or {}) do
-      if starts(l.name, name) then out[#out + 1] = call .. "(" .. quote .. l.name .. quote .. (call:find "set$" and ", {" or ")") end
+      if starts(l.name, name) then out[#out + 1] = call .. "(" .. quote .. l.name .. quote .. (call:find "%.[st]" and ", {" or ")") end
     end
   else
     local path, field = word:match "^(.*)%.([%w_]*)$"

@@ -30,6 +30,8 @@ local offers = {
   { "status()", "all of it at once", reads = true },
   { "reload()", "read configuration and policies again; changes over if all of it is good" },
   { 'listener.set("NAME", {Port=8081})', "change a listener, or add one: in force at once, and written into listeners.ini" },
+  { "listener.set{A={…}, B={…}}", "several listeners at once: all of it or nothing" },
+  { 'listener.try("NAME", {…})', "what set would do; changes nothing" },
   { 'listener.remove("NAME")', "close a listener and take it out of listeners.ini (the same as Port=0)" },
   { "communications_port(7001)", "move the port where the ui fetches the tracker's events: in force at once, and in tracker.ini" },
   { 'where(list, "field", value)', 'the rows of a list with that value: where(connections(), "listener", "http")' },
@@ -123,14 +125,22 @@ local function functions(engine, session)
     return text ~= "" and text or "reloaded"
   end
   -- A change that is not in force is an error, like a reload that is refused.
-  local function change(list, why)
+  local function change(list, why, dry)
     if not list then error(why, 0) end
-    local fine, text = engine.edit(list, { who = session.who })
+    local fine, text = engine.edit(list, { who = session.who, dry = dry or false })
     if not fine then error(text ~= "" and text or "the change was refused", 0) end
     return text
   end
+  local function wanted(name, fields)
+    if type(name) == "table" then return edits.listeners(name) end
+    return edits.listener(name, fields)
+  end
   local methods = { listener = {
-    set = function(name, fields) return change(edits.listener(name, fields)) end,
+    set = function(name, fields) return change(wanted(name, fields)) end,
+    try = function(name, fields)
+      local list, why = wanted(name, fields)
+      return change(list, why, true)
+    end,
     remove = function(name) return change(edits.remove(name)) end,
   } }
   function f.communications_port(port) return change(edits.communications_port(port)) end
