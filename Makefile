@@ -57,7 +57,7 @@ $(B)/folders: always
 $(B)/src/super/main.o $(B)/src/engine/luadir.o $(B)/src/engine/planner_read.o: $(B)/folders
 $(B)/unit/%: tests/unit/%.c $(B)/libportreeve.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Itests -o $@ $(filter %.c %.a,$^) $(LDFLAGS_ALL) $(ENGINE_LIBS)
+	$(CC) $(CFLAGS_ALL) -Itests -o $@ $< $(B)/libportreeve.a $(LDFLAGS_ALL) $(ENGINE_LIBS)
 $(B)/fuzz/%: tests/fuzz/%.c $(B)/libportreeve.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -Itests -o $@ $(filter %.c %.a,$^) $(LDFLAGS_ALL) $(ENGINE_LIBS)
