@@ -4,6 +4,7 @@
 #include "engine/planner.h"
 #include "engine/states.h"
 #include "engine/supervisor.h"
+#include "plan/steps.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 static const char HELP[] =
-    "usage: portreeve plan [--diff | --firewall [--nft]] [--json] [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…\n"
+    "usage: portreeve plan [--diff [--steps] | --firewall [--nft]] [--json] [--conf DIR] [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…\n"
     "\n"
     "Shows the sockets that this configuration makes on this machine, and why each exists: row of the bind table, file, line and entry, "
     "and\n"
@@ -22,6 +23,7 @@ static const char HELP[] =
     "  --diff      what `portreeve reload` would change in the running server, socket by socket, and what each change does to the\n"
     "              connections that are open (on a socket that closes a running request is finished, callers in its queue are served,\n"
     "              an idle kept connection is closed within half a second); without --conf, --policies and --set it reads what that server was started with\n"
+    "  --steps     after that, the steps in which the server would make the change, in order, each with its reason\n"
     "  --firewall  the inbound rules that a packet filter or a NAT in front needs: who must reach which port\n"
     "  --nft       the same as a fragment for nftables\n"
     "  --json      plan: an array of {name, address, when_missing, waiting, state, port, scheme, external_tls, certificate, services,\n"
@@ -37,7 +39,7 @@ static const char HELP[] =
     "Exit status: 0 shown, 1 refused, or --diff and no server runs (the reasons are on standard error), 2 wrong usage.\n";
 
 struct plan_options {
-    bool json, diff, firewall, nft, help;
+    bool json, diff, steps, firewall, nft, help;
 };
 
 static int complain(const char *what) {
@@ -76,21 +78,30 @@ static bool show_plan(const struct planner *p, const struct running *r, bool jso
     return good;
 }
 
-static bool show_diff(const struct planner *p, int fd, const struct running *r, bool json, struct buf *out) {
+static bool add_steps(const struct diff_input *in, struct buf *out) {
+    struct steps s;
+    if (!steps_make(in->old.plan, in->old.port, in->now.plan, &s)) return false;
+    bool good = buf_str(out, "\nIn these steps:\n") && steps_text(&s, in->old.plan, in->old.port, in->now.plan, out);
+    steps_finish(&s);
+    return good;
+}
+
+static bool show_diff(const struct planner *p, int fd, const struct running *r, const struct plan_options *o, struct buf *out) {
     struct differ d;
     struct err e;
     if (!differ_make(p, fd, r, &d, &e)) {
         fprintf(stderr, "portreeve plan: %s\n", e.text);
         return false;
     }
-    bool good = (json ? plan_diff_json : plan_diff_text)(&d.in, &d.diff, d.who, out);
+    bool good = (o->json ? plan_diff_json : plan_diff_text)(&d.in, &d.diff, d.who, out);
+    if (good && o->steps) good = add_steps(&d.in, out);
     differ_finish(&d);
     return good;
 }
 
 static bool show(const struct planner *p, int fd, const struct running *r, const struct plan_options *o) {
     struct buf out = {.max = 256u << 20};
-    bool good = o->diff       ? show_diff(p, fd, r, o->json, &out)
+    bool good = o->diff       ? show_diff(p, fd, r, o, &out)
                 : o->firewall ? firewall_show(p, r,
                                               o->nft    ? FIREWALL_NFT
                                               : o->json ? FIREWALL_JSON
@@ -135,13 +146,15 @@ int cmd_plan(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     struct plan_options o = {0};
     const struct planner_flag flags[] = {
-        {"--json", &o.json}, {"--diff", &o.diff}, {"--firewall", &o.firewall}, {"--nft", &o.nft}, {NULL, NULL}};
+        {"--json", &o.json}, {"--diff", &o.diff}, {"--steps", &o.steps}, {"--firewall", &o.firewall}, {"--nft", &o.nft}, {NULL, NULL}};
     if (!p) return 1;
     int usage = planner_options(p, argc, argv, flags, NULL);
     if (usage < 0)
         usage = fputs(HELP, stdout) < 0 ? 1 : -1;
     else if (!usage && o.diff && o.firewall)
         usage = complain("--diff and --firewall are two questions");
+    else if (!usage && o.steps && (!o.diff || o.json))
+        usage = complain("--steps is text that follows --diff");
     else if (!usage && o.nft && (!o.firewall || o.json))
         usage = complain("--nft is a form of --firewall, as --json is another");
     if (!usage) usage = run(p, &o) ? 0 : 1;

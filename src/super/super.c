@@ -19,6 +19,11 @@
 
 #define POLLS (CONTROL_CLIENTS + SHUTDOWN_CALLERS + PLAN_SHUTDOWNS + 8)
 
+enum log_level super_log_level(void) {
+    const char *debug = getenv("PORTREEVE_DEBUG");
+    return debug && strcmp(debug, "1") == 0 ? LOG_LVL_DEBUG : LOG_LVL_INFO;
+}
+
 static void harden(void) {
     struct rlimit r;
     umask(0077);
@@ -203,7 +208,7 @@ int super_run(const struct options *o, const char *engine_path) {
     s->since_ms = clock_real_ms();
     planner_init(&s->reload.planner);
     shutdown_init(s);
-    log_setup(STDERR_FILENO, false, LOG_LVL_INFO);
+    log_setup(STDERR_FILENO, false, super_log_level());
     adopted_init(&s->adopted, notify_listen_fds());
     notify_init(&s->notify);
     harden();

@@ -160,6 +160,7 @@ struct super {
 };
 
 /* super.c */
+enum log_level super_log_level(void); /* PORTREEVE_DEBUG=1: each step of a change of sockets is logged */
 int super_run(const struct options *o, const char *engine_path); /* returns the exit status */
 void super_stop(struct super *s, const char *who);               /* first call: drain; second: at once */
 

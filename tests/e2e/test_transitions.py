@@ -250,7 +250,7 @@ def set_workers(s, n):
 
 
 def server(tomcat, workers=2, **settings):
-    s = Server(start=False, ports=False, settings=dict({'AccessLog': 'off'}, **settings),
+    s = Server(start=False, ports=False, env={'PORTREEVE_DEBUG': '1'}, settings=dict({'AccessLog': 'off'}, **settings),
                files={'tomcat.ini': tomcat, 'listeners.ini': '# none\n',
                       'certificates.ini': 'default.Certificate=development\none.Certificate=one.pem\n'})
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=one',
@@ -472,13 +472,18 @@ def workers():
         callers = Callers()
         callers.targets = [(V4[0], 80, 'http')]
         callers.another_round('before')
-        told = []
+        told, steps = [], []
         for n, tomcat in ((4, ''), (1, 'BindAddress=%s\n' % V4[0]), (4, 'BindAddress=%s, %s\n' % (V4[0], V4[1])), (2, ''), (1, '')):
             set_workers(s, n)
             s.edit('tomcat.ini', tomcat)
+            steps.append(s.command('plan', '--diff', '--steps')[1])
             told.append(s.reload()[0])
             callers.another_round('with %d workers' % n)
         callers.finish()
+        order = [re.sub(r'^\d+\. (\w+) (\S+) .*', r'\1 \2', x) for x in steps[0].splitlines() if ':80 ' in x and re.match(r'\d+\. ', x)]
+        tap.same(order, ['join 0.0.0.0:80', 'open [::]:80', 'listen 0.0.0.0:80', 'listen [::]:80', 'deafen %s:80' % V4[0], 'close %s:80' % V4[0]],
+                 'portreeve plan --diff --steps tells the steps beforehand')
+        tap.ok('debug transition: join 0.0.0.0:80 (http): beside %s:80, which serves until the commit' % V4[0] in s.log(), 'with PORTREEVE_DEBUG=1 the log tells them')
         tap.same((told, callers.errors[:3]), ([0] * 5, []), 'workers 4, 1, 4, 2, 1, with changes between wildcard and addresses: no caller refused or reset')
 
 
