@@ -250,7 +250,7 @@ def set_workers(s, n):
 
 
 def server(tomcat, workers=2, **settings):
-    s = Server(start=False, ports=False, env={'PORTREEVE_DEBUG': '1'}, settings=dict({'AccessLog': 'off'}, **settings),
+    s = Server(start=False, ports=False, components='tracker', env={'PORTREEVE_DEBUG': '1'}, settings=dict({'AccessLog': 'off'}, **settings),
                files={'tomcat.ini': tomcat, 'listeners.ini': '# none\n',
                       'certificates.ini': 'default.Certificate=development\none.Certificate=one.pem\n'})
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=one',
