@@ -159,24 +159,31 @@ void owner_find(const struct port_use *u, struct owner *out) {
         unit_of_group(u->cgroup, out->unit, sizeof out->unit);
     }
     struct passwd *p = getpwuid(uid);
-    if (p) snprintf(out->user, sizeof out->user, "%.60s", p->pw_name);
-    else snprintf(out->user, sizeof out->user, "%u", (unsigned)uid);
+    if (p)
+        snprintf(out->user, sizeof out->user, "%.60s", p->pw_name);
+    else
+        snprintf(out->user, sizeof out->user, "%u", (unsigned)uid);
 }
 
 void owner_text(const struct port_use *u, char *out, size_t cap) {
     struct owner o;
     owner_find(u, &o);
     const char *in = o.unit[0] ? ", unit " : "";
-    if (o.pid > 0) snprintf(out, cap, "pid %ld (%s), user %s%s%s", (long)o.pid, o.command, o.user, in, o.unit);
-    else if (u->inode) snprintf(out, cap, "a program of user %s (socket:[%ju])%s%s", o.user, (uintmax_t)u->inode, in, o.unit);
-    else snprintf(out, cap, "a program of user %s%s%s", o.user, in, o.unit);
+    if (o.pid > 0)
+        snprintf(out, cap, "pid %ld (%s), user %s%s%s", (long)o.pid, o.command, o.user, in, o.unit);
+    else if (u->inode)
+        snprintf(out, cap, "a program of user %s (socket:[%ju])%s%s", o.user, (uintmax_t)u->inode, in, o.unit);
+    else
+        snprintf(out, cap, "a program of user %s%s%s", o.user, in, o.unit);
 }
 
 static void say_connection(const struct port_use *u, const char *who, const char *here, char *out, size_t cap) {
     char there[ADDR_TEXT];
     addr_format(&u->peer, there);
-    snprintf(out, cap, "%s, which uses %s for a connection with %s: choose a port that the kernel does not give out by itself "
-             "(net.ipv4.ip_local_port_range), or reserve it (net.ipv4.ip_local_reserved_ports)", who, here, there);
+    snprintf(out, cap,
+             "%s, which uses %s for a connection with %s: choose a port that the kernel does not give out by itself "
+             "(net.ipv4.ip_local_port_range), or reserve it (net.ipv4.ip_local_reserved_ports)",
+             who, here, there);
 }
 
 void owner_explain(const struct addr *at, const struct port_use *u, char *out, size_t cap) {
@@ -188,14 +195,24 @@ void owner_explain(const struct addr *at, const struct port_use *u, char *out, s
     if (u->peer.family) {
         say_connection(u, who, here, out, cap);
     } else if (addr_is_any(&u->at) && !addr_is_any(at)) {
-        snprintf(out, cap, "%s, which %s %s, that is on all %s addresses of this machine, %s among them: let it name its own addresses only, "
-                 "end it, or choose another port", who, verb, here, u->dual ? "IPv6 and IPv4" : u->at.family == 6 ? "IPv6" : "IPv4", ours);
+        snprintf(out, cap,
+                 "%s, which %s %s, that is on all %s addresses of this machine, %s among them: let it name its own addresses only, "
+                 "end it, or choose another port",
+                 who, verb, here,
+                 u->dual             ? "IPv6 and IPv4"
+                 : u->at.family == 6 ? "IPv6"
+                                     : "IPv4",
+                 ours);
     } else if (u->dual && at->family == 4) {
-        snprintf(out, cap, "%s, which %s %s for IPv6 and IPv4 together: make it leave IPv4 alone (IPV6_V6ONLY, \"ipv6only\"), end it, "
-                 "or choose another port", who, verb, here);
+        snprintf(out, cap,
+                 "%s, which %s %s for IPv6 and IPv4 together: make it leave IPv4 alone (IPV6_V6ONLY, \"ipv6only\"), end it, "
+                 "or choose another port",
+                 who, verb, here);
     } else if (addr_is_any(at) && !addr_is_any(&u->at)) {
-        snprintf(out, cap, "%s, which %s %s, and all addresses are asked for here: name the addresses that are to be ours (BindAddress), "
-                 "end that program, or choose another port", who, verb, here);
+        snprintf(out, cap,
+                 "%s, which %s %s, and all addresses are asked for here: name the addresses that are to be ours (BindAddress), "
+                 "end that program, or choose another port",
+                 who, verb, here);
     } else {
         snprintf(out, cap, "%s, which %s %s: end that program, or choose another port or address", who, verb, here);
     }

@@ -17,7 +17,8 @@ void owner_find(const struct port_use *u, struct owner *out);
 /* "pid 123 (nginx: master process nginx), user root, unit nginx.service". Where the program cannot be seen: "a program of user root
  * (socket:[4711]), unit nginx.service". */
 void owner_text(const struct port_use *u, char *out, size_t cap);
-/* Why `at` cannot be bound beside u and what can be done, to follow "port taken by ": the owner, what it holds, and the way out (E3, E4). */
+/* Why `at` cannot be bound beside u and what can be done, to follow "port taken by ": the owner, what it holds, and the way out (E3, E4).
+ */
 void owner_explain(const struct addr *at, const struct port_use *u, char *out, size_t cap);
 /* "cannot bind ADDRESS:PORT: port taken by " and all that; u NULL: by whom is not known. Always false. */
 bool owner_refuse(const struct addr *at, const struct port_use *u, struct err *e);

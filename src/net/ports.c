@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define BOUND_INACTIVE 13 /* bound and nothing else; kernels before 6.8 do not list these */
-#define FIRST_ROOM 256
+#define FIRST_ROOM     256
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -46,7 +46,8 @@ struct reading {
 
 static bool take(void *ctx, const struct diag_socket *s) {
     struct reading *r = ctx;
-    struct port_use u = {.at = s->at, .peer = s->peer, .listening = s->state == TCP_LISTEN, .inode = s->inode, .uid = s->uid, .cgroup = s->cgroup};
+    struct port_use u = {
+        .at = s->at, .peer = s->peer, .listening = s->state == TCP_LISTEN, .inode = s->inode, .uid = s->uid, .cgroup = s->cgroup};
     u.dual = s->v6 && !s->v6only && s->at.family == 6 && addr_is_any(&s->at);
     r->full = !add(r->into, &u);
     return !r->full;
@@ -85,7 +86,8 @@ static bool read_table(struct ports *p, const char *table, bool v6, uint16_t por
         uint8_t ip[16] = {0}, far[16] = {0};
         unsigned at, to, state, uid;
         uintmax_t inode;
-        if (head || sscanf(row, " %*u: %39[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*s %*s %*s %u %*u %" SCNuMAX, here, &at, there, &to, &state, &uid, &inode) != 7)
+        if (head || sscanf(row, " %*u: %39[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*s %*s %*s %u %*u %" SCNuMAX, here, &at, there, &to, &state,
+                           &uid, &inode) != 7)
             continue;
         if (!all && state != TCP_LISTEN) break; /* listening sockets come first: a busy server's table is not read whole */
         if ((port && at != port) || state == TCP_TIME_WAIT || !read_address(here, v6, ip) || !read_address(there, v6, far)) continue;
@@ -138,8 +140,10 @@ static uint32_t first_of(const struct ports *p, uint16_t port) {
     uint32_t low = 0, high = p->n;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (p->use[mid].at.port < port) low = mid + 1;
-        else high = mid;
+        if (p->use[mid].at.port < port)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low;
 }

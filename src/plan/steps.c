@@ -36,8 +36,10 @@ static uint32_t from(const struct places *in, const struct addr *at) {
     const struct place key = {.at = *at};
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (by_place(&in->p[mid], &key) < 0) low = mid + 1;
-        else high = mid;
+        if (by_place(&in->p[mid], &key) < 0)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low;
 }
@@ -61,8 +63,8 @@ struct making {
     const struct plan *old, *now;
     const uint16_t *old_port;
     struct places olds, news;
-    int32_t *keep;   /* of each new socket: the old one that stays, or -1 */
-    bool *kept;      /* of each old socket */
+    int32_t *keep; /* of each new socket: the old one that stays, or -1 */
+    bool *kept;    /* of each old socket */
     struct steps *out;
 };
 
@@ -100,8 +102,10 @@ static void before_commit(struct making *m) {
         const struct plan_socket *s = &m->now->socket[i];
         if (m->keep[i] >= 0 || s->waiting) continue;
         int32_t beside = s->at.port ? overlapping(&m->olds, &s->at) : -1;
-        if (beside >= 0) add(m, STEP_JOIN, (int32_t)i, beside, "serves until the commit");
-        else add(m, STEP_OPEN, (int32_t)i, -1, m->old ? "nobody has it; it takes callers when all else is ready" : "nobody has it");
+        if (beside >= 0)
+            add(m, STEP_JOIN, (int32_t)i, beside, "serves until the commit");
+        else
+            add(m, STEP_OPEN, (int32_t)i, -1, m->old ? "nobody has it; it takes callers when all else is ready" : "nobody has it");
     }
     uint32_t bound = m->out->n;
     for (uint32_t k = 0; k < bound; k++) {
@@ -125,7 +129,8 @@ static void after_commit(struct making *m) {
         if (!m->kept[j] && at.port) add(m, STEP_DEAFEN, -1, (int32_t)j, why_deafen(m, &at));
     }
     for (uint32_t j = 0; m->old && j < m->old->nsockets; j++) {
-        if (!m->kept[j] && is_open(m, (int32_t)j)) add(m, STEP_CLOSE, -1, (int32_t)j, "when its queue is empty and handshakes under way have ended");
+        if (!m->kept[j] && is_open(m, (int32_t)j))
+            add(m, STEP_CLOSE, -1, (int32_t)j, "when its queue is empty and handshakes under way have ended");
     }
 }
 

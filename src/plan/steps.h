@@ -21,8 +21,8 @@ enum step_kind {
 
 struct step {
     enum step_kind kind;
-    int32_t now, old;  /* index in the new and the old plan; -1 = none. JOIN: old is one that it stands beside */
-    const char *why;   /* a literal */
+    int32_t now, old; /* index in the new and the old plan; -1 = none. JOIN: old is one that it stands beside */
+    const char *why;  /* a literal */
 };
 
 struct steps {

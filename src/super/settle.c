@@ -40,8 +40,10 @@ static bool same(const struct addr *a, const struct addr *b) {
 static bool note(void *ctx, const struct diag_socket *d) {
     struct settle *s = ctx;
     if (!was_for_gone(s, &d->at)) return true;
-    if (s->n == SETTLE_CALLERS) s->more++;
-    else s->caller[s->n++] = (struct settle_caller){.at = d->at, .peer = d->peer, .still = true};
+    if (s->n == SETTLE_CALLERS)
+        s->more++;
+    else
+        s->caller[s->n++] = (struct settle_caller){.at = d->at, .peer = d->peer, .still = true};
     return true;
 }
 
@@ -83,7 +85,8 @@ bool settle_over(struct settle *s, int64_t now) {
     s->next = s->more ? s->until : now + SETTLE_TICK_MS;
     if (told && !late && s->n + s->more > 0) return false;
     if (told && late && s->n + s->more > 0)
-        log_info("transition", "%u callers of addresses that were given up have not finished their handshake: they are not waited for", (unsigned)(s->n + s->more));
+        log_info("transition", "%u callers of addresses that were given up have not finished their handshake: they are not waited for",
+                 (unsigned)(s->n + s->more));
     settle_finish(s);
     return true;
 }

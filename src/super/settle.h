@@ -5,17 +5,17 @@
 #include "base/addr.h"
 
 #define SETTLE_FIRST_MS 5 /* a handshake that began when the socket was deafened is listed by then */
-#define SETTLE_TICK_MS 20
-#define SETTLE_MOST_MS 1500 /* a lost packet of a handshake is sent again after one second */
-#define SETTLE_CALLERS 256u /* that are waited for one by one; where there are more (a flood), the whole time is waited */
+#define SETTLE_TICK_MS  20
+#define SETTLE_MOST_MS  1500 /* a lost packet of a handshake is sent again after one second */
+#define SETTLE_CALLERS  256u /* that are waited for one by one; where there are more (a flood), the whole time is waited */
 
-struct settle { /* all zero = nothing to wait for */
+struct settle {        /* all zero = nothing to wait for */
     struct addr *gone; /* where the retired sockets listened */
     uint32_t ngone;
     struct settle_caller {
         struct addr at, peer;
         bool still;
-    } *caller;
+    } * caller;
     uint32_t n, more;
     bool listed;
     int64_t until, next; /* CLOCK_MONOTONIC ms */

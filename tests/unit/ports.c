@@ -2,9 +2,16 @@
 #include "net/owner.h"
 #include "net/sock.h"
 #include "unit/tap.h"
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct err e;
@@ -56,7 +63,8 @@ static void found(void) {
     ok(!ports_taken(&p, &other) && !ports_taken(&p, &v6), "another address is not, nor the other family /* G4 G5 */");
     owner_text(u, text, sizeof text);
     snprintf(pid, sizeof pid, "pid %ld (", (long)getpid());
-    ok(strncmp(text, pid, strlen(pid)) == 0 && strstr(text, "/ports)") && strstr(text, ", user "), "its owner is this program /* E5 */: %s", text);
+    ok(strncmp(text, pid, strlen(pid)) == 0 && strstr(text, "/ports)") && strstr(text, ", user "), "its owner is this program /* E5 */: %s",
+       text);
     owner_explain(&any, u, text, sizeof text);
     ok(strstr(text, "all addresses are asked for here: name the addresses"), "asked for as a whole: %s", text);
     ino_t mine = inode(fd);
@@ -120,9 +128,39 @@ static void connection(void) {
     close(fd);
 }
 
+/* The same where a sandbox keeps netlink closed: in a child, under a filter that refuses AF_NETLINK. */
+static void without_netlink(void) {
+    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+                                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog filter = {.len = sizeof code / sizeof *code, .filter = code};
+    uint16_t port = 0, port6 = 0;
+    int fd = listener(AF_INET, "127.0.0.1", false, &port), fd6 = listener(AF_INET6, "::1", true, &port6), status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        struct ports p, q;
+        struct addr v4 = at("127.0.0.1", port), v6 = at("::1", port6), other = at("127.0.0.2", port);
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) _exit(2);
+        if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0 || !ports_read(&p, 0, false, &e) || !ports_read(&q, port, true, &e)) _exit(3);
+        const struct port_use *u = ports_taken(&p, &v4), *w = ports_taken(&p, &v6), *x = ports_taken(&q, &v4);
+        _exit(u && u->inode == inode(fd) && u->uid == geteuid() && (fd6 < 0 || (w && w->inode == inode(fd6))) && x &&
+                      x->inode == u->inode && !ports_taken(&p, &other)
+                  ? 0
+                  : 1);
+    }
+    if (child > 0) waitpid(child, &status, 0);
+    ok(status == 0, "without netlink /proc/net tells the same (%d)", status);
+    close(fd);
+    if (fd6 >= 0) close(fd6);
+}
+
 int main(void) {
     found();
     wildcards();
     connection();
+    without_netlink();
     return tap_end();
 }

@@ -1,4 +1,5 @@
-/* The order of a change of sockets as a pure function: what is kept, opened alone, opened beside a living socket, deafened, closed, and when. */
+/* The order of a change of sockets as a pure function: what is kept, opened alone, opened beside a living socket, deafened, closed, and
+ * when. */
 #include "plan/steps.h"
 #include "unit/tap.h"
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static const char *change(const char *from, const char *to, const uint16_t *boun
         char at[ADDR_TEXT] = "", beside[ADDR_TEXT] = "";
         if (t->kind != STEP_COMMIT) addr_format(t->now >= 0 ? &now.socket[t->now].at : &old.socket[t->old].at, at);
         if (t->kind == STEP_JOIN) addr_format(&old.socket[t->old].at, beside);
-        n += (size_t)snprintf(out + n, sizeof out - n, "%s%s%s%s%s%s", n ? ", " : "", step_name(t->kind), at[0] ? " " : "", at, beside[0] ? " beside " : "", beside);
+        n += (size_t)snprintf(out + n, sizeof out - n, "%s%s%s%s%s%s", n ? ", " : "", step_name(t->kind), at[0] ? " " : "", at,
+                              beside[0] ? " beside " : "", beside);
     }
     steps_finish(&s);
     free(old.socket);
@@ -59,9 +61,11 @@ static void orders(void) {
     is("a moved port: the new one answers before the old one closes /* M57 */", change("0.0.0.0:7000 http", "0.0.0.0:7001 http", NULL),
        "open 0.0.0.0:7001, listen 0.0.0.0:7001, commit, deafen 0.0.0.0:7000, close 0.0.0.0:7000");
     is("wildcard to specific /* M7 */", change("0.0.0.0:80 http, [::]:80 http", "10.0.0.1:80 http", NULL),
-       "join 10.0.0.1:80 beside 0.0.0.0:80, listen 10.0.0.1:80, commit, deafen 0.0.0.0:80, deafen [::]:80, close 0.0.0.0:80, close [::]:80");
+       "join 10.0.0.1:80 beside 0.0.0.0:80, listen 10.0.0.1:80, commit, deafen 0.0.0.0:80, deafen [::]:80, close 0.0.0.0:80, close "
+       "[::]:80");
     is("specific to wildcard /* M7 */", change("10.0.0.1:80 http, 10.0.0.2:81 http", "0.0.0.0:80 http", NULL),
-       "join 0.0.0.0:80 beside 10.0.0.1:80, listen 0.0.0.0:80, commit, deafen 10.0.0.1:80, deafen 10.0.0.2:81, close 10.0.0.1:80, close 10.0.0.2:81");
+       "join 0.0.0.0:80 beside 10.0.0.1:80, listen 0.0.0.0:80, commit, deafen 10.0.0.1:80, deafen 10.0.0.2:81, close 10.0.0.1:80, close "
+       "10.0.0.2:81");
     is("the families do not meet (V6ONLY)", change("[::]:80 http", "10.0.0.1:80 http", NULL),
        "open 10.0.0.1:80, listen 10.0.0.1:80, commit, deafen [::]:80, close [::]:80");
     is("another address of the same port meets nobody", change("10.0.0.1:80 http", "10.0.0.2:80 http", NULL),
@@ -71,11 +75,14 @@ static void orders(void) {
 static void special(void) {
     is("what waits has no step; when its address comes it is opened", change("10.0.0.1:80 waiting", "10.0.0.1:80 http", NULL),
        "open 10.0.0.1:80, listen 10.0.0.1:80, commit");
-    is("and when the address goes, it is closed", change("10.0.0.1:80 http", "10.0.0.1:80 waiting", NULL), "commit, deafen 10.0.0.1:80, close 10.0.0.1:80");
+    is("and when the address goes, it is closed", change("10.0.0.1:80 http", "10.0.0.1:80 waiting", NULL),
+       "commit, deafen 10.0.0.1:80, close 10.0.0.1:80");
     is("still away", change("10.0.0.1:80 waiting", "10.0.0.1:80 waiting", NULL), "commit");
     const uint16_t chosen[] = {5310};
-    is("the port that the kernel chose, written down, is the same socket", change("127.0.0.1:0 http", "127.0.0.1:5310 http", chosen), "keep 127.0.0.1:5310, commit");
-    is("and the other way round it stays where it is, or not", change("127.0.0.1:0 http", "127.0.0.1:0 http", chosen), "keep 127.0.0.1:0, commit");
+    is("the port that the kernel chose, written down, is the same socket", change("127.0.0.1:0 http", "127.0.0.1:5310 http", chosen),
+       "keep 127.0.0.1:5310, commit");
+    is("and the other way round it stays where it is, or not", change("127.0.0.1:0 http", "127.0.0.1:0 http", chosen),
+       "keep 127.0.0.1:0, commit");
     is("a wildcard joins a port that the kernel chose", change("127.0.0.1:0 http", "0.0.0.0:5310 http", chosen),
        "join 0.0.0.0:5310 beside 127.0.0.1:0, listen 0.0.0.0:5310, commit, deafen 127.0.0.1:0, close 127.0.0.1:0");
 }
@@ -87,7 +94,8 @@ static void words(void) {
     struct buf text = {0};
     ok(steps_make(&old, ports, &now, &s) && steps_text(&s, &old, ports, &now, &text) && buf_add(&text, "", 1), "steps as text");
     ok(strstr(text.p, "1. join 10.0.0.1:80 (https): beside 0.0.0.0:80, which serves until the commit\n"), "joining says beside whom");
-    ok(strstr(text.p, "deafen 0.0.0.0:80 (http): new callers find the addresses that the new plan names"), "who takes over from the wildcard");
+    ok(strstr(text.p, "deafen 0.0.0.0:80 (http): new callers find the addresses that the new plan names"),
+       "who takes over from the wildcard");
     ok(strstr(text.p, "deafen 10.0.0.9:81 (http): the new plan has it no more: new callers are refused"), "and where nobody does");
     printf("# %s", text.p);
     buf_free(&text);
@@ -98,8 +106,9 @@ static void words(void) {
 
 /* Each step of a kind comes before all of the next kind: what may fail comes before anything that callers notice. */
 static void always(void) {
-    static const char *const plans[] = {"0.0.0.0:80 http, [::]:80 http", "10.0.0.1:80 http, 10.0.0.2:80 https", "[fd00::1]:80 http, 10.0.0.2:80 http, 10.0.0.3:81 http",
-                                        "0.0.0.0:81 https, 10.0.0.2:80 http", "[::]:80 https, 0.0.0.0:81 http, 10.0.0.9:80 http"};
+    static const char *const plans[] = {"0.0.0.0:80 http, [::]:80 http", "10.0.0.1:80 http, 10.0.0.2:80 https",
+                                        "[fd00::1]:80 http, 10.0.0.2:80 http, 10.0.0.3:81 http", "0.0.0.0:81 https, 10.0.0.2:80 http",
+                                        "[::]:80 https, 0.0.0.0:81 http, 10.0.0.9:80 http"};
     unsigned wrong = 0, tried = 0;
     for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
         for (size_t k = 0; k < sizeof plans / sizeof *plans; k++) {
