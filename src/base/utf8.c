@@ -1,4 +1,5 @@
 #include "base/utf8.h"
+#include <string.h>
 
 size_t utf8_len(const char *text, size_t n) {
     const unsigned char *s = (const unsigned char *)text;
@@ -40,6 +41,17 @@ int utf8_shown(const char *s, size_t n, int most) {
         at += (int)len;
     }
     return at;
+}
+
+void utf8_tame(char *s, size_t n) {
+    for (size_t i = 0, len; i < n; i += len) {
+        unsigned char c = (unsigned char)s[i];
+        len = utf8_len(s + i, n - i);
+        bool c1 = len == 2 && c == 0xc2 && (unsigned char)s[i + 1] < 0xa0; /* terminals take these for orders, too */
+        if (len && !c1 && (c >= 0x20 || c == '\n' || c == '\t') && c != 0x7f) continue;
+        if (!len) len = 1;
+        memset(s + i, '?', len);
+    }
 }
 
 size_t utf8_put(uint32_t c, char out[4]) {

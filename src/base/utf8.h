@@ -12,6 +12,9 @@ bool utf8_valid(const char *s, size_t n);
 /* For messages that repeat refused input: bytes of the longest beginning of s that is at most `most` bytes, whole characters and free of
  * control characters. An int, for "%.*s". */
 int utf8_shown(const char *s, size_t n, int most);
+/* Text of somebody who may mean harm, before it goes to a terminal: control characters other than LF and TAB, and bytes that are no character,
+ * become '?'. */
+void utf8_tame(char *s, size_t n);
 /* Write code point c (at most U+10FFFF) to out, return the bytes written, 1 to 4. A surrogate is written as three bytes too (so that a
  * lone one read from an escape survives); utf8_valid refuses it. */
 size_t utf8_put(uint32_t c, char out[4]);

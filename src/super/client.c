@@ -1,6 +1,7 @@
 #include "super/client.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "net/owner.h"
 #include "super/ctlpath.h"
 #include "super/pidfile.h"
@@ -73,14 +74,15 @@ static void name_sockets(const char *text) {
     if (!said && strstr(text, "socket:[") && geteuid() != 0) fprintf(stderr, "the same command typed by root tells which program that is\n");
 }
 
-/* First line `ok` or `refused`, then text. */
-static int show(const struct buf *b) {
+/* First line `ok` or `refused`, then text. Some of it may be the engine's, which is not trusted with a terminal of root's. */
+static int show(struct buf *b) {
     const char *end = b->n ? memchr(b->p, '\n', b->n) : NULL;
     bool ok = end && end - b->p == 2 && memcmp(b->p, "ok", 2) == 0;
     if (!end) {
         fprintf(stderr, "portreeve: the supervisor ended before it answered\n");
         return EXIT_REFUSED;
     }
+    utf8_tame(b->p, b->n);
     fwrite(end + 1, 1, b->n - (size_t)(end + 1 - b->p), ok ? stdout : stderr);
     if (!ok) name_sockets(end + 1);
     if (fflush(stdout) != 0) return EXIT_REFUSED;

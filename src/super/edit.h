@@ -41,5 +41,7 @@ void edit_destroy(struct edit *d); /* unlinks what is staged; NULL is legal */
  * beside the old ones. */
 bool edit_stage(struct edit *d, const struct options *o, const struct account *user, int bundle_fd, int now_fd, struct err *e);
 bool edit_still(const struct edit *d, int now_fd, struct err *e); /* right before COMMIT: nobody has changed the files meanwhile */
-bool edit_write(struct edit *d, struct err *e);                      /* the renames; false: some file is as it was */
+/* The renames. now_fd as for edit_still: whoever has changed a file between COMMIT and COMMITTED keeps his work. false: some file is as it
+ * was, though the new generation lives. */
+bool edit_write(struct edit *d, int now_fd, struct err *e);
 #endif

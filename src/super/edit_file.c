@@ -196,8 +196,9 @@ static bool put_in_place(struct edit_file *f, struct err *e) {
     return newfile_sync_folder(f->path, e);
 }
 
-bool edit_write(struct edit *d, struct err *e) {
-    bool good = true;
+bool edit_write(struct edit *d, int now_fd, struct err *e) {
+    struct err why;
+    bool good = edit_still(d, now_fd, &why) || err_set(e, "the new entries are in force, but were not written and go with the next reload: %.900s", why.text);
     for (unsigned i = 0; good && i < EDIT_FILES; i++) {
         struct edit_file *f = &d->file[i];
         if (!f->beside[0]) continue;

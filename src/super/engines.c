@@ -24,12 +24,28 @@
 #define MESSAGES_A_TURN 64
 #define TEXT_MOST 30000
 
-static bool send_text(struct engine *en, uint32_t type, const char *text) {
+static void close_link(struct engine *en) {
+    if (en->link >= 0) close(en->link);
+    en->link = -1;
+}
+
+static void kill_it(struct engine *en) {
+    if (en->pid > 0 && !en->reaped) kill(en->pid, SIGKILL);
+}
+
+/* One that asks and does not read what it is told would hold us up at every answer: it is not waited for twice. */
+bool engine_send(struct engine *en, uint32_t type, const char *text, size_t n) {
     struct err e;
     if (en->link < 0) return false;
-    if (fdlink_send(en->link, type, text, strlen(text), NULL, 0, SEND_MS, &e)) return true;
-    log_warn("engine", "engine %ld: %s", (long)en->pid, e.text);
+    if (fdlink_send(en->link, type, text, n, NULL, 0, SEND_MS, &e)) return true;
+    log_error("engine", "engine %ld is ended: %s", (long)en->pid, e.text);
+    close_link(en);
+    kill_it(en);
     return false;
+}
+
+static bool send_text(struct engine *en, uint32_t type, const char *text) {
+    return engine_send(en, type, text, strlen(text));
 }
 
 static bool send_generation(struct engine *en, uint32_t type) {
@@ -41,15 +57,6 @@ static bool send_generation(struct engine *en, uint32_t type) {
 static void enter(struct engine *en, enum engine_phase phase, int64_t ms) {
     en->phase = phase;
     en->deadline = ms < 0 ? NEVER : clock_mono_ms() + ms;
-}
-
-static void close_link(struct engine *en) {
-    if (en->link >= 0) close(en->link);
-    en->link = -1;
-}
-
-static void kill_it(struct engine *en) {
-    if (en->pid > 0 && !en->reaped) kill(en->pid, SIGKILL);
 }
 
 void engines_kill(struct super *s) {

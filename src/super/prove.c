@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SEND_MS 3000
 #define PART 16384 /* of a long list, in one message */
 
 static bool takes_callers(const struct engine *en) {
@@ -19,10 +18,9 @@ static void say(struct super *s, const char *sockets, size_t n) {
     if (!en || !s->gen || en->phase != ENGINE_LIVE || s->stopping || s->reload.phase == RELOAD_SETTLING) return;
     if (takes_callers(&s->engine[!en->instance])) return;
     struct buf text = {0};
-    struct err e;
-    err_set(&e, "out of memory");
     bool good = buf_fmt(&text, "generation %" PRIu64 "\n%s", s->gen->number, n ? "\n" : "") && buf_add(&text, sockets, n);
-    if (!good || !fdlink_send(en->link, WIRE_PROVE, text.p, text.n, NULL, 0, SEND_MS, &e)) log_warn("engine", "engine %ld: %s", (long)en->pid, e.text);
+    if (!good) log_warn("engine", "engine %ld is not asked to prove its sockets: out of memory", (long)en->pid);
+    else (void)engine_send(en, WIRE_PROVE, text.p, text.n);
     buf_free(&text);
 }
 

@@ -349,7 +349,7 @@ void reload_done(struct super *s) {
     bool good = buf_fmt(&text, "generation %" PRIu64 " is live: ", now->number) && generation_changes(now, old, &text) &&
                 follow_result(s, &text);
     struct err e;
-    if (r->edit && !edit_write(r->edit, &e)) good = good && buf_fmt(&text, "warning: %s\n", e.text);
+    if (r->edit && !edit_write(r->edit, old->bundle_fd, &e)) good = good && buf_fmt(&text, "warning: %s\n", e.text);
     if (!good) buf_clear(&text);
     if (old) prove_inherit(now, old);
     generation_commit(now);

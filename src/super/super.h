@@ -203,6 +203,7 @@ void engines_replace(struct super *s); /* SIGUSR2 */
 void engines_drain(struct super *s);   /* we are stopping */
 bool engines_none(const struct super *s);
 void engine_tell_last(struct super *s, struct engine *en);
+bool engine_send(struct engine *en, uint32_t type, const char *text, size_t n); /* false: it has no link (any more) */
 void engine_answer(struct super *s, const struct waiter *w, bool ok, const char *text);
 
 /* prove.c */
