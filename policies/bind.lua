@@ -46,15 +46,16 @@ row("R12", "list",      "list",       "yes",            B,              those_of
 
 -- Items of a list as { address =, port =, because = entry, waiting =, why = reason it cannot be bound, note = remark }. An item may be an
 -- interface or a group of them (Group-NAME): all its addresses. `when`: WhenMissing of the listener.
+local none_such = {}
 local function items_of(p, list, entry, host, rules, when)
   local out = {}
   for _, item in ipairs(list) do
     local because = entry or item
-    if plan.host.plain(host, item.address) then
+    local plain = plan.host.plain(host, item.address)
+    if plain then
       out[#out + 1] = { address = item.address, port = item.port, because = because, certificate = not entry and item.value or nil }
-      goto next
     end
-    for _, place in ipairs(plan.host.places(host, item, when, rules.groups)) do
+    for _, place in ipairs(plain and none_such or plan.host.places(host, item, when, rules.groups)) do
       if place.address then
         out[#out + 1] = { address = place.address, waiting = place.waiting, why = place.why, note = place.note, port = item.port,
                           because = because, certificate = not entry and item.value or nil }
@@ -64,7 +65,6 @@ local function items_of(p, list, entry, host, rules, when)
         p:warn(because, "%s", place.note)
       end
     end
-    ::next::
   end
   return out
 end
@@ -112,24 +112,38 @@ local function because(entry, row_name, policy)
   return { file = entry.file, line = entry.line, entry = entry.entry, row = row_name, policy = policy }
 end
 
--- Open `items`: each address and port once.
-local function open(p, items, make)
+-- Open `items`: each address and port once. kind(item): what a socket has of its address beside the port; nil = nothing.
+-- Of long lists, those that differ in their address only become one entry with a list of addresses.
+local MANY = 64
+local function open(p, items, make, kind)
   local seen = {} -- port -> addresses
+  local many, first, sort, socket = #items >= MANY, nil, nil, nil -- socket: an entry under way; first: the item it began with
   for _, item in ipairs(items) do
-    local socket = make(item)
+    local k = kind and kind(item)
+    local usual = many and not (item.why or item.note or item.waiting)
+    if not (usual and first and item.port == first.port and k == sort and item.because == first.because) then
+      if first and socket.addresses[1] then p:socket(socket) end
+      first, sort, socket = usual and item, k, make(item)
+      if usual then socket.address, socket.addresses = nil, {} end
+    end
     local there = seen[socket.port] or {}
     seen[socket.port] = there
     if item.why then
       p:refuse(item.because, "%s", item.why)
-    elseif there[socket.address] then
-      p:warn(item.because, "%s is listed twice with port %d: one socket serves both", socket.address, socket.port)
+    elseif there[item.address] then
+      p:warn(item.because, "%s is listed twice with port %d: one socket serves both", item.address, socket.port)
     else
       if item.note then p:warn(item.because, "%s", item.note) end
-      there[socket.address] = true
-      socket.waiting = item.waiting
-      p:socket(socket)
+      there[item.address] = true
+      if first then
+        socket.addresses[#socket.addresses + 1] = item.address
+      else
+        socket.waiting = item.waiting
+        p:socket(socket)
+      end
     end
   end
+  if first and socket.addresses[1] then p:socket(socket) end
 end
 
 -- Secure entries that the row does not use: never bound, but said.
@@ -203,6 +217,9 @@ local function main_listener(p, rules, host)
       certificate = https and (x and x.certificate or "default") or nil, services = rules.portreeve.Components.value,
       because = because(item.because, r.name, r.policy),
     }, limits)
+  end, function(item)
+    local x = c.is_X[item.address]
+    return r.https(c, item.address) and (x and x.certificate or "default")
   end)
 end
 

@@ -123,8 +123,8 @@ end
 function fake.sockets(plan, listener)
   local out = {}
   for _, s in ipairs(plan.sockets) do
-    if s.name == (listener or "http") then
-      local host = s.address:find(":", 1, true) and "[" .. s.address .. "]" or s.address
+    for _, address in ipairs(s.name == (listener or "http") and (s.addresses or { s.address }) or {}) do
+      local host = address:find(":", 1, true) and "[" .. address .. "]" or address
       local state = s.waiting and " (waiting)" or s.when_missing == "freebind" and " (freebind)" or ""
       out[#out + 1] = ("%s://%s:%d%s%s"):format(s.scheme, host, s.port, s.certificate and " " .. s.certificate or "", state)
     end

@@ -2,6 +2,7 @@
 --   local plan = require "portreeve.plan"
 --   local p = plan.new()
 --   p:socket { name = "http", address = "127.0.0.1", port = 8080, scheme = "http", services = { "tracker" }, because = rules.tomcat.Port }
+-- addresses = { … } instead of address: a socket on each, alike in everything else.
 -- `because` is an entry of the rules (or {file=,line=,entry=,row=}); the constructor adds the line of the policy that called it.
 local getinfo = debug.getinfo
 local host = require "portreeve.host"
@@ -11,10 +12,11 @@ local _ENV = nil
 local plan = { host = host } -- plan.host.locate(host, address), plan.host.addresses(host, family)
 local methods = {}
 local MOST = 16384 -- PLAN_MAX_SOCKETS
-local full = setmetatable({}, { __mode = "k" }) -- plans that were told so
+local count = setmetatable({}, { __mode = "k" }) -- plan -> its sockets
+local full = setmetatable({}, { __mode = "k" }) -- plans that have too many, and were told so
 
 local known = {
-  name = "string", address = "string", port = "number", scheme = "string", services = "table", certificate = "string", because = "table",
+  name = "string", address = "string", addresses = "table", port = "number", scheme = "string", services = "table", certificate = "string", because = "table",
   external = "boolean", restriction = "string", list = "string", max_connections = "number", max_per_address = "number", reserve = "number",
   backlog = "number", when_missing = "string", waiting = "boolean",
 }
@@ -31,12 +33,12 @@ function plan.here()
   return where
 end
 
-local needed = { "name", "address", "port", "scheme", "services", "because" }
+local needed = { "name", "port", "scheme", "services", "because" }
 
 function methods:socket(s)
   -- With room for all fields: a table that grows one by one is made anew five times, and there may be thousands of sockets.
   local copy = {
-    name = nil, address = nil, port = nil, scheme = nil, services = nil, certificate = nil, because = nil, external = nil,
+    name = nil, address = nil, addresses = nil, port = nil, scheme = nil, services = nil, certificate = nil, because = nil, external = nil,
     restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
     waiting = nil,
   }
@@ -49,7 +51,11 @@ function methods:socket(s)
   for i = 1, #needed do
     if copy[needed[i]] == nil then error(("a socket needs the field '%s'"):format(needed[i]), 2) end
   end
-  if #self.sockets >= MOST then
+  if (copy.address == nil) == (copy.addresses == nil) then
+    error("a socket needs the field 'address', or 'addresses' for several that are alike", 2)
+  end
+  count[self] = (count[self] or 0) + (copy.addresses and #copy.addresses or 1)
+  if count[self] > MOST then
     if not full[self] then
       self:refuse(copy.because, "a plan has at most %d sockets, and this is one more: open a wildcard instead of each address", MOST)
     end

@@ -17,18 +17,22 @@ local function addresses(rules, plan, found)
   end
 end
 
+-- The address of the socket (of one of those that are alike) that meets the other, or nil.
 local function meets(socket, bind)
   local any = { ["0.0.0.0"] = true, ["::"] = true, ["*"] = true }
-  if any[bind] or any[socket.address] then return true end
-  return socket.address == bind
+  for _, address in ipairs(socket.addresses or { socket.address }) do
+    if any[bind] or any[address] or address == bind then return address end
+  end
+  return nil
 end
 
 -- The ui's own database wants its port for itself (M25, M58).
 local function database(rules, plan, found)
   local db = rules.database
   for _, s in ipairs(db and plan.sockets or {}) do
-    if s.port == db.port.value and meets(s, db.bind or "*") then
-      local at = s.address:find(":", 1, true) and "[" .. s.address .. "]" or s.address
+    local address = s.port == db.port.value and meets(s, db.bind or "*")
+    if address then
+      local at = address:find(":", 1, true) and "[" .. address .. "]" or address
       local what = "port %d is the database's and that of listener %s on %s (%s%s): give one of them another"
       local place = s.because.file == "" and "built-in default" or s.because.file .. ":" .. s.because.line
       found.error(report.at(db.port, nil, "" .. db.port.value), what:format(s.port, s.name, at, place, s.because.entry ~= "" and " " ..

@@ -42,11 +42,10 @@ local function speaks(socket)
   return (socket.external or socket.external_tls) and "https" or socket.scheme
 end
 
--- Can a caller of `host` meet this socket? A name may lead anywhere, so it always can.
-local function reaches(socket, host)
+-- Can a caller of `host` meet a socket on this address? A name may lead anywhere, so it always can.
+local function reaches(at, host)
   local ip = host == "localhost" and "localhost" or addr.parse(host)
   if not ip then return true end
-  local at = socket.address
   if ip == "localhost" then return at == "0.0.0.0" or at == "::" or at == "::1" or at:find("^127%.") ~= nil end
   local v6 = ip:find(":", 1, true) ~= nil
   if at == "0.0.0.0" or at == "::" then return v6 == (at == "::") end
@@ -83,17 +82,18 @@ function urls.unbound(url, plan, service)
         other_scheme = speaks(s)
       elseif not offers(s, service) then
         other_service = s
-      elseif reaches(s, host) then
-        return nil
       else
-        elsewhere = s
+        for _, address in ipairs(s.addresses or { s.address }) do
+          if reaches(address, host) then return nil end
+          elsewhere = address
+        end
       end
     elseif s.port == 0 and speaks(s) == scheme and offers(s, service) then
       return nil -- the kernel will choose, nobody knows what
     end
   end
   if elsewhere then
-    local at = elsewhere.address:find(":", 1, true) and "[" .. elsewhere.address .. "]" or elsewhere.address
+    local at = elsewhere:find(":", 1, true) and "[" .. elsewhere .. "]" or elsewhere
     return ("port %d is bound on %s, not on %s"):format(port, at, host)
   end
   if other_service then return ("port %d does not serve the %s; %s"):format(port, service, instead(sockets, scheme, service)) end

@@ -7,7 +7,7 @@
 
 #define MOST_MESSAGES 1000
 
-enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE };
+enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE, ADDRESSES };
 struct field {
     const char *name;
     enum kind kind;
@@ -21,7 +21,8 @@ struct field {
     { name, INTEGER, offsetof(struct plan_socket, member), 0, false }
 static const struct field socket_fields[] = {
     SOCKET_TEXT("name", name, true),
-    {"address", ADDRESS, 0, 0, true},
+    {"address", ADDRESS, 0, 0, false},
+    {"addresses", ADDRESSES, 0, 0, false}, /* instead of it: as many sockets, alike in everything else */
     {"port", PORT, 0, 0, true},
     {"scheme", SCHEME, 0, 0, true},
     {"services", SERVICES, 0, 0, true},
@@ -49,6 +50,7 @@ struct reader {
     lua_State *L;
     struct plan_socket *s;
     uint32_t number; /* of the socket, from 1 */
+    bool several;    /* it has `addresses` */
     char no_zone[256]; /* the address names an interface that does not exist: why it cannot be bound */
     struct err *e;
 };
@@ -177,6 +179,9 @@ static bool read_field(struct reader *r, const struct field *f) {
         return true;
     case SERVICES:
         return read_services(r, f->name);
+    case ADDRESSES:
+        r->several = lua_istable(r->L, -1) && lua_rawlen(r->L, -1) > 0;
+        return r->several || refuse(r, f->name, "must be a list of addresses%s", "");
     case BECAUSE:
         return lua_istable(r->L, -1) ? read_table(r, because_fields)
                                      : refuse(r, f->name, "must be a table, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
@@ -206,24 +211,66 @@ static bool read_table(struct reader *r, const struct field *fields) {
     return true;
 }
 
+/* Room for one more. */
+static struct plan_socket *next_socket(struct plan *p, struct err *e) {
+    if (p->nsockets == PLAN_MAX_SOCKETS) return (void)err_set(e, "the plan has more than %u sockets", PLAN_MAX_SOCKETS), NULL;
+    if ((p->nsockets & (p->nsockets - 1)) == 0) { /* 0 or a power of two: full */
+        struct plan_socket *more = reallocarray(p->socket, p->nsockets ? (size_t)p->nsockets * 2 : 1, sizeof *more);
+        if (!more) return (void)err_set(e, "out of memory for %u sockets", (unsigned)p->nsockets * 2), NULL;
+        p->socket = more;
+    }
+    return &p->socket[p->nsockets];
+}
+
+/* What r->s holds now is a socket of the plan: its address has just been read. */
+static bool add_socket(struct reader *r, struct plan *p) {
+    if (r->no_zone[0] && !r->s->waiting) return refuse(r, "address", "cannot be bound: %s", r->no_zone);
+    struct plan_socket *to = next_socket(p, r->e);
+    if (!to) return false;
+    *to = *r->s;
+    p->nsockets++;
+    return true;
+}
+
+/* One for each of the entry's addresses. */
+static bool add_sockets(struct reader *r, struct plan *p) {
+    struct plan_socket like = *r->s, each;
+    lua_pushliteral(r->L, "addresses");
+    lua_rawget(r->L, -2);
+    lua_Unsigned n = lua_rawlen(r->L, -1);
+    bool good = true;
+    r->s = &each;
+    for (lua_Unsigned i = 1; good && i <= n; i++) {
+        each = like;
+        r->no_zone[0] = '\0';
+        lua_rawgeti(r->L, -1, (lua_Integer)i);
+        good = read_address(r, "addresses") && add_socket(r, p);
+        lua_pop(r->L, 1);
+    }
+    lua_pop(r->L, 1);
+    return good;
+}
+
+/* The entry of the list on top, the i-th of the plan. */
+static bool read_socket(lua_State *L, uint32_t i, struct plan *p, struct err *e) {
+    struct plan_socket s = {.backlog = 511};
+    struct reader r = {.L = L, .s = &s, .number = i, .e = e};
+    if (!lua_istable(L, -1)) return err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
+    if (!read_table(&r, socket_fields)) return false;
+    if (r.several && s.at.family) return refuse(&r, "addresses", "stands instead of address, not beside it%s", "");
+    if (!r.several && !s.at.family) return refuse(&r, "address", "is missing%s", "");
+    return r.several ? add_sockets(&r, p) : add_socket(&r, p);
+}
+
 static bool read_sockets(lua_State *L, struct plan *p, struct err *e) {
     lua_Unsigned n = lua_rawlen(L, -1);
-    if (n > PLAN_MAX_SOCKETS) return err_set(e, "the plan has more than %u sockets", PLAN_MAX_SOCKETS);
-    p->socket = calloc(n ? n : 1, sizeof *p->socket);
-    if (!p->socket) return err_set(e, "out of memory for %u sockets", (unsigned)n);
-    for (lua_Unsigned i = 1; i <= n; i++) {
-        struct reader r = {.L = L, .s = &p->socket[i - 1], .number = (uint32_t)i, .e = e};
-        r.s->backlog = 511;
+    bool good = n <= PLAN_MAX_SOCKETS || err_set(e, "the plan has more than %u sockets", PLAN_MAX_SOCKETS);
+    for (lua_Unsigned i = 1; good && i <= n; i++) {
         lua_rawgeti(L, -1, (lua_Integer)i);
-        bool good = lua_istable(L, -1)
-                        ? read_table(&r, socket_fields)
-                        : err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
-        if (good && r.no_zone[0] && !r.s->waiting) good = refuse(&r, "address", "cannot be bound: %s", r.no_zone);
+        good = read_socket(L, (uint32_t)i, p, e);
         lua_pop(L, 1);
-        if (!good) return false;
-        p->nsockets++;
     }
-    return true;
+    return good;
 }
 
 static bool read_messages(lua_State *L, const char *name, bool error, marshal_say *say, void *ctx, struct err *e) {

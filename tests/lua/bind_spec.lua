@@ -327,3 +327,41 @@ it("a plan's constructor refuses what a plan cannot have", function()
     p:socket { name = "x", address = "127.0.0.1", port = 80, scheme = "http", services = {}, because = {}, colour = "red" }
   end)
 end)
+
+describe("long lists", function()
+  local many, addresses = {}, {}
+  for i = 1, 200 do
+    addresses[i] = ("10.0.%d.%d"):format(i // 100, i % 100 + 1)
+    many[i] = addresses[i]
+  end
+  many[50] = addresses[50] .. ":8081"
+  many[51] = addresses[51] .. ":8081"
+  local machine = fake.host(addresses)
+  local function listed(list, more)
+    local entries = { { "BindAddress", table.concat(list, ", ") }, { "Port", "8080" } }
+    for _, e in ipairs(more or {}) do entries[#entries + 1] = e end
+    return run(entries, machine)
+  end
+
+  it("are the sockets that short ones make, in a few entries", function()
+    local p = listed(many, { { "Secure-" .. addresses[120], "" }, { "SecurePort", "8443" } })
+    local want, one_by_one = {}, {}
+    for i = 1, 200, 20 do -- the same list in pieces that are short enough to be opened one by one
+      local piece = { table.unpack(many, i, i + 19) }
+      for _, s in ipairs(fake.sockets((listed(piece, { { "Secure-" .. addresses[120], "" }, { "SecurePort", "8443" } })))) do
+        want[#want + 1] = s
+      end
+    end
+    for _, s in ipairs(p.sockets) do one_by_one[#one_by_one + 1] = s.name == "http" and (s.addresses and #s.addresses or 1) or nil end
+    assert.same(sorted(want), sockets(p))
+    assert.equal(200, #want)
+    assert.is_true(#one_by_one <= 5)
+  end)
+  it("name an address that stands in them twice", function()
+    local twice = { table.unpack(addresses) }
+    twice[150] = addresses[3] .. ":8080"
+    local p = listed(twice)
+    assert.equal(199, #sockets(p))
+    assert.is_truthy(p.warnings[1]:find("10.0.0.4 is listed twice with port 8080", 1, true))
+  end)
+end)
