@@ -13,14 +13,9 @@ static bool read_host(struct differ *d) {
     struct host h = {0};
     struct err e;
     if (!host_read(&h, &e)) return true; /* wildcards are then explained without addresses */
-    d->host = calloc(h.n ? h.n : 1, sizeof *d->host);
-    for (unsigned i = 0; d->host && i < h.n; i++) {
-        if (h.address[i].tentative) continue;
-        struct addr *a = &d->host[d->in.nhost++];
-        *a = h.address[i].at;
-        a->scope = addr_is_link_local(a) ? h.address[i].scope : 0;
-        a->port = 0;
-    }
+    d->host = calloc(h.list.naddresses + 1, sizeof *d->host);
+    for (uint32_t i = 0; d->host && i < h.list.naddresses; i++)
+        if (!h.list.address[i].tentative && !h.list.address[i].duplicate) d->host[d->in.nhost++] = h.list.address[i].at;
     d->in.host = d->host;
     host_finish(&h);
     return d->host != NULL;

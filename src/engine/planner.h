@@ -1,13 +1,14 @@
 /* The gate before every start and reload, shared by `portreeve-engine --plan`, `check` and `plan`:
  *   planner_read.c   every file once into a bundle           planner_edit.c  entries changed from console and hub
  *   planner_lua.c    rules, policies and their tests, bind
- *   planner_certs.c  certificates into the bundle            planner_bind.c  host facts, preflight
+ *   planner_certs.c  certificates into the bundle            planner_bind.c  what waits, preflight; host.c: facts
  *   planner.c        the order of these, and `--plan`
  * Faults are collected (bounded), so that one run names them all. Runs to its end in one thread and is then thrown away with its process.
  */
 #ifndef PORTREEVE_ENGINE_PLANNER_H
 #define PORTREEVE_ENGINE_PLANNER_H
 #include "base/buf.h"
+#include "net/ifwatch.h"
 #include "plan/bundle.h"
 #include "plan/plan.h"
 
@@ -89,15 +90,8 @@ void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and 
 
 bool planner_list(void *planner, const char *name, const char **text, size_t *n, const char **display); /* alist_fetch from p->files */
 
-struct host_address {
-    struct addr at; /* scope as the kernel has it for link-local addresses */
-    char interface[16];
-    uint32_t scope;
-    bool tentative, duplicate; /* still being checked for duplicates (DAD), or found to be one: not usable either way */
-};
 struct host {
-    struct host_address *address;
-    unsigned n;
+    struct iflist list;
     bool ipv6; /* an IPv6 socket can be bound */
 };
 bool host_read(struct host *h, struct err *e);

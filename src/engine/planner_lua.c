@@ -7,7 +7,6 @@
 #include "script/vm.h"
 #include <inttypes.h>
 #include <lua5.4/lauxlib.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,25 +276,23 @@ static void try_policies(struct planner *p) {
 }
 
 /* Every interface, those without an address too. */
-static void push_interfaces(lua_State *L) {
-    struct if_nameindex *list = if_nameindex();
-    lua_newtable(L);
-    for (lua_Integer i = 0; list && list[i].if_name; i++) {
-        lua_pushstring(L, list[i].if_name);
-        lua_rawseti(L, -2, i + 1);
+static void push_interfaces(lua_State *L, const struct iflist *l) {
+    lua_createtable(L, (int)l->nlinks, 0);
+    for (uint32_t i = 0; i < l->nlinks; i++) {
+        lua_pushstring(L, l->link[i].name);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
-    if (list) if_freenameindex(list);
 }
 
 void planner_push_host(lua_State *L, const struct host *h) {
     lua_createtable(L, 0, 3);
-    push_interfaces(L);
+    push_interfaces(L, &h->list);
     lua_setfield(L, -2, "interfaces");
     lua_pushboolean(L, h->ipv6);
     lua_setfield(L, -2, "ipv6");
-    lua_createtable(L, (int)h->n, 0);
-    for (unsigned i = 0; i < h->n; i++) {
-        const struct host_address *a = &h->address[i];
+    lua_createtable(L, (int)h->list.naddresses, 0);
+    for (uint32_t i = 0; i < h->list.naddresses; i++) {
+        const struct ifaddress *a = &h->list.address[i];
         struct addr bare = a->at;
         char ip[ADDR_TEXT];
         bare.scope = 0;
@@ -303,9 +300,9 @@ void planner_push_host(lua_State *L, const struct host *h) {
         lua_createtable(L, 0, 5);
         lua_pushstring(L, ip);
         lua_setfield(L, -2, "ip");
-        lua_pushstring(L, a->interface);
+        lua_pushstring(L, a->name);
         lua_setfield(L, -2, "interface");
-        lua_pushinteger(L, a->scope);
+        lua_pushinteger(L, a->index);
         lua_setfield(L, -2, "scope");
         lua_pushboolean(L, a->tentative);
         lua_setfield(L, -2, "tentative");

@@ -36,7 +36,9 @@ bool iftable_add(struct iftable *t, const struct known_address *k) {
         t->address = more;
         t->cap = cap;
     }
-    put(t->address, t->cap, k);
+    struct known_address one = *k;
+    one.order = t->added++;
+    put(t->address, t->cap, &one);
     t->naddresses++;
     return true;
 }

@@ -7,6 +7,7 @@ struct known_address {
     struct addr at; /* family 0 = free */
     uint32_t index; /* of the interface */
     uint32_t round; /* of the reading that saw it last, see ifwatch.c */
+    uint32_t order; /* in which they came */
     bool tentative, duplicate;
 };
 struct known_link {
@@ -17,7 +18,7 @@ struct known_link {
 
 struct iftable {
     struct known_address *address; /* open addressing; cap is a power of two, at most half of it in use */
-    uint32_t naddresses, cap;
+    uint32_t naddresses, cap, added;
     struct known_link *link;
     uint32_t nlinks, links_cap;
 };
@@ -30,4 +31,5 @@ struct known_link *iftable_link(const struct iftable *t, uint32_t index);
 struct known_link *iftable_add_link(struct iftable *t, uint32_t index); /* NULL: full, or out of memory */
 void iftable_remove_link(struct iftable *t, struct known_link *l);
 void iftable_finish(struct iftable *t);
+const struct iftable *ifwatch_table(const struct ifwatch *w);
 #endif

@@ -58,6 +58,7 @@ static void address_is(struct ifwatch *w, const struct addr *at, uint32_t index,
     }
     bool news = k->duplicate != now.duplicate || k->tentative != now.tentative;
     if (what == IF_ADDRESS_NEW) what = IF_ADDRESS_READY;
+    now.order = k->order;
     *k = now;
     if (news) tell(w, what, at, index, NULL);
 }
@@ -283,6 +284,10 @@ void ifwatch_destroy(struct ifwatch *w) {
 
 int ifwatch_fd(const struct ifwatch *w) {
     return w->fd;
+}
+
+const struct iftable *ifwatch_table(const struct ifwatch *w) {
+    return &w->table;
 }
 
 bool ifwatch_has(const struct ifwatch *w, const struct addr *at) {

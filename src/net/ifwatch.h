@@ -37,5 +37,22 @@ int ifwatch_fd(const struct ifwatch *w); /* to be polled for reading */
 bool ifwatch_read(struct ifwatch *w, void (*tell)(void *ctx, const struct ifchange *c), void *ctx, struct err *e);
 /* Is the address on an interface and usable? (All of 127.0.0.0/8 is this machine's, though only what is listed is found here.) */
 bool ifwatch_has(const struct ifwatch *w, const struct addr *at);
+
+struct iflist { /* what there is, in the kernel's order */
+    struct ifaddress {
+        struct addr at; /* scope of link-local ones: the interface */
+        uint32_t index; /* of the interface */
+        char name[IFWATCH_NAME]; /* its name, not the label that an IPv4 address may have */
+        bool tentative, duplicate;
+    } *address;
+    struct iflink {
+        uint32_t index;
+        char name[IFWATCH_NAME];
+    } *link;
+    uint32_t naddresses, nlinks;
+};
+bool iflist_read(struct iflist *l, struct err *e); /* as it is at this moment */
+void iflist_finish(struct iflist *l);
+
 void ifchange_text(const struct ifchange *c, char *out, size_t cap); /* "192.0.2.7 appeared on eth0" */
 #endif
