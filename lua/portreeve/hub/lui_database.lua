@@ -100,6 +100,13 @@ local function page(c, conf, v)
     h.div { class = "columns", status_card(c, v), settings_card(c, v) } } }, v.code)
 end
 
+-- The stored password, where it goes to nobody else than it was given for: a server can have it said in clear, and whoever may open this
+-- page must not learn it by describing one of his own.
+local function stored_password(d, stored)
+  local same = stored and d.host == stored.host and d.port == stored.port and d.user == stored.user
+  return same and stored.password or ""
+end
+
 -- -> description | nil, faults
 local function read(fields, stored)
   local d = { plugin = fields.plugin == MYSQL and MYSQL or INTERNAL }
@@ -113,14 +120,16 @@ local function read(fields, stored)
       fault(key, "This is needed.")
     end
   end
-  d.password = (fields.password or "") ~= "" and fields.password or stored and stored.password or ""
-  if #d.password > 255 or d.password:find("%z") then
-    fault("password", "At most 255 bytes, and no zero byte.")
-  end
   local port, why = kinds.port(fields.port or "", {})
   d.port = port or 0
   if d.plugin == MYSQL and not port then
     fault("port", ("%s: %s"):format(kinds.trim(fields.port or ""), why))
+  end
+  d.password = (fields.password or "") ~= "" and fields.password or stored_password(d, stored)
+  if #d.password > 255 or d.password:find("%z") then
+    fault("password", "At most 255 bytes, and no zero byte.")
+  elseif d.plugin == MYSQL and d.password == "" and stored and stored.password ~= "" then
+    fault("password", "The stored password is for another host, port or user: type the password again.")
   end
   if d.plugin == MYSQL and fields.ssl and fields.ssl ~= "Off" then
     fault("ssl", "SSL is not possible here.")
