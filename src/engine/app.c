@@ -378,6 +378,7 @@ static void *manager_main(void *arg) {
         a->tasks_change = false;
         pthread_mutex_unlock(&a->lock);
         if (running) stop_tasks(running); /* before the new ones start: a task is alone with its cursor */
+        if (running && a->eng->spool) spool_turn(a->eng->spool);
         app_states_drop(running);
         running = next;
         if (running && !stop) start_tasks(running);

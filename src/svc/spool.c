@@ -163,10 +163,18 @@ void spool_hurry(struct spool *s) {
     pthread_mutex_unlock(&s->lock);
 }
 
+void spool_turn(struct spool *s) {
+    pthread_mutex_lock(&s->lock);
+    s->turns++;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
 bool spool_wait(struct spool *s, uint64_t after, unsigned ms) {
     int64_t end = clock_mono_ms() + ms;
     pthread_mutex_lock(&s->lock);
-    while (atomic_load(&s->last_pos) <= after && !s->stop && !s->hurry) {
+    uint64_t turns = s->turns;
+    while (atomic_load(&s->last_pos) <= after && !s->stop && !s->hurry && s->turns == turns) {
         int64_t left = end - clock_mono_ms();
         if (left <= 0) break;
         spool_wait_on(s, &s->moved, left);

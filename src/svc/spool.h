@@ -83,6 +83,9 @@ void spool_reader_close(struct spool_reader *r);
 bool spool_read(struct spool_reader *r, uint64_t after, size_t max_bytes, struct buf *out, uint64_t *last, struct err *e);
 /* Wait until something beyond `after` is committed by this process's spool, at most ms. */
 bool spool_wait(struct spool *s, uint64_t after, unsigned ms);
+/* Who waits in spool_wait now returns: a change of generation has ended the fetcher here, and nobody reads the answer to its long poll, which
+ * would hold a thread and a connection for half a minute. Other readers ask again. */
+void spool_turn(struct spool *s);
 /* From now on spool_wait returns at once: the engine drains and long polls must end. */
 void spool_hurry(struct spool *s);
 /* Reader `name` has durably stored everything up to pos: delete what all known readers acknowledged. Idempotent; runs on the spool thread,

@@ -48,6 +48,7 @@ struct spool {
     pthread_mutex_t lock;
     pthread_cond_t wake, moved; /* thread · spool_wait and spool_ack */
     bool stop, hurry;
+    uint64_t turns; /* of generations: who waits since an earlier one need not wait on */
     _Atomic bool idle, failing, full;
     struct ack *ack[ACKS];
     unsigned acks;

@@ -300,6 +300,18 @@ static void test_volume(void) { /* two producers at once; rows of bounded size; 
     spool_stop(s);
 }
 
+struct poll_of {
+    struct spool *s;
+    uint64_t after;
+    _Atomic bool ended;
+};
+static void *poll_main(void *arg) {
+    struct poll_of *p = arg;
+    spool_wait(p->s, p->after, 600000);
+    atomic_store(&p->ended, true);
+    return NULL;
+}
+
 static void test_readers(void) {
     struct acked a = {0};
     struct err e = {""};
@@ -315,6 +327,16 @@ static void test_readers(void) {
         pos[i] = seen.last;
     }
     ok(spool_wait(s, pos[2], 10000) && spool_last_pos(s) == pos[3], "spool_wait sees the last position");
+    struct poll_of p = {.s = s, .after = pos[3]};
+    pthread_t poller;
+    if (pthread_create(&poller, NULL, poll_main, &p) != 0) abort();
+    for (int i = 0; i < 60000 && !atomic_load(&p.ended); i++) { /* it may not wait yet: say it until it has heard */
+        spool_turn(s);
+        nap(1);
+    }
+    ok(atomic_load(&p.ended), "a change of generation ends a long poll of ten minutes");
+    pthread_join(poller, NULL);
+    ok(!spool_wait(s, pos[3], 20), "and none that begins later");
     ok(pos[0] < pos[1] && pos[2] < pos[3], "positions grow");
     ok(spool_ack(s, "b", 0, &e) && spool_ack(s, "a", pos[2], &e), "two readers, one behind");
     ok(read_all(dir_of("readers"), 0, NULL, 0, &seen) && seen.lines == 4, "nothing is deleted before the second has it too");
