@@ -349,6 +349,31 @@ static void test_all_conflicts(void) { /* Q2 Q6 */
     plan_finish(&p);
 }
 
+static void test_same(void) {
+    struct plan_socket o[2] = {make_socket("a", "192.0.2.7", 80), make_socket("b", "192.0.2.8", 80)}, n[2] = {o[1], o[0]};
+    struct plan a = make_plan(o, 2), b = make_plan(n, 2);
+    ok(plan_same(&a, &b), "the same sockets in another order are no news");
+    a.socket[0].away = true;
+    ok(plan_same(&a, &b) && plan_same(&b, &a), "nor that an address is away: no plan says that");
+    b.socket[0].because.line++;
+    ok(!plan_same(&a, &b), "another line that is the reason is");
+    b.socket[0].because.line--;
+    b.set.idle_ms++;
+    ok(!plan_same(&a, &b), "so is a setting");
+    b.set.idle_ms--;
+    b.cert->names[0] = 'x';
+    ok(!plan_same(&a, &b), "and a certificate");
+    plan_finish(&b);
+    b = make_plan(n, 1);
+    ok(!plan_same(&a, &b) && !plan_same(&b, &a), "and a socket more or less");
+    b.socket[0].waiting = true;
+    plan_finish(&a);
+    a = make_plan(n, 1);
+    ok(!plan_same(&a, &b), "and one that waits");
+    plan_finish(&a);
+    plan_finish(&b);
+}
+
 static void test_match(void) {
     struct plan_socket o[3] = {make_socket("http", "0.0.0.0", 80), make_socket("b", "127.0.0.1", 81), make_socket("c", "127.0.0.1", 0)};
     struct plan_socket n[4] = {make_socket("new-name", "127.0.0.1", 81), make_socket("d", "::", 80), make_socket("c", "127.0.0.1", 0),
@@ -434,6 +459,7 @@ int main(void) {
     test_check();
     test_conflicts();
     test_waiting();
+    test_same();
     test_all_conflicts();
     test_match();
     test_match_many();
