@@ -58,14 +58,25 @@ describe("System Database Status", function()
     assert.equal(303, put().status)
     assert.same({ MYSQL, "LUI", "luiuser", "s3cret!", "localhost", 1 }, { stored().plugin, stored().name, stored().user, stored().password,
       stored().host, stored().port })
-    put { password = "", port = "3307" }
-    assert.same({ "s3cret!", 3307 }, { stored().password, stored().port })
+    put { password = "", name = "OTHER" }
+    assert.same({ "s3cret!", "OTHER" }, { stored().password, stored().name })
     assert.is_nil(browser.get("/hub/lui/database").body:find("s3cret", 1, true))
     local db = require("portreeve.db.handle").new { name = world.state .. "/db/system.db" }
     local rows = assert(db:rows("SELECT detail FROM audit WHERE what = 'system database'"))
     db:close()
     assert.equal(2, #rows)
     for _, r in ipairs(rows) do assert.is_nil(r.detail:find("s3cret", 1, true)) end
+  end)
+  it("keeps the password for the server and user that it was given for", function()
+    put()
+    for field, value in pairs { port = "3307", host = "db.example.org", user = "root" } do
+      local answer = put { password = "", [field] = value }
+      assert.equal(422, answer.status, field)
+      assert.truthy(answer.body:find("type the password again", 1, true))
+      assert.same({ "s3cret!", "localhost", 1 }, { stored().password, stored().host, stored().port })
+    end
+    put { password = "", host = "db.example.org", plugin = "Internal Database (SQLite)" }
+    assert.equal("", stored().password)
   end)
   it("refuses what cannot be one, and stores nothing of it", function()
     for field, value in pairs { port = "0", name = "", user = "", host = "", ssl = "On" } do
