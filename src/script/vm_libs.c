@@ -8,6 +8,7 @@ void vm_open_libs(struct vm *v, enum vm_kind kind) {
     } libs[] = {
         {"portreeve.ini_c", lib_ini, false},         {"portreeve.addr", lib_addr, false},         {"portreeve.list", lib_list, false},
         {"portreeve.token", lib_token, false},       {"portreeve.request", lib_request, false},   {"portreeve.response", lib_response, false},
+        {"portreeve.net", lib_net, true},
         {"portreeve.sys", lib_sys, true},            {"portreeve.http", lib_http, true},          {"portreeve.spool", lib_spool, true},
         {"portreeve.engine", lib_engine, true},
     };

@@ -38,10 +38,20 @@ static int open_safe(lua_State *L) { /* portreeve.safe, in trusted states */
     return 1;
 }
 
+/* Lua unloads C libraries with the state that loaded them. Database clients make themselves ready once a process, with memory that would be
+ * lost at each reload, so they stay. */
+static void keep_libraries(lua_State *L) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, "_CLIBS");
+    lua_pushnil(L);
+    lua_setmetatable(L, -2);
+    lua_pop(L, 1);
+}
+
 static void setup_trusted(lua_State *L, struct vm *v) {
     lua_pushboolean(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* nor from the environment of whoever starts us */
     luaL_openlibs(L);
+    keep_libraries(L);
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "preload");
     lua_pushcfunction(L, open_safe);

@@ -54,6 +54,7 @@ def command(*args, stdin=None, timeout=60, netns=None, env=None):
 def environment():
     env = dict(os.environ)
     env.setdefault('ASAN_OPTIONS', 'detect_leaks=1:abort_on_error=0:exitcode=99')
+    env.setdefault('LSAN_OPTIONS', 'print_suppressions=0:suppressions=' + os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lsan.supp'))
     env.setdefault('UBSAN_OPTIONS', 'print_stacktrace=1')
     env.setdefault('TSAN_OPTIONS', 'exitcode=99:second_deadlock_stack=1')
     env.pop('NOTIFY_SOCKET', None)

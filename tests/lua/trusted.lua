@@ -118,6 +118,7 @@ function trusted.install(spec)
   end
   require("portreeve.sim").install()
   package.loaded["portreeve.sys"] = make_sys(world)
+  package.loaded["portreeve.net"] = { reachable = function(host, port) return nil, host .. " port " .. port .. ": nobody there" end }
   package.loaded["portreeve.http"] = { call = function(rq)
     world.calls[#world.calls + 1] = rq
     return world.call(rq)

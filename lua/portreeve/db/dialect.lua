@@ -4,9 +4,12 @@
 -- lua-dbi's SQLite driver binds every number as a double and reads every integer as 32 bits. So 64-bit columns are asked for as text
 -- (`{int:column}` in a statement, see handle.lua) and bound as text where they may pass 2^53.
 local DBI = require "DBI"
+local net = require "portreeve.net"
 local sys = require "portreeve.sys"
-local ipairs, pcall, tostring, table_concat = ipairs, pcall, tostring, table.concat
+local ipairs, tostring, table_concat = ipairs, tostring, table.concat
 local _ENV = nil
+
+local REACH_MS = 5000
 
 local function columns_set(columns, form)
   local out = {}
@@ -86,13 +89,10 @@ function mysql.connect(spec)
   if spec.port and (host == nil or host == "localhost") then
     host = "127.0.0.1"
   end
+  -- The client waits two minutes for a host that swallows packets, and lua-dbi loses a handle that could not be connected.
+  local there, why = net.reachable(host or "127.0.0.1", spec.port or 3306, REACH_MS)
+  if not there then return nil, why end
   return DBI.Connect("MySQL", spec.name, spec.user, spec.password, host, spec.port)
-end
-
--- The client library makes itself ready at the first connection, and not for two threads at once: a connection to nowhere, made while
--- there is one thread only.
-function mysql.warm()
-  pcall(DBI.Connect, "MySQL", "", "", "", "255.255.255.255", 1)
 end
 
 function mysql.setup()

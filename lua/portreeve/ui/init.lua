@@ -1,5 +1,4 @@
 --- The ui component: campaigns and reports below /lui/, and the task that fetches events.
-local dialects = require "portreeve.db.dialect"
 local events = require "portreeve.db.events"
 local fetch = require "portreeve.ui.fetch"
 local menu = require "portreeve.hub.menu"
@@ -12,7 +11,6 @@ local error = error
 local _ENV = nil
 
 local function handler()
-  dialects.MySQL.warm()
   local state, db = engine.state_dir, places.ui(engine.state_dir)
   local report, store = reports.new(db), events.new(db)
   local answer, why = site.new {
