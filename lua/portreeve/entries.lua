@@ -6,7 +6,7 @@ local kinds = require "portreeve.kinds"
 local near = require "portreeve.near"
 local report = require "portreeve.report"
 local schema = require "portreeve.schema"
-local ipairs, pairs, tonumber, type = ipairs, pairs, tonumber, type
+local ipairs, pairs, setmetatable, tonumber, type = ipairs, pairs, setmetatable, tonumber, type
 local _ENV = nil
 
 local entries = {}
@@ -203,8 +203,9 @@ function entries.group(groups, ctx)
 end
 
 -- One list, no place twice with one port (ports not written count as equal).
+local without = setmetatable({}, { __mode = "k" }) -- lists that hold none
 function entries.drop_doubles(entry, ctx)
-  if not entry or type(entry.value) ~= "table" or not entry.value[1] then return end
+  if not entry or type(entry.value) ~= "table" or not entry.value[1] or without[entry.value] then return end
   local seen, kept = {}, {}
   for _, item in ipairs(entry.value) do
     local place, port = item.address or item.name, item.port or ""
@@ -217,7 +218,7 @@ function entries.drop_doubles(entry, ctx)
       kept[#kept + 1] = item
     end
   end
-  entry.value = kept
+  if #kept == #entry.value then without[entry.value] = true else entry.value = kept end
 end
 
 -- Overrides, written FILE<blank>ENTRY=VALUE in the text of the bundle file "--set", become entries behind those of their file.

@@ -198,8 +198,23 @@ local function list_item(item, spec, from_set, names)
   return nil, port
 end
 
+-- Long lists are read several times at a reload, and by a planner in reserve once before: they are remembered by their text. Nobody changes
+-- a list that has been read.
+local LONG, MOST_LISTS = 1024, 64
+local lists, nlists = {}, 0
+local function plain_list(text, from_set)
+  if #text < LONG then return addr.list(text, from_set) end
+  local key = from_set and text .. " 0" or text
+  local list = lists[key]
+  if list == nil then
+    list = addr.list(text, from_set) or false
+    if nlists < MOST_LISTS then lists[key], nlists = list, nlists + 1 end
+  end
+  return list or nil
+end
+
 function kinds.addresses(text, spec, from_set, names)
-  local out = not spec.bare and addr.list(text, from_set) -- addresses only, as most lists are
+  local out = not spec.bare and plain_list(text, from_set) -- addresses only, as most lists are
   if out then return out end
   out = {}
   if trim(text) == "" then return nil, "the list is empty: write addresses separated by commas, or make the line a comment" end
@@ -244,7 +259,7 @@ function kinds.bind(text, spec, from_set, names)
     local exact = "OnlyIPV" .. family .. "Addresses"
     return { family = family }, nil, s ~= exact and "the word is written " .. exact or nil
   end
-  local list = addr.list(s, from_set)
+  local list = plain_list(s, from_set)
   if list then return list end
   for item in (s .. ","):gmatch("(.-),") do
     if families[trim(item):lower()] then return nil, trim(item) .. " stands alone: it cannot be combined with a list" end

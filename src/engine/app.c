@@ -66,6 +66,8 @@ struct app_states {
     struct generation *gen;
     _Atomic int refs;
     struct state *handler[POOLS][THREADS_MOST];
+    bool works[POOLS]; /* the service can be served */
+    bool has_tasks[POOLS];
     struct task task[TASKS_MOST];
     unsigned ntasks;
 };
@@ -171,6 +173,40 @@ static uint32_t services_of(const struct generation *g) {
     return all;
 }
 
+/* What the handlers read of the configuration: everything but sockets and certificates. */
+static bool is_read(const char *path) {
+    static const char *const not_read[] = {"tomcat.ini", "listeners.ini", "certificates.ini"};
+    size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof not_read / sizeof *not_read; i++)
+        if (strcmp(path, not_read[i]) == 0) return false;
+    return strcmp(path, "--set") == 0 || strcmp(path, "services") == 0 || (n > 4 && strcmp(path + n - 4, ".ini") == 0);
+}
+
+static bool has_all(const struct bundle *b, const struct bundle *of) {
+    for (unsigned i = 0; i < bundle_count(of); i++) {
+        const struct bundle_file *f = bundle_at(of, i), *same = is_read(f->path) ? bundle_find(b, f->path) : f;
+        if (!same || same->size != f->size || memcmp(same->hash, f->hash, sizeof f->hash) != 0) return false;
+    }
+    return true;
+}
+
+/* Does pool p work under g because it works already, with the very same configuration? Its threads build their states when they need them. */
+static bool works_as_before(const struct app *a, const struct generation *g, unsigned p) {
+    const struct app_states *now = a->now;
+    return now && now->works[p] && !now->has_tasks[p] && has_all(now->gen->bundle, g->bundle) && has_all(g->bundle, now->gen->bundle);
+}
+
+static bool prepare_pool(struct app *a, struct generation *g, unsigned p, struct app_states *s, struct err *e) {
+    const char *module = pool_kinds[p].module;
+    unsigned before = s->ntasks;
+    if (!works_as_before(a, g, p)) {
+        s->handler[p][0] = make_handler(a, g, module, e);
+        if (!s->handler[p][0] || !make_tasks(a, g, module, s->handler[p][0], s, e)) return false;
+    }
+    s->has_tasks[p] = s->ntasks > before;
+    return s->works[p] = true;
+}
+
 struct app_states *app_prepare(struct app *a, struct generation *g, struct err *e) {
     struct app_states *s = calloc(1, sizeof *s);
     if (!s) return (void)err_set(e, "out of memory"), NULL;
@@ -180,8 +216,7 @@ struct app_states *app_prepare(struct app *a, struct generation *g, struct err *
     bool fine = true;
     for (unsigned p = 0; fine && p < POOLS; p++) {
         if (!(services & pool_kinds[p].service)) continue;
-        fine = (s->handler[p][0] = make_handler(a, g, pool_kinds[p].module, e)) != NULL;
-        if (fine) fine = make_tasks(a, g, pool_kinds[p].module, s->handler[p][0], s, e);
+        fine = prepare_pool(a, g, p, s, e);
     }
     if (fine) return s;
     app_states_drop(s);
@@ -297,7 +332,7 @@ static void *pool_main(void *arg) {
         struct state *s = t->state;
         struct app_states *hold = p->app->now; /* app_swap changes both under every pool's lock */
         if (hold) atomic_fetch_add(&hold->refs, 1);
-        bool serves = hold && hold->handler[p - p->app->pool][0];
+        bool serves = hold && hold->works[p - p->app->pool];
         pthread_mutex_unlock(&p->lock);
         if (!s && serves) s = make_own(t, hold);
         if (s)

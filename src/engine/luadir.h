@@ -2,6 +2,9 @@
 #ifndef PORTREEVE_ENGINE_LUADIR_H
 #define PORTREEVE_ENGINE_LUADIR_H
 #include "base/err.h"
+#include <stdint.h>
 
 bool luadir_find(char *out, size_t cap, struct err *e);
+/* A number that changes when a file there does (place, size, time). 0 = it cannot be told. */
+uint64_t luadir_stamp(const char *dir);
 #endif

@@ -1,4 +1,5 @@
 #include "engine/planner.h"
+#include "engine/planner_ahead.h"
 #include "engine/cmd.h"
 #include "engine/luadir.h"
 #include "net/tls.h"
@@ -6,6 +7,7 @@
 #include "plan/plan_check.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@
 #define BUNDLE_FD     3
 #define PLAN_FD       4
 #define BASE_FD       5
+#define CALL_FD       5
 
 /* ---- the report ---- */
 
@@ -176,7 +179,7 @@ bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
     return p->errors == 0 && say_edits(p);
 }
 
-static bool begin(struct planner *p) {
+bool planner_begin(struct planner *p) {
     struct err e;
     p->report.max = 1u << 20;
     if (!p->conf) p->conf = access("./conf", F_OK) == 0 ? "./conf" : "/etc/portreeve";
@@ -189,13 +192,13 @@ static bool begin(struct planner *p) {
 }
 
 bool planner_test(struct planner *p) {
-    if (!begin(p)) return false;
+    if (!planner_begin(p)) return false;
     planner_policies(p);
     return p->errors == 0;
 }
 
 bool planner_run(struct planner *p, int bundle_fd) {
-    if (!begin(p)) return false;
+    if (!planner_begin(p)) return false;
     planner_lua(p);
     if (p->errors) return false;
     planner_certs(p);
@@ -278,12 +281,34 @@ static bool write_plan(const struct plan *plan, int fd, struct err *e) {
     return good || err_set(e, "the plan cannot be written: %s", strerror(errno));
 }
 
+static bool called(void) {
+    struct pollfd p = {.fd = CALL_FD, .events = POLLIN};
+    return poll(&p, 1, 0) != 0;
+}
+
+/* In reserve: work ahead, then wait. false: the supervisor does not want us any more. */
+static bool wait_for_call(struct planner *p, struct planner_ahead *ahead) {
+    char byte;
+    ssize_t n;
+    ahead_make(ahead, p, called);
+    p->ahead = ahead;
+    do n = read(CALL_FD, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    ahead_called(ahead);
+    return n == 1;
+}
+
+static bool word_is(int argc, char **argv, const char *word) {
+    return argc >= 2 && strcmp(argv[1], word) == 0;
+}
+
 int planner_main(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
+    struct planner_ahead ahead = {0};
     struct err e;
     if (!p) return 1;
-    bool again = argc >= 2 && strcmp(argv[1], "--again") == 0;
-    int usage = planner_options(p, argc - again, argv + again, NULL, NULL);
+    bool again = word_is(argc, argv, "--again"), reserve = word_is(argc, argv, "--reserve");
+    int usage = planner_options(p, argc - (again || reserve), argv + (again || reserve), NULL, NULL);
     if (usage) {
         free(p);
         fputs(
@@ -291,6 +316,7 @@ int planner_main(int argc, char **argv) {
             stderr);
         return 2;
     }
+    if (reserve && !wait_for_call(p, &ahead)) _exit(0);
     p->may_write = true;
     bool good = again && p->nedits ? planner_run_edited(p, BASE_FD, BUNDLE_FD)
                 : again            ? planner_run_again(p, BUNDLE_FD)
@@ -301,6 +327,7 @@ int planner_main(int argc, char **argv) {
     }
     if (p->user[0] && !again) fprintf(stderr, "user %s\n", p->user); /* the supervisor reads this line, people do not see it */
     planner_say(p);
+    if (reserve) _exit(good ? 0 : 1); /* what lies ready is not worth putting away: somebody waits */
     planner_finish(p);
     free(p);
     return good ? 0 : 1;

@@ -2,6 +2,7 @@
  *   planner_read.c   every file once into a bundle           planner_edit.c  entries changed from console and hub
  *   planner_lua.c    rules, policies and their tests, bind
  *   planner_certs.c  certificates into the bundle            planner_bind.c  what waits, preflight; host.c: facts
+ *   planner_ahead.c  what a planner in reserve does before it is called
  *   planner.c        the order of these, and `--plan`
  * Faults are collected (bounded), so that one run names them all. Runs to its end in one thread and is then thrown away with its process.
  */
@@ -31,6 +32,7 @@ struct planner {
     bool preflight; /* try to bind each address */
     bool tap;       /* every test of a policy prints a line */
     bool again;     /* set by planner_run_again */
+    struct planner_ahead *ahead, *keep; /* what has been done ahead; where to keep what is done now. NULL as a rule */
 
     /* what came of it */
     struct buf report; /* lines for people: "warning: …" or the error itself */
@@ -71,11 +73,13 @@ struct planner_flag {
 int planner_options(struct planner *p, int argc, char **argv, const struct planner_flag *flags, const char **word);
 /* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit
  * status 0. `portreeve-engine --plan --again`: fd 3 is the running generation's bundle, which is only read; `--plan --again --conf …
- * --edit …`: fd 5 is that, and fd 3 gets the edited one. */
+ * --edit …`: fd 5 is that, and fd 3 gets the edited one. `--plan --reserve --conf …`: fd 5 is a pipe; everything is read and tried ahead, and
+ * nothing written; a byte in the pipe is the call to do what `--plan` does, its end the order to leave. */
 
 /* ---- among the planner's own files ---- */
 void planner_error(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void planner_warn(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool planner_begin(struct planner *p); /* the files; false: there is nothing to go on with */
 void planner_read(struct planner *p);
 void planner_read_bundle(struct planner *p, const struct bundle *b); /* instead: p->files as it was */
 void planner_read_edited(struct planner *p, const struct bundle *b); /* the same with p's edits, and whole: a new bundle is made of it */

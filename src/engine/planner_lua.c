@@ -1,6 +1,6 @@
 /* The Lua half of the gate: rules, policies compiled, their tests run, bind asked for the plan. Each policy file gets a state of its own,
  * so that none can lean on what another left behind. */
-#include "engine/planner.h"
+#include "engine/planner_ahead.h"
 #include "engine/planner_vm.h"
 #include "script/lib.h"
 #include "script/marshal_plan.h"
@@ -29,15 +29,19 @@ static const char *fetch(void *ctx, const char *name, size_t *n, const char **di
     return text;
 }
 
+void planner_vm_source(struct vm *v, struct planner *p) {
+    vm_policy_source(v, fetch, p);
+}
+
 static struct vm *open_vm(struct planner *p, const struct vm_limits *lim, struct err *e) {
     struct vm *v = vm_create(VM_SANDBOX, lim, p->luadir, e);
     if (!v) return NULL;
     vm_open_libs(v, VM_SANDBOX);
-    vm_policy_source(v, fetch, p);
+    planner_vm_source(v, p);
     return v;
 }
 
-static struct vm *policy_vm(struct planner *p, struct err *e) {
+struct vm *planner_policy_vm(struct planner *p, struct err *e) {
     struct vm_limits lim = {.memory = (size_t)p->plan.set.policy_memory, .steps = POLICY_STEPS};
     return open_vm(p, &lim, e);
 }
@@ -204,11 +208,14 @@ struct vm *planner_vm(struct planner *p, struct err *e) {
 
 static void read_rules(struct planner *p) {
     struct err e;
-    struct vm *v = planner_vm(p, &e);
+    struct vm *v = ahead_rules(p);
+    if (!v) v = planner_vm(p, &e);
     unsigned before = p->errors;
     bool good = v && planner_push_rules(p, v, true, &e) && (p->errors > before || take_rules(p, v, &e));
     if (!good) planner_error(p, "%s", e.text);
-    vm_destroy(v);
+    if (good && p->keep) lua_settop(vm_lua(v), 0);
+    if (good && p->keep) p->keep->rules = v;
+    else vm_destroy(v);
 }
 
 static bool is_test(const char *path) {
@@ -249,7 +256,7 @@ static bool run_tests(struct planner *p, struct vm *v, const char *display, stru
 
 static void try_policy(struct planner *p, const struct bundle_file *f, const char *text) {
     struct err e;
-    struct vm *v = policy_vm(p, &e);
+    struct vm *v = planner_policy_vm(p, &e);
     bool good = v && vm_policy(v, text, f->size, f->display, &e);
     if (good && is_test(f->path)) {
         good = run_tests(p, v, f->display, &e);
@@ -264,7 +271,7 @@ static void try_policy(struct planner *p, const struct bundle_file *f, const cha
 }
 
 /* Policies first, then tests: a policy that does not compile would only make its tests fail too. */
-static void try_policies(struct planner *p) {
+void planner_try_policies(struct planner *p) {
     unsigned before = p->errors;
     for (int tests = 0; tests < 2 && p->errors == before; tests++)
         for (unsigned i = 0; i < p->npolicies; i++) {
@@ -339,11 +346,16 @@ static bool review(struct planner *p, struct vm *v, struct err *e) {
     return true;
 }
 
-static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struct err *e) {
+bool planner_push_bind(struct planner *p, struct vm *v, struct err *e) {
     const char *text;
     const struct bundle_file *f = bundle_writer_find(p->files, "policies/bind.lua", &text);
     if (!f) return err_set(e, "policies/bind.lua is missing");
-    if (!vm_policy(v, text, f->size, f->display, e)) return false;
+    return vm_policy(v, text, f->size, f->display, e);
+}
+
+/* The function is on top. */
+static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struct err *e) {
+    const char *display = bundle_writer_find(p->files, "policies/bind.lua", NULL)->display;
     unsigned line = defined_at(vm_lua(v));
     if (!planner_push_rules(p, v, false, e)) return false;
     lua_pushvalue(vm_lua(v), -1); /* the rules stay for the review */
@@ -352,25 +364,29 @@ static bool bind_in(struct planner *p, struct vm *v, const struct host *h, struc
     if (!vm_call(v, 2, 1, e)) return false;
     struct err why;
     if (!marshal_plan(vm_lua(v), -1, &p->plan, say, p, &why))
-        return err_at(e, f->display, line, "the value this function returned is no plan: %.800s", why.text);
+        return err_at(e, display, line, "the value this function returned is no plan: %.800s", why.text);
     return review(p, v, e);
 }
 
 static void ask_bind(struct planner *p) {
     struct err e;
     struct host h = {0};
-    struct vm *v = NULL;
-    bool good = host_read(&h, &e) && (v = policy_vm(p, &e)) && bind_in(p, v, &h, &e);
+    struct vm *v = ahead_bind(p);
+    bool good = host_read(&h, &e) && (v || ((v = planner_policy_vm(p, &e)) && planner_push_bind(p, v, &e))) && bind_in(p, v, &h, &e);
     if (good) planner_settle(p);
     else planner_error(p, "%s", e.text);
     vm_destroy(v);
     host_finish(&h);
 }
 
-void planner_policies(struct planner *p) {
+void planner_rules(struct planner *p) {
     for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) *plan_setting(&p->plan.set, d->field) = d->dflt;
     read_rules(p);
-    if (!p->again) try_policies(p);
+}
+
+void planner_policies(struct planner *p) {
+    planner_rules(p);
+    if (!p->again && !ahead_tested(p)) planner_try_policies(p);
 }
 
 void planner_lua(struct planner *p) {

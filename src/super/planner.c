@@ -18,7 +18,7 @@
 #define ARGS (16 + 2 * OPTIONS_SETS + 2 * EDIT_MOST)
 
 void planner_init(struct planner *p) {
-    *p = (struct planner){.out = -1, .bundle_fd = -1, .plan_fd = -1, .text = {.max = PLANNER_TEXT}};
+    *p = (struct planner){.out = -1, .bundle_fd = -1, .plan_fd = -1, .call = -1, .text = {.max = PLANNER_TEXT}};
 }
 
 static void close_fd(int *fd) {
@@ -26,11 +26,11 @@ static void close_fd(int *fd) {
     *fd = -1;
 }
 
-static void arguments(const struct options *o, char *const *edits, const char *argv[ARGS]) {
+static void arguments(const struct options *o, const char *how, char *const *edits, const char *argv[ARGS]) {
     unsigned n = 0;
     argv[n++] = "portreeve-engine";
     argv[n++] = "--plan";
-    if (edits) argv[n++] = "--again";
+    if (how) argv[n++] = how;
     argv[n++] = "--conf";
     argv[n++] = o->conf;
     if (o->policies) {
@@ -76,15 +76,47 @@ static bool launch(struct planner *p, const char *engine, const char *const *arg
 
 bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e) {
     const char *argv[ARGS];
-    arguments(o, NULL, argv);
+    arguments(o, NULL, NULL, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     return launch(p, engine, argv, as, -1, e);
+}
+
+static bool identify(const char *program, uint64_t id[4]) {
+    struct stat st;
+    if (stat(program, &st) != 0) return false;
+    id[0] = st.st_dev;
+    id[1] = st.st_ino;
+    id[2] = (uint64_t)st.st_mtim.tv_sec;
+    id[3] = (uint64_t)st.st_mtim.tv_nsec;
+    return true;
+}
+
+bool planner_reserve(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e) {
+    const char *argv[ARGS];
+    int pipes[2];
+    if (!identify(engine, p->program) || pipe2(pipes, O_CLOEXEC) != 0) return err_set(e, "cannot prepare the planner: %s", strerror(errno));
+    arguments(o, "--reserve", NULL, argv);
+    p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    bool good = launch(p, engine, argv, as, pipes[0], e);
+    close(pipes[0]);
+    p->call = pipes[1];
+    p->deadline = INT64_MAX;
+    if (!good) close_fd(&p->call);
+    return good;
+}
+
+bool planner_call(struct planner *p, const char *engine) {
+    uint64_t now[4];
+    bool good = p->pid > 0 && p->call >= 0 && identify(engine, now) && memcmp(now, p->program, sizeof now) == 0 && write(p->call, "!", 1) == 1;
+    close_fd(&p->call);
+    p->deadline = clock_mono_ms() + WALL_MS;
+    return good;
 }
 
 bool planner_start_edited(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd,
                           char *const *edits, struct err *e) {
     const char *argv[ARGS];
-    arguments(o, edits, argv);
+    arguments(o, "--again", edits, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     return launch(p, engine, argv, as, base_fd, e);
 }
@@ -153,6 +185,7 @@ static void explain_death(const struct planner *p, int status, struct buf *text)
 void planner_end(struct planner *p, int status, struct planner_result *r) {
     planner_read(p);
     close_fd(&p->out);
+    close_fd(&p->call);
     *r = (struct planner_result){.bundle_fd = -1, .plan_fd = -1, .text = p->text};
     r->text.max = PLANNER_TEXT + 1024;
     take_user(&r->text, r->user, sizeof r->user);

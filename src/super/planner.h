@@ -12,6 +12,8 @@ struct planner { /* .pid = 0: none runs */
     pid_t pid;
     int out; /* its standard output and error, non-blocking; -1 = closed */
     int bundle_fd, plan_fd;
+    int call; /* of one in reserve: the pipe by which it is called; -1 = it works */
+    uint64_t program[4]; /* of one in reserve: which file it was started from */
     struct buf text;
     bool cut, late;
     int64_t deadline; /* CLOCK_MONOTONIC ms */
@@ -27,6 +29,10 @@ struct planner_result { /* the caller takes the fds and frees the text */
 void planner_init(struct planner *p);
 /* as: run as this user (name "" = as we are). */
 bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e);
+/* One that reads and tries everything ahead and then waits. planner_call makes it the planner of a reload; false: the program on disk is
+ * another now, so it is of no use. */
+bool planner_reserve(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e);
+bool planner_call(struct planner *p, const char *engine);
 /* Put edits (options of the planner, NULL at the end) into the files of the running generation's bundle base_fd; a bundle of its own comes of
  * it. */
 bool planner_start_edited(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd,

@@ -15,6 +15,7 @@
 
 #define OFFER_MS 60000
 #define EDIT_LOGGED 3000 /* bytes of a request */
+#define RESERVE_FROM 256 /* sockets from which a planner is kept in reserve: below that planning takes hardly longer than starting it */
 #define GONE_TRIES 5  /* how often the planner is asked again because an address that it saw has gone before it could be bound */
 #define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
@@ -133,6 +134,31 @@ void reload_failed(struct super *s, const char *why) {
     finish(s, false, &text);
 }
 
+static bool call_reserve(struct super *s) {
+    if (s->reserve.pid <= 0) return false;
+    if (!planner_call(&s->reserve, s->engine_path)) {
+        planner_kill(&s->reserve);
+        return false;
+    }
+    s->reload.planner = s->reserve;
+    planner_init(&s->reserve);
+    return true;
+}
+
+/* Once after every generation: one that does not stay is not started again and again. */
+static void keep_reserve(struct super *s) {
+    struct err e;
+    if (s->reserve.pid > 0 || s->reserve_for == s->gen->number || s->gen->plan.nsockets < RESERVE_FROM || s->live < 0) return;
+    s->reserve_for = s->gen->number;
+    if (!planner_reserve(&s->reserve, s->engine_path, &s->opt, &s->user, &e)) log_warn("reload", "%s: the next one takes longer", e.text);
+}
+
+void reload_reserve_ended(struct super *s, int status) {
+    struct planner_result p;
+    planner_end(&s->reserve, status, &p);
+    planner_result_finish(&p);
+}
+
 static void start_planner(struct super *s) {
     struct reload *r = &s->reload;
     struct err e;
@@ -141,7 +167,7 @@ static void start_planner(struct super *s) {
     follow_began(s);
     bool started = r->follow ? planner_start_again(&r->planner, s->engine_path, s->gen->bundle_fd, &s->user, &e)
                    : r->edit ? planner_start_edited(&r->planner, s->engine_path, &s->opt, &s->user, s->gen->bundle_fd, r->edit->arg, &e)
-                             : planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
+                             : call_reserve(s) || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
     if (!started) reload_failed(s, e.text);
 }
 
@@ -318,6 +344,8 @@ void reload_continue(struct super *s) {
         else if (s->follow.wanted) {
             r->follow = true;
             start_planner(s);
+        } else {
+            keep_reserve(s);
         }
     }
 }
@@ -385,6 +413,7 @@ void reload_cancel(struct super *s) {
     r->settle.until = r->settle.next = 0; /* a change that is made is told as made */
     settled(s, clock_mono_ms());
     planner_kill(&r->planner);
+    planner_kill(&s->reserve);
     for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], false, "portreeve is stopping\n");
     for (unsigned i = 0; i < r->nlater; i++) answer(s, &r->later[i], false, "portreeve is stopping\n");
     r->nnow = r->nlater = 0;

@@ -82,6 +82,7 @@ static void reap(struct super *s) {
     int status;
     for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
         if (pid == s->reload.planner.pid) reload_planner_ended(s, status);
+        else if (pid == s->reserve.pid) reload_reserve_ended(s, status);
         for (unsigned i = 0; i < 2; i++) {
             if (s->engine[i].phase != ENGINE_NONE && s->engine[i].pid == pid) engine_gone(s, &s->engine[i], status);
         }
@@ -169,6 +170,11 @@ static void tidy(struct super *s) {
 static void leave(struct super *s) {
     engines_kill(s);
     planner_kill(&s->reload.planner);
+    planner_kill(&s->reserve);
+    if (s->reserve.pid > 0) {
+        (void)waitpid(s->reserve.pid, NULL, 0);
+        reload_reserve_ended(s, 0);
+    }
     for (unsigned i = 0; i < 2; i++) {
         if (s->engine[i].phase != ENGINE_NONE && !s->engine[i].reaped) (void)waitpid(s->engine[i].pid, NULL, 0);
         if (s->engine[i].link >= 0) close(s->engine[i].link);
@@ -207,6 +213,7 @@ int super_run(const struct options *o, const char *engine_path) {
     for (unsigned i = 0; i < 2; i++) s->engine[i] = (struct engine){.instance = i, .link = -1, .deadline = NEVER};
     s->since_ms = clock_real_ms();
     planner_init(&s->reload.planner);
+    planner_init(&s->reserve);
     shutdown_init(s);
     log_setup(STDERR_FILENO, false, super_log_level());
     adopted_init(&s->adopted, notify_listen_fds());

@@ -138,6 +138,8 @@ struct super {
     struct held_retired retired;
     struct generation *gen; /* the living one; NULL before the first commit */
     struct reload reload;
+    struct planner reserve; /* for the next reload, where planning takes long */
+    uint64_t reserve_for;   /* the generation after which it was started */
     struct follow follow;
     struct engine engine[2];
     int live;              /* index of the serving engine, -1 = none */
@@ -178,6 +180,7 @@ void reload_print_plan(const struct super *s);
 int64_t reload_deadline(const struct super *s);
 void reload_tick(struct super *s, int64_t now);
 void reload_cancel(struct super *s); /* we are stopping */
+void reload_reserve_ended(struct super *s, int status);
 
 /* follow.c */
 enum follow_end { FOLLOW_DONE, FOLLOW_REFUSED, FOLLOW_MAY_PASS }; /* may pass: not for what the plan is, but for how things stand */
