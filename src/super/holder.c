@@ -159,6 +159,22 @@ static bool open_new(struct generation *g, const struct step *step, const struct
     return g->held[i] ? widen(g, i, e) : refused(s, why.text, e);
 }
 
+/* A port that the kernel chose is not in the plan: another socket of ours may have been given the same, and we would share it with ourselves. */
+static bool apart(const struct generation *g, struct err *e) {
+    bool chosen = false;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) chosen |= g->held[i] && g->plan.socket[i].at.port == 0;
+    if (!chosen) return true;
+    struct plan tried = g->plan;
+    tried.socket = malloc(g->plan.nsockets * sizeof *tried.socket);
+    if (!tried.socket) return err_set(e, "out of memory for comparing %u sockets", (unsigned)g->plan.nsockets);
+    memcpy(tried.socket, g->plan.socket, g->plan.nsockets * sizeof *tried.socket);
+    for (uint32_t i = 0; i < g->plan.nsockets; i++)
+        if (g->held[i]) tried.socket[i].at.port = g->held[i]->at.port;
+    bool good = plan_check(&tried, e);
+    free(tried.socket);
+    return good;
+}
+
 bool generation_bind(struct generation *g, const struct generation *old, struct adopted *a, const struct held_retired *retired, bool *taken,
                      struct err *e) {
     struct ports foreign;
@@ -174,7 +190,7 @@ bool generation_bind(struct generation *g, const struct generation *old, struct 
         good = s->kind == STEP_KEEP ? keep(g, s, &others, taken, e) : open_new(g, s, &others, a, taken, e);
     }
     ports_finish(&foreign);
-    return good;
+    return good && apart(g, e);
 }
 
 bool generation_gone(const struct generation *g) {

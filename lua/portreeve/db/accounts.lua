@@ -145,6 +145,34 @@ function methods:audit(account, address, what, detail)
     static.hex(sys.random(8)), account, address, what, detail or "")
 end
 
+--- Something another server is to do; a newer wish replaces an older one.
+function methods:make_wish(what, value, account, address)
+  return self.db:transaction(function(tx)
+    tx:run("DELETE FROM wish WHERE what = ?", what)
+    tx:run("INSERT INTO wish (what, value, account, address, asked_ms, refused) VALUES (?, ?, ?, ?, ?, 0)", what, value, account, address,
+      sys.now_ms())
+  end)
+end
+
+-- -> {value=, account=, address=, asked_ms=, tried_ms=, fault=, refused=} | false | nil, why
+function methods:wish(what)
+  local row, why = self.db:one("SELECT value, account, address, {int:asked_ms}, {int:tried_ms}, fault, {int:refused} FROM wish "
+    .. "WHERE what = ?", what)
+  if row then
+    row.refused = row.refused == 1
+  end
+  return row, why
+end
+
+--- How a try ended: nil = it is fulfilled, else {fault=, refused=}. A wish that was replaced meanwhile stays.
+function methods:note_wish(what, wish, result)
+  if not result then
+    return self.db:run("DELETE FROM wish WHERE what = ? AND asked_ms = ?", what, wish.asked_ms)
+  end
+  return self.db:run("UPDATE wish SET tried_ms = ?, fault = ?, refused = ? WHERE what = ? AND asked_ms = ?", sys.now_ms(),
+    result.fault or "", result.refused and 1 or 0, what, wish.asked_ms)
+end
+
 --- What the hub knows of a component at a place.
 function methods:note_contact(component, place, contact)
   return self.db:transaction(function(tx)

@@ -282,6 +282,8 @@ local function note_source(tx, batch)
   tx:run("INSERT INTO source (place, tracker, upto_ms, seen_ms, fault, fetched) VALUES (?, ?, ?, ?, '', ?)"
     .. tx.dialect.replace_on_conflict({ "place" }, { "tracker", "upto_ms", "seen_ms", "fault", "fetched" }),
     batch.place, batch.tracker, upto, batch.now, #(batch.events or {}))
+  -- A tracker whose port or host has changed is at one place only; what was said of the old one is over.
+  tx:run("DELETE FROM source WHERE place <> ? AND (tracker = ? OR tracker IS NULL)", batch.place, batch.tracker)
 end
 
 local function apply_in(tx, batch)

@@ -1,8 +1,8 @@
 --- The tables, step by step: each list entry brings a database from one version to the next, in one transaction. A newer database than
 -- this program knows is refused, so that an older program never writes into it.
 --
--- system.db (accounts, sessions, throttle, audit, contacts, URL settings: shared by hub and ui of one host) and ui.db (events and what
--- is counted from them). Every table has a primary key; none has an auto-increment of ours (Galera). Names of ids: campaign, recipient,
+-- system.db (accounts, sessions, throttle, audit, contacts, wishes, URL settings: shared by hub and ui of one host) and ui.db (events and
+-- what is counted from them). Every table has a primary key; none has an auto-increment of ours (Galera). Names of ids: campaign, recipient,
 -- link are the token's numbers; `who` is "r" and the recipient, or "p" and the pseudonym, "" where the level keeps nobody.
 local tonumber, tostring = tonumber, tostring
 local _ENV = nil
@@ -34,6 +34,10 @@ CREATE TABLE account_group (account VARCHAR(64) NOT NULL PRIMARY KEY, grp VARCHA
 CREATE TABLE database_setting (what VARCHAR(16) NOT NULL PRIMARY KEY, plugin VARCHAR(64) NOT NULL, dbname VARCHAR(255) NOT NULL,
   dbuser VARCHAR(255) NOT NULL, password VARCHAR(255) NOT NULL, host VARCHAR(255) NOT NULL, port INTEGER NOT NULL,
   changed_ms BIGINT NOT NULL, changed_by VARCHAR(64) NOT NULL)
+]],
+  [[
+CREATE TABLE wish (what VARCHAR(64) NOT NULL PRIMARY KEY, value VARCHAR(255) NOT NULL, account VARCHAR(64) NOT NULL,
+  address VARCHAR(64) NOT NULL, asked_ms BIGINT NOT NULL, tried_ms BIGINT, fault TEXT, refused INTEGER NOT NULL)
 ]],
 }
 

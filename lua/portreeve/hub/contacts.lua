@@ -51,11 +51,13 @@ local function poll(conf, engine, accounts, call, stop)
   end
 end
 
-local function task(engine)
+-- before(conf, engine, accounts, call, stop): what else is to be done each time.
+local function task(engine, before)
   return function(conf, stop)
     local accounts = accounts_of.system(engine.state_dir)
     while not stop() do
       accounts.db:ensure()
+      before(conf, engine, accounts, http.call, stop)
       poll(conf, engine, accounts, http.call, stop)
       local till = sys.mono_ms() + EVERY_MS
       while not stop() and sys.mono_ms() < till do

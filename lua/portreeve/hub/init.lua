@@ -1,4 +1,5 @@
 --- The hub component: status and reload below /hub/, and the task that keeps contact with the components.
+local commport = require "portreeve.hub.commport"
 local contacts = require "portreeve.hub.contacts"
 local engine = require "portreeve.engine"
 local listeners = require "portreeve.hub.listeners"
@@ -40,6 +41,7 @@ local function handler(conf)
     done = { reloaded = "The configuration has been read anew and is in force.",
       refused = "The reload was refused. Nothing has changed; the reason is below.",
       port = "The communications port has been changed and is in force.",
+      wished = "The change is kept. It is handed to the tracker as soon as that is reached.",
       database = "The system database has been described anew; the ui uses it from its next turn on.",
       urls = "The URL settings have been saved and are in force.",
       listeners = "The listeners have been changed; the table shows what is in force." },
@@ -67,4 +69,4 @@ local function handler(conf)
   return answer
 end
 
-return { handler = handler, tasks = { poll = contacts.task(engine) } }
+return { handler = handler, tasks = { poll = contacts.task(engine, commport.deliver) } }

@@ -1,5 +1,6 @@
 --- TRK Settings → General Administration (M56, M57): the communications port, changed at once, and what else the tracker goes by.
 local change = require "portreeve.hub.change"
+local commport = require "portreeve.hub.commport"
 local conf_of = require "portreeve.web.conf"
 local html = require "portreeve.web.html"
 local kinds = require "portreeve.kinds"
@@ -72,6 +73,36 @@ local function bound(status)
   return lines[1] and h.ul { class = "bound-list", lines } or h.p { class = "hint", "No tracker is installed here, so it is not bound." }
 end
 
+-- A tracker on another server: what it said of itself last, and what it has still to be told.
+local function far_port(c)
+  local contacts = c.accounts:contacts() or {}
+  return plain.decoded(contacts.tracker and contacts.tracker.status).communications_port
+end
+
+local function far_state(c)
+  local contacts = c.accounts:contacts() or {}
+  local k, wish = contacts.tracker, commport.state(c.accounts)
+  local port = far_port(c)
+  return { h.p { port and { "Port ", h.b { tostring(port // 1 | 0) } } or "Nothing is known of it yet", k and { ", as it said at ",
+    h.code { k.place } } or nil, "." },
+    wish and not wish.refused and layout.note("warn", h.p { "Port ", h.b { wish.value }, ", wished by ", wish.account,
+      ", is handed to the tracker as soon as that is reached", (wish.fault or "") ~= "" and { " (", wish.fault, ")" } or nil, "." }) or nil,
+    wish and wish.refused and layout.note("bad", h.p { "The tracker refused port ", h.b { wish.value }, ", wished by ", wish.account, "." },
+      change.said(wish.fault, "bad")) or nil }
+end
+
+local function far_form(c, typed, fault)
+  local port = far_port(c)
+  return h.form { method = "post", action = c.site.prefix .. "/trk/general", novalidate = true, layout.csrf_field(c),
+    h.div { class = "field short", h.label { ["for"] = "port", "Communications port" },
+      h.input { id = "port", name = "port", type = "text", inputmode = "numeric", maxlength = 8, autocomplete = "off",
+        value = typed or (port and ("%d"):format(port // 1)) or "", ["aria-describedby"] = "port-hint",
+        ["aria-invalid"] = fault and "true" or nil },
+      h.p { class = "hint", id = "port-hint", "The tracker is on another server. A change is handed to it on its internal port, at once ",
+        "or as soon as it is reached." } },
+    h.button { type = "submit", class = "main", "Update" } }
+end
+
 local function port_form(c, conf, typed, fault)
   local e = entry_of(conf, "tracker", ENTRY) or { value = 7000 }
   local forced = e.file == "--set"
@@ -86,12 +117,14 @@ local function port_form(c, conf, typed, fault)
 end
 
 local function page(c, engine, conf, spec)
+  local far = commport.remote(engine)
   return c.page({ title = "General Administration", body = {
     h.div { class = "headline", h.div { h.p { class = "crumb", "TRK Settings" }, h.h1 "General Administration" } },
     spec.note, left_behind(conf),
     h.div { class = "columns",
-      h.section { class = "card", id = "communications", h.h2 "Communications", port_form(c, conf, spec.typed, spec.fault),
-        h.h2 { class = "next", "Bound now" }, bound(plain.status(engine)) },
+      h.section { class = "card", id = "communications", h.h2 "Communications",
+        far and far_form(c, spec.typed, spec.fault) or port_form(c, conf, spec.typed, spec.fault),
+        h.h2 { class = "next", "Bound now" }, far and far_state(c) or bound(plain.status(engine)) },
       h.section { class = "card", id = "tracker-settings", h.h2 "Other settings",
         h.p { class = "hint", "These are changed in their files and come into force with a reload." },
         layout.data_table { caption = "Settings of the tracker", class = "plain", rows = other_rows(conf), empty = "–",
@@ -116,6 +149,11 @@ local function update(engine, conf)
     local value, why = kinds.port(typed, schema[FILE][ENTRY])
     if not value then
       return refused(("%s: %s"):format(typed, why))
+    elseif commport.remote(engine) then
+      local what, text = commport.wish { conf = conf, engine = engine, accounts = c.accounts, account = c.account, address = c.req.address,
+        port = value }
+      local done = what == "done" and "port" or "wished"
+      return what == "refused" and refused(text) or c.redirect(c.site.prefix .. "/trk/general?done=" .. done)
     elseif value == e.value then
       return page(c, engine, conf, { note = layout.note("good", h.p { tostring(value),
         " is the communications port already: nothing to change." }) })

@@ -5,13 +5,16 @@
 --   POST http://HOST:PORT/ack?reader=NAME&position=POSITION
 local conf_of = require "portreeve.web.conf"
 local form = require "portreeve.web.form"
+local cjson = require "cjson"
 local events = require "portreeve.db.events"
 local http = require "portreeve.http"
 local sys = require "portreeve.sys"
-local ceil, math_min, setmetatable, tointeger, tonumber, tostring = math.ceil, math.min, setmetatable, math.tointeger, tonumber, tostring
+local ceil, math_min, pcall, setmetatable, tointeger, tonumber, tostring, type =
+  math.ceil, math.min, pcall, setmetatable, math.tointeger, tonumber, tostring, type
 local _ENV = nil
 
 local READER = "ui"
+local STATUS_MAX = 1048576
 local WAIT_MS = 20000 -- long poll; a stop ends it within half a second
 local REPLY_MAX = 32 * 1024 * 1024 -- the tracker stops at about 8
 local BACKOFF_MS, BACKOFF_MOST_MS = 500, 60000
@@ -22,13 +25,25 @@ local REMOVED = "the database file was removed; nothing is acknowledged, events 
 local methods = {}
 local metatable = { __index = methods }
 
+-- Is the tracker a part of this very engine? Then its tracker.ini is ours, and this task begins anew whenever that changes.
+local function beside(engine, host)
+  if host ~= "localhost" or not engine then
+    return false
+  end
+  local status = engine.status()
+  return ("," .. tostring(status and status.components or "") .. ","):find(",tracker,", 1, true) ~= nil
+end
+
 -- spec {conf=, db=, engine=, call=}; call and engine may be replaced by tests.
 local function new(spec)
   local conf = spec.conf
+  local host = conf_of.value(conf, "lui", "TrackerHost", "localhost")
+  local pinned = conf_of.written(conf, "lui", "TrackerCommunicationsPort")
   return setmetatable({
     store = events.new(spec.db), db = spec.db, engine = spec.engine, call = spec.call or http.call,
-    host = conf_of.value(conf, "lui", "TrackerHost", "localhost"), -- M27: the ui connects, the tracker never does
-    port = conf_of.written(conf, "lui", "TrackerCommunicationsPort") or conf_of.value(conf, "tracker", "CommunicationsPort", 7000),
+    host = host, -- M27: the ui connects, the tracker never does
+    port = pinned or conf_of.value(conf, "tracker", "CommunicationsPort", 7000),
+    told = pinned ~= nil or beside(spec.engine, host), internal = conf_of.value(conf, "lui", "TrackerRMIPort", 1099),
     interval_ms = conf_of.value(conf, "lui", "TransferInterval", 0), failures = 0,
   }, metatable)
 end
@@ -36,6 +51,27 @@ end
 function methods:place()
   local host = self.host == "localhost" and "127.0.0.1" or self.host
   return conf_of.authority(host, conf_of.port_of(self.engine, self.port, "communications"))
+end
+
+--- The communications port can change at any time (M57), and nobody tells us: the tracker says it on its internal port. Not asked where
+-- lui.ini names the port. -> true where it is another one than before
+function methods:learn(stop)
+  if self.told or stop() then
+    return false
+  end
+  local host = self.host == "localhost" and "127.0.0.1" or self.host
+  local place = conf_of.authority(host, conf_of.port_of(self.engine, self.internal, "internal"))
+  local reply = self.call { url = "http://" .. place .. "/internal/status", connect_ms = 3000, total_ms = 10000, max_reply = STATUS_MAX,
+    stop = stop }
+  local ok, status = pcall(cjson.decode, reply and reply.status == 200 and reply.body or "null")
+  local part = ok and type(status) == "table" and type(status.components) == "table" and status.components.tracker
+  local port = type(part) == "table" and tointeger(tonumber(part.communications_port))
+  if not port or port < 1 or port > 65535 or port == self.port then
+    return false
+  end
+  sys.log("notice", "ui", ("the tracker's communications port is %d now, as it says at %s"):format(port, place))
+  self.port = port
+  return true
 end
 
 -- Sleeps in slices, so that a stop is heard.
@@ -271,9 +307,12 @@ end
 
 function methods:run(stop)
   local last_fault
+  self:learn(stop)
   while not stop() do
     local what, why = self:round(stop)
-    if not what and not stop() then
+    if not what and self:learn(stop) then
+      sys.log("info", "ui", "fetching events: " .. tostring(why) .. "; going on there")
+    elseif not what and not stop() then
       if why ~= last_fault or self.failures % 20 == 0 then
         sys.log("warn", "ui", "fetching events: " .. tostring(why))
       end
