@@ -104,4 +104,26 @@ describe("System Database Status", function()
     assert.equal("SQLite3", db.dialect.name)
     db:close()
   end)
+  it("does not call a server that refuses us at every turn, but one that is described anew at once", function() -- M63
+    put()
+    local mysql, calls = require("portreeve.db.dialect").MySQL, 0
+    local real = mysql.connect
+    function mysql.connect()
+      calls = calls + 1
+      return nil, "Access denied"
+    end
+    local db = require("portreeve.web.places").ui(world.state)
+    for _ = 1, 200 do
+      local ok, why = db:ensure()
+      assert.is_nil(ok)
+      assert.truthy(why:find("Access denied", 1, true))
+    end
+    assert.truthy(calls >= 1 and calls < 10, calls .. " calls")
+    local before = calls
+    put { password = "another" }
+    db:ensure()
+    assert.equal(before + 1, calls)
+    mysql.connect = real
+    db:close()
+  end)
 end)

@@ -74,6 +74,7 @@ end
 
 local mysql = {
   name = "MySQL",
+  loses_failures = true, -- lua-dbi never frees a connection that a server refused: 1.8 kB at each attempt
   begin = nil, -- by the connection: these are not preparable there
   commit = nil,
   rollback = nil,

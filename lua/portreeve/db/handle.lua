@@ -19,6 +19,7 @@ local _ENV = nil
 
 local BUSY_TRIES = 5
 local STATEMENTS_MAX = 200
+local REST_MS, REST_MOST_MS = 500, 30000 -- between attempts to connect that fail
 
 local db_error = {} -- metatable of what transactions raise
 local methods, tx_methods = {}, {}
@@ -134,14 +135,30 @@ local function raw_rows(self, sql, ...)
   return fetch_all(st)
 end
 
+-- Each attempt that fails may cost memory for good (dialect.lua), and somebody else's server a line in its log.
+local function rest(self, why)
+  if self.dialect.loses_failures then
+    local ms = self.failed and self.failed.ms * 2 or REST_MS
+    ms = ms > REST_MOST_MS and REST_MOST_MS or ms
+    self.failed = { why = why, ms = ms, till = sys.mono_ms() + ms }
+  end
+end
+
 local function open(self)
   if self.spec.prepare then
     self.spec.prepare()
   end
+  local resting = self.failed
+  if resting and sys.mono_ms() < resting.till then
+    return nil, resting.why
+  end
   local connection, why = self.dialect.connect(self.spec)
   if not connection then
-    return nil, tostring(self.spec.name) .. ": " .. tostring(why)
+    why = tostring(self.spec.name) .. ": " .. tostring(why)
+    rest(self, why)
+    return nil, why
   end
+  self.failed = nil
   connection:autocommit(true)
   self.connection, self.statements, self.count = connection, {}, 0
   for _, sql in ipairs(self.dialect.setup(self.spec)) do
@@ -171,7 +188,7 @@ local function decide(self)
   for _, key in ipairs { "driver", "name", "user", "password", "host", "port" } do
     if spec[key] ~= self.spec[key] then
       forget(self)
-      self.spec, self.dialect = spec, dialects[spec.driver]
+      self.spec, self.dialect, self.failed = spec, dialects[spec.driver], nil
       return true
     end
   end
