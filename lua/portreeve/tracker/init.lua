@@ -1,6 +1,6 @@
 -- The tracker: pictures that count opens, links that count clicks, unsubscribes. It needs nothing but the key ring: no database, no other
--- component. handler(req) -> response[, type, token, class, reasons, wait]: what is to be recorded comes as values, not as a table, since this runs
--- for every pixel. The engine stores the event and, where it must (wait), answers only when it is stored.
+-- component. handler(req) -> response[, type, token, class, reasons, wait]: what is to be recorded comes as values, not as a table, since
+-- this runs for every pixel. The engine stores the event and, where it must (wait), answers only when it is stored.
 local classify = require "portreeve.tracker.classify"
 local pages = require "portreeve.tracker.pages"
 local response = require "portreeve.response"
