@@ -4,7 +4,7 @@ local portnames = require "portreeve.portnames"
 local report = require "portreeve.report"
 local schema = require "portreeve.schema"
 local entries = require "portreeve.entries"
-local ipairs, pairs, type = ipairs, pairs, type
+local ipairs, pairs, table, type = ipairs, pairs, table, type
 local _ENV = nil
 
 local checks = {}
@@ -71,6 +71,18 @@ local function called_port(r, ctx, caller, host, port, component)
   end
 end
 
+-- The ui asks a tracker beside it at the port it was told, even where the tracker has moved on: no fault, since the hub can move it at any
+-- time (M57), but no event arrives.
+local function asked_port(r, ctx)
+  local asked, own = r.lui.TrackerCommunicationsPort, r.tracker.CommunicationsPort
+  if not (asked and r.components.ui and r.components.tracker and is_here(r.lui.TrackerHost.value)) then return end
+  if asked.value == own.value or asked.file == "--set" or own.file == "--set" then return end
+  local what = "the tracker is on this server, and its CommunicationsPort is %d (%s): no event arrives until both are the same, " ..
+    "or this entry is left out"
+  local place = own.file == "" and "the built-in default" or ("%s:%d"):format(own.file, own.line)
+  ctx.report.warn(at(asked, nil, asked.text), what:format(own.value, place))
+end
+
 function checks.ports(r, ctx)
   internal_port(r, ctx)
   port_of_host(r.lui, "HubHost", "HubRMIPort", ctx)
@@ -79,19 +91,22 @@ function checks.ports(r, ctx)
   called_port(r, ctx, "ui", "HubHost", "HubRMIPort", "hub")
   called_port(r, ctx, "ui", "TrackerHost", "TrackerRMIPort", "tracker")
   called_port(r, ctx, "tracker", "HubHost", "HubRMIPort", "hub")
+  asked_port(r, ctx)
 end
 
 local function builtin_listener(l, ctx)
   for entry in pairs(l.given) do
     if not schema.limits[entry] then
-      local what = "listener %s gets its sockets from other files: here it can only have %s"
-      ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), what:format(l.name, near.join(schema.limit_list)))
+      local what = "listener %s gets its sockets from %s: here it can only have %s"
+      local allowed = l.name == "http" and schema.limit_list or { table.unpack(schema.limit_list, 2) } -- WhenMissing is http's
+      ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), what:format(l.name, schema.origin[l.name], near.join(allowed)))
     elseif entry == "WhenMissing" and l.name ~= "http" then
       ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), "this listener never misses an address: leave the entry out")
     end
   end
   for _, row in ipairs(l.rows) do
-    ctx.report.error(at(row.first), ("listener %s gets its sockets from other files: give these a listener of their own"):format(l.name))
+    ctx.report.error(at(row.first), ("listener %s gets its sockets from %s: give these a listener of their own"):format(
+      l.name, schema.origin[l.name]))
   end
 end
 
@@ -100,6 +115,43 @@ local function restriction(row, ctx)
   if e and e.value ~= "None" and not row.List then
     ctx.report.error(at(e, nil, e.value), ("a restriction needs an address list: add %s.List=NAME for lists/NAME.list"):format(row.name))
   end
+end
+
+-- Entries that have no effect without another one, or a dangerous one: what was meant is not what is in force.
+local function without_effect(l, ctx)
+  local lines = { l, table.unpack(l.rows) }
+  local function some(entry, word)
+    for _, line in ipairs(lines) do
+      if line[entry].value == word then return true end
+    end
+    return false
+  end
+  for _, line in ipairs(lines) do
+    local list, certificate, row = line.given.List and line.List, line.given.Certificate and line.Certificate, line ~= l
+    if list and line.Restriction.value == "None" and (row or not (some("Restriction", "Grant") or some("Restriction", "Deny"))) then
+      ctx.report.warn(at(list, nil, list.value), ("nobody asks this list: add %s.Restriction=Grant or Deny"):format(line.name))
+    end
+    if certificate and line.InitTLS.value ~= "On" and (row or not some("InitTLS", "On")) then
+      local what = "this socket does not speak TLS itself (%s.InitTLS is %s), so no caller sees the certificate"
+      ctx.report.warn(at(certificate, nil, certificate.value), what:format(line.name, line.InitTLS.value))
+    end
+  end
+end
+
+local function only_loopback(line)
+  local list = line.Address and line.Address.value or {}
+  for _, item in ipairs(list) do
+    if not (item.address and (item.address:find("^127%.") or item.address == "::1")) then return false end
+  end
+  return list[1] ~= nil
+end
+
+-- What comes in on an Ext socket counts as encrypted, so only the device in front may call (G22).
+local function open_to_all(line, ctx)
+  if line.removed or not line.Port or line.InitTLS.value ~= "Ext" then return end
+  if line.Restriction.value == "Grant" or only_loopback(line) then return end
+  local what = "whoever calls here counts as encrypted: let only the TLS device in, with %s.Restriction=Grant and %s.List"
+  ctx.report.warn(at(line.InitTLS, nil, "Ext"), what:format(line.name, line.name))
 end
 
 -- One socket line: NAME.Port … or NAME.2.Port …. ADDRESS:PORT items in Port are an Address.
@@ -140,6 +192,7 @@ function checks.listeners(r, ctx)
     l.sockets = {}
     if l.name == "shutdown" then
       ctx.report.error(at(l.first), "the name belongs to the shutdown port (ShutdownPort in tomcat.ini), which has no limits: take another")
+      goto next
     end
     if schema.builtin[l.name] then
       builtin_listener(l, ctx)
@@ -155,13 +208,18 @@ function checks.listeners(r, ctx)
         ctx.report.error(at(row.first, row.name .. ".Port"), "a row needs a port of its own; 0 means that there is no such row")
       end
     end
+    without_effect(l, ctx)
     for _, row in ipairs(l.sockets) do
       row_of(row, ctx)
-      if not schema.builtin[l.name] then low_port(row, ctx) end
+      if not schema.builtin[l.name] then
+        low_port(row, ctx)
+        open_to_all(row, ctx)
+      end
     end
     if l.Reserve and l.Reserve.value > 0 and l.MaxConnections and l.MaxConnections.value == 0 then
       ctx.report.warn(at(l.Reserve, nil, "" .. l.Reserve.value), ("a reserve without %s.MaxConnections keeps nobody out"):format(l.name))
     end
+    ::next::
   end
 end
 

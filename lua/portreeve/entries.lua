@@ -50,6 +50,9 @@ end
 
 -- Which known names `key` may have meant. Beyond the messages that are kept nobody looks.
 local function hint(key, known, ctx)
+  if key:find("^[%d%[,]") then
+    return "unknown entry, ignored: if it goes on from the line above, that one must end in a backslash with no blank behind it"
+  end
   if ctx.report.quiet or #ctx.report.warnings >= report.most then return "" end
   local names = {}
   for name in pairs(known) do
@@ -173,6 +176,10 @@ function entries.secure(list, ctx)
     local address, why = secure_address(text, e)
     if not address then
       ctx.report.error(e, why)
+      return true
+    end
+    if e.text:find("^%d+%s*=") then
+      ctx.report.error(e, "no port can stand here: HTTPS is on SecurePort, or on the port that BindAddress gives the address")
       return true
     end
     local entry = take(e, { kind = "certificate" }, ctx)

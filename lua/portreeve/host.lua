@@ -173,13 +173,16 @@ function host.places(facts, item, when, groups)
     local why = unknown(facts, item.name, groups)
     return { when == "Wait" and { note = why .. "; it is waited for" } or { why = why } }
   end
+  if group and holds(interfaces(facts), item.name) then
+    out[1] = { note = ("%s is an interface and a group (%s:%d): the group is meant"):format(item.name, group.file, group.line) }
+  end
   for _, member in ipairs(group and group.value or { item }) do
     if member.address then
       out[#out + 1] = place_of(facts, member.address, when)
     elseif group and groups[member.name] and not holds(interfaces(facts), member.name) then
       out[#out + 1] = { why = ("group %s holds the group %s: a group holds interfaces and addresses"):format(item.name, member.name) }
     elseif when ~= "Wait" and not holds(interfaces(facts), member.name) then
-      out[#out + 1] = { why = unknown(facts, member.name, groups) }
+      out[#out + 1] = { why = ("group %s (%s:%d): %s"):format(item.name, group.file, group.line, unknown(facts, member.name, groups)) }
     else
       interface_places(out, facts, member.name, when)
     end

@@ -103,7 +103,10 @@ end
 
 -- A host name or address, and the port behind it where one is written (fourth result).
 function kinds.host(text, spec, from_set, names)
-  local host, port = split_host(trim(text))
+  local s = trim(text)
+  if s == "" then return nil, "the value is missing: write a host name or an address, or make the line a comment" end
+  if s:find("://", 1, true) then return nil, "a host name or an address is wanted here, without what stands before :// in a URL" end
+  local host, port = split_host(s)
   if not host:find("^[%w.:%%_-]+$") or #host > 253 then return nil, "not a host name or address" end
   if host:find(":", 1, true) and not addr.parse(host) then return nil, "not a host name or address" end
   if not port then return host end
@@ -114,6 +117,12 @@ end
 
 function kinds.url(text)
   local s = trim(text)
+  local authority = s:match("^https?://([^/]*)") or ""
+  local port = authority:match("^%[[^%]]*%]:(.+)$") or authority:match("^[^:%[]*:(.+)$")
+  local number = port and integer(port)
+  if port and not (number and number >= 1 and number <= 65535) then
+    return nil, ("its port %s is not a number from 1 to 65535"):format(port)
+  end
   if s:find("^https?://[^%s/?#]+") and not s:find("[%s%c?#]") then return (s:gsub("/+$", "")) end
   return nil, "not the beginning of an http or https address, like https://news.example.org"
 end
@@ -175,10 +184,17 @@ local function bare_item(s)
   return nil, why
 end
 
+-- What to write for all addresses, where * is no word or not in its place.
+local function all_addresses(spec)
+  if spec.kind == "listen" then return "for all addresses write the port alone, without *" end
+  return spec.star and "* stands alone: it means all addresses" or "for all addresses leave this entry out: * is not an address"
+end
+
 -- One item of an address list: { address = canonical text, port = number or nil }, or { name = interface or group, port = }.
 local function list_item(item, spec, from_set, names)
   local trimmed, allow0 = trim(item), from_set or false
   if trimmed == "" then return nil, "an item of the list is empty: remove the comma too many" end
+  if trimmed:sub(1, 1) == "*" then return nil, all_addresses(spec) end
   if spec.bare then return bare_item(trimmed) end
   local s, unknown = with_number(trimmed, names)
   if not s then return nil, unknown end
@@ -218,9 +234,12 @@ function kinds.addresses(text, spec, from_set, names)
   if out then return out end
   out = {}
   if trim(text) == "" then return nil, "the list is empty: write addresses separated by commas, or make the line a comment" end
-  for item in (text .. ","):gmatch("(.-),") do
+  for item, rest in (text .. ","):gmatch("(.-),()") do
     local one, why = list_item(item, spec, from_set, names)
-    if not one then return nil, why end
+    if not one then
+      local last = rest > #text + 1 and out[1] and trim(item) == ""
+      return nil, last and why .. ", or, if the next line goes on, put a backslash at the very end, with no blank behind it" or why
+    end
     out[#out + 1] = one
   end
   return out
@@ -240,7 +259,14 @@ end
 function kinds.listen(text, spec, from_set, names)
   local s = trim(text)
   if s:lower() == "free" then return 0 end
+  if addr.parse(s) and not s:find(":", 1, true) then return nil, ("the port is missing: write %s:8100 for port 8100 there"):format(s) end
   if not s:find("[:%[,]") then return kinds.port(text, spec, from_set, names) end
+  for item in s:gmatch("[^,]+") do
+    if not item:find("[:%[]") and kinds.port(item, spec, from_set, names) then
+      local what = "port %s stands in a list: here is one port alone, or a list of ADDRESS:PORT; a further port is a row, NAME.2.Port"
+      return nil, what:format(trim(item))
+    end
+  end
   local list, why = kinds.addresses(text, spec, from_set, names)
   if not list then return nil, why end
   for _, item in ipairs(list) do

@@ -82,6 +82,9 @@ function portnames.read(text, display, report)
 end
 
 local function unknown(names, text)
+  if text:lower() == "free" then
+    return "free stands alone, as NAME.Port=free in listeners.ini (with NAME.Address where it is not for all addresses): write a port here"
+  end
   local file = names.file or "the file services"
   local other = names.other[text:lower()]
   if other then

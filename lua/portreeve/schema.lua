@@ -81,8 +81,11 @@ local schema = {
       Backlog = { kind = "integer", least = 1, most = 65535, default = 511 },
     },
   },
-  -- Listeners that exist without a section; theirs may set limits only.
+  -- Listeners that exist without a section; theirs may set limits only. Where their sockets come from.
   builtin = { http = true, internal = true, communications = true },
+  origin = {
+    http = "tomcat.ini", internal = "RMIPort (hub.ini, lui.ini, tracker.ini)", communications = "CommunicationsPort (tracker.ini)",
+  },
   limit_list = { "WhenMissing", "Restriction", "List", "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" },
   -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
   row = { "Port", "Address", "InitTLS", "Certificate", "Services", "WhenMissing", "Restriction", "List", "Backlog" },

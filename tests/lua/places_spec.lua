@@ -214,10 +214,11 @@ describe("a listener", function()
       if s.name == "a" then assert.same({ "a.Port", 1 }, { s.because.entry, s.because.line }) end
     end
   end)
-  for value, why in pairs { [""] = "missing", [" "] = "missing", ["127.0.0.1"] = "not a port", [":81"] = "address before",
+  for value, why in pairs { [""] = "missing", [" "] = "missing", ["127.0.0.1"] = "the port is missing", [":81"] = "address before",
     ["127.0.0.1:"] = "missing",
     ["127.0.0.1:0"] = "out of range", ["localhost:81"] = "host names are not looked up", ["127.0.0.1:81,"] = "empty",
-    ["127.0.0.1:81, [::1]"] = "has no port", ["::1:81"] = "brackets", ["81,82"] = "not an IPv4", ["host name:81"] = "not an IPv4" } do
+    ["127.0.0.1:81, [::1]"] = "has no port", ["::1:81"] = "brackets", ["81,82"] = "further port is a row",
+    ["host name:81"] = "not an IPv4" } do
     it(("refuses the port field %q (Q8, G6)"):format(value), function()
       local report = report_of { { "a.Port", value } }
       assert.equal(1, #report.errors)
