@@ -139,7 +139,13 @@ end
 
 -- ---- why nothing binds it ----
 
-local function not_here(target, facts, out)
+local function not_here(target, facts, sockets, out)
+  for _, s in ipairs(sockets) do
+    if s.waiting and covers(s, { address = target.address }) then
+      out[#out + 1] = ("%s is not on this machine now (`ip address` shows what is)"):format(target.address)
+      return
+    end
+  end
   local known = {}
   for _, a in ipairs(facts.addresses) do
     known[#known + 1] = a.ip
@@ -155,7 +161,7 @@ local function neighbours(target, here, sockets, out)
   for _, s in ipairs(sockets) do
     local same_address = target.address and (here or not addr.is_any(s.address)) and covers(s, { address = target.address })
     if s.waiting and (same_address or s.port == target.port) then
-      waiting[#waiting + 1] = place(s.address, s.port)
+      waiting[#waiting + 1] = ("%s (listener %s; because: %s)"):format(place(s.address, s.port), s.name, entry_text(s.because))
     elseif same_address then
       ports[#ports + 1] = ("%d (%s, listener %s)"):format(s.port, s.scheme, s.name)
     elseif target.port and s.port == target.port then
@@ -165,7 +171,7 @@ local function neighbours(target, here, sockets, out)
   if ports[1] then out[#out + 1] = ("%s is bound on port %s"):format(target.address, some(ports)) end
   if places[1] then out[#out + 1] = ("port %d is bound on other addresses: %s"):format(target.port, some(places)) end
   if waiting[1] then
-    out[#out + 1] = ("%s is in the plan and waits until its address is on this machine (WhenMissing=Wait)"):format(some(waiting))
+    out[#out + 1] = ("in the plan, to be opened as soon as the address can be used: %s"):format(some(waiting))
   end
 end
 
@@ -237,7 +243,7 @@ end
 
 local function why_not(target, sockets, rules, facts, out)
   local here = not target.address or is_here(facts, target.address)
-  if not here then not_here(target, facts, out) end
+  if not here then not_here(target, facts, sockets, out) end
   if target.address and target.address:find(":", 1, true) and not facts.ipv6 then out[#out + 1] = "this machine has no IPv6" end
   neighbours(target, here, sockets, out)
   other_scheme(target, sockets, rules, facts, out)

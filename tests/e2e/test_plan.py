@@ -405,7 +405,10 @@ def explain():
         ok(got['bound'] and not got['running'], 'a socket that is only planned', got)
         s.append('listeners.ini', 'http.WhenMissing=Wait')
         write(s, 'BindAddress=%s, 192.0.2.77' % A[3])
-        ask('192.0.2.77:80', 1, 'waits until its address is on this machine', 'is not an address of this machine')
+        out = ask('192.0.2.77:80', 1, 'in the plan, to be opened as soon as the address can be used: 192.0.2.77:80 (listener http; because: %s:%d '
+                  'BindAddress)' % (ini, 1 + s.read('tomcat.ini').split('\n').index('BindAddress=%s, 192.0.2.77' % A[3])),
+                  '192.0.2.77 is not on this machine now')
+        ok('did you mean' not in out, 'an address that is waited for is no slip', out)
         has(diff(s), '192.0.2.77:80 waits until its address is on this machine, and opens then: http')
 
 
