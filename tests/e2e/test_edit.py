@@ -150,7 +150,7 @@ def refusals():
     with start() as s:
         for text, why in (('listener.set("new", { Prot = 1 })', 'did you mean Port?'), ('listener.set("a b", { Port = 1 })', 'cannot name a listener'),
                           ('listener.set("new", {})', 'nothing is to be changed'), ('listener.set("new", 5)', 'Port = 8081'),
-                          ('listener.set("new", { Port = print })', "no 'print'"), ('listener.set("http", { Port = 5 })', 'other files'),
+                          ('listener.set("new", { Port = print })', "no 'print'"), ('listener.set("http", { Port = 5 })', 'sockets from tomcat.ini'),
                           ('listener.set("shutdown", { Port = 5 })', 'shutdown port'), ('listener.set("new", { List = ("x"):rep(2000), Port = 1 })', '1024'),
                           ('listener.set("new", { Port = "1\\nuser.Port=2" })', 'one line'),
                           ('listener.set("new", { Port = %d, InitTLS = "On", Certificate = "none" })' % a, 'none'),
