@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Can an IPv6 socket be bound at all? False with ipv6.disable=1, and with net.ipv6.conf.all.disable_ipv6=1, where no address is left. */
+/* Can an IPv6 socket be bound at all? Not with ipv6.disable=1. */
 static bool ipv6_works(void) {
     int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return false;
@@ -16,9 +16,17 @@ static bool ipv6_works(void) {
     return good;
 }
 
+/* net.ipv6.conf.all.disable_ipv6=1 takes every IPv6 address away, and lets [::] be bound all the same, to nobody's use. */
+static bool has_ipv6(const struct iflist *l) {
+    for (uint32_t i = 0; i < l->naddresses; i++)
+        if (l->address[i].at.family == 6) return true;
+    return false;
+}
+
 bool host_read(struct host *h, struct err *e) {
-    h->ipv6 = ipv6_works();
-    return iflist_read(&h->list, e);
+    if (!iflist_read(&h->list, e)) return false;
+    h->ipv6 = has_ipv6(&h->list) && ipv6_works();
+    return true;
 }
 
 void host_finish(struct host *h) {

@@ -73,11 +73,14 @@ bool planner_list(void *ctx, const char *name, const char **text, size_t *n, con
 /* Every list that a listener is restricted by is there. */
 static void ask_for_lists(struct planner *p) {
     char path[BUNDLE_PATH];
+    const struct plan_socket *last = NULL;
     for (uint32_t i = 0; i < p->plan.nsockets; i++) {
         const struct plan_socket *s = &p->plan.socket[i];
         if (s->restriction == RESTRICT_NONE) continue;
         snprintf(path, sizeof path, "lists/%s.list", s->list);
-        if (!bundle_writer_find(p->files, path, NULL))
+        bool told = last && strcmp(last->name, s->name) == 0 && strcmp(last->list, s->list) == 0; /* the listener's sockets stand together */
+        last = s;
+        if (!told && !bundle_writer_find(p->files, path, NULL))
             planner_error(p, "%s:%u: %s: listener %s asks for the address list %s, but there is no file lists/%s.list", s->because.file,
                           s->because.line, s->because.entry, s->name, s->list, s->list);
     }

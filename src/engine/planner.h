@@ -96,7 +96,7 @@ bool planner_list(void *planner, const char *name, const char **text, size_t *n,
 
 struct host {
     struct iflist list;
-    bool ipv6; /* an IPv6 socket can be bound */
+    bool ipv6; /* an IPv6 socket can be bound, and there is an address to call it at */
 };
 bool host_read(struct host *h, struct err *e);
 void host_finish(struct host *h);

@@ -18,6 +18,31 @@
 
 /* ---- addresses that are not here ---- */
 
+/* bind() takes the broadcast address of a network here, though nobody can ever connect to it; the route to it says what it is. */
+static bool is_broadcast(int udp, const struct addr *at) {
+    struct addr there = *at;
+    struct sockaddr_storage sa;
+    there.port = 9;
+    socklen_t n = addr_to_sockaddr(&there, &sa);
+    return connect(udp, (struct sockaddr *)&sa, n) != 0 && errno == EACCES;
+}
+
+static void refuse_broadcasts(struct planner *p) {
+    int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const struct addr *last = NULL;
+    char text[ADDR_TEXT];
+    for (uint32_t i = 0; udp >= 0 && i < p->plan.nsockets; i++) {
+        const struct plan_socket *s = &p->plan.socket[i];
+        if (s->at.family != 4 || addr_is_any(&s->at) || (last && addr_same_ip(last, &s->at))) continue;
+        last = &s->at;
+        if (!is_broadcast(udp, &s->at)) continue;
+        addr_format(&s->at, text);
+        planner_error(p, "%s:%" PRIu32 ": %s: cannot bind %s: this is the broadcast address of a network here, nobody can connect to it",
+                      s->because.file, s->because.line, s->because.entry, text);
+    }
+    if (udp >= 0) close(udp);
+}
+
 /* The kernel has the last word: no list of addresses shows all of 127.0.0.0/8, or what a local route makes ours. An address that is still
  * tentative comes by itself, so it may wait whatever its entry says. */
 void planner_settle(struct planner *p) {
@@ -26,6 +51,7 @@ void planner_settle(struct planner *p) {
         if (s->zone[0] || s->when_missing == MISSING_FREEBIND || addr_is_any(&s->at)) continue;
         if (s->when_missing == MISSING_WAIT || s->waiting) s->waiting = !sock_here(&s->at);
     }
+    refuse_broadcasts(p);
 }
 
 /* ---- preflight ---- */
