@@ -112,13 +112,16 @@ void probe_end_round(struct probe *p) {
     p->answered = p->taken;
     pthread_cond_broadcast(&p->round);
     pthread_mutex_unlock(&p->lock);
-    uint32_t proved = 0, ours = 0;
+    uint32_t proved = 0, ours = 0, waiting = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         proved += p->target[i].shown.state == PROOF_PROVED;
+        waiting += p->target[i].shown.state == PROOF_WAITING;
         ours += p->target[i].shown.state != PROOF_NONE;
     }
-    log_say(p->failed ? LOG_LVL_WARN : LOG_LVL_INFO, "probe", "generation %llu: %u of %u sockets proved within %lld ms%s", (unsigned long long)p->gen->id, proved, ours,
-            (long long)(clock_mono_ms() - p->round_ms), p->failed ? ", not all: see `portreeve status`" : "");
+    char wait[64] = "";
+    if (waiting) snprintf(wait, sizeof wait, ", %u waiting for %s", waiting, waiting == 1 ? "its address" : "their addresses");
+    log_say(p->failed ? LOG_LVL_WARN : LOG_LVL_INFO, "probe", "generation %llu: %u of %u sockets proved within %lld ms%s%s", (unsigned long long)p->gen->id, proved,
+            ours - waiting, (long long)(clock_mono_ms() - p->round_ms), wait, p->failed ? ", not all: see `portreeve status`" : "");
 }
 
 /* ---- a new generation ---- */

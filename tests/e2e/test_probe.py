@@ -256,6 +256,7 @@ def gone():
             same(rows['nine']['probe'], 'proved', 'an address that is here')
             ok(rows['ten']['probe'] == 'waiting' and '10.66.1.10 is not on this machine' in rows['ten']['probe_text'], 'one that is not, bound in advance: waiting', rows['ten'])
             same(rows['eleven']['probe'], 'waiting', 'one that is waited for')
+            ok(re.search(r'(\d+) of \1 sockets proved within \d+ ms, 2 waiting for their addresses$', s.log(), re.M), 'the log counts them apart', s.log())
             same(readyz(s).status, 200, 'what waits does not keep /readyz from 200')
             at = {(x['name'], x['address'], x['port']): x['probe_at_ms'] for x in s.listeners()}
             ip('addr', 'del', '10.66.1.9/24', 'dev', 'p66a')
