@@ -222,8 +222,9 @@ def fds(pid):
 
 
 def more(after, before):
-    """Kinds of which there are more than before."""
-    return {k: (before.get(k, 0), n) for k, n in after.items() if n > before.get(k, 0)}
+    """Kinds of which there are more than before. Threads open databases of their own when they first need them: a few more of those are no leak,
+    which would show once for each generation."""
+    return {k: (before.get(k, 0), n) for k, n in after.items() if n > before.get(k, 0) + (10 if '.db' in k else 0)}
 
 
 V4 = '192.0.2.7'
@@ -570,6 +571,24 @@ def test_meanwhile(net):
             wait_until('an engine', lambda: s.status()['engine']['state'] == 'live')
         ok(True, 'and died')
         same(net.call('127.0.0.1'), True, 'it serves')
+
+
+def test_unprivileged(net):
+    """The supervisor has long given up what it does not need, and still opens port 80 of an address that comes."""
+    s = server(net, 'Port=80\nBindAddress=%s, 127.0.0.1\n' % V4, args=['--user', 'nobody'], start=False)
+    for folder, _, files in os.walk(s.dir):
+        for name in ['.'] + files:
+            path = os.path.join(folder, name)
+            os.chmod(path, os.stat(path).st_mode | (0o055 if name == '.' else 0o044))
+    with s.start():
+        with open('/proc/%d/status' % s.engine_pid(), encoding='ascii') as f:
+            ok(re.search(r'^CapEff:\s*0+$', f.read(), re.M), 'the engine has no capabilities')
+        for _ in range(2):
+            net.ip('addr add %s/32 dev d0' % V4)
+            settled(s, net, {V4: 'bound', '127.0.0.1': 'bound'}, port=80)
+            ok(net.call(V4, 80) is True, 'Q18: port 80 of an address that came after the start')
+            net.ip('addr del %s/32 dev d0' % V4)
+            settled(s, net, {V4: 'waiting for ' + V4, '127.0.0.1': 'bound'}, port=80)
 
 
 def drops(pid):
