@@ -185,6 +185,7 @@ def database_client():
         server.settimeout(60)
         port = server.getsockname()[1]
         code = ('package.path = "%s/lua/?.lua;" .. package.path; package.preload["portreeve.sys"] = function() return {} end; '
+                'package.preload["portreeve.net"] = function() return { reachable = function() return true end } end; '
                 'print(require("portreeve.db.dialect").MySQL.connect{name="LUI", user="luiuser", password="lui", host="localhost", port=%d})'
                 % (ROOT, port))
         client = subprocess.Popen(['lua5.4', '-e', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
