@@ -266,7 +266,7 @@ static bool take_plan(struct super *s, struct planner_result *p, struct err *e) 
 static void rehearsed(struct super *s) {
     struct reload *r = &s->reload;
     struct buf text = {0};
-    bool good = buf_str(&text, "nothing has changed yet; it would be: ") && generation_changes(r->next, s->gen, &text) &&
+    bool good = buf_str(&text, "nothing has changed yet; it would be:\n") && rehearse_text(s, r->next, &text) &&
                 buf_add(&text, r->text.p, r->text.n);
     if (!good) buf_clear(&text);
     drop_next(s);

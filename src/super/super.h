@@ -195,6 +195,9 @@ bool follow_refused_before(struct super *s, const char *why);   /* an unchanged 
 bool follow_result(struct super *s, struct buf *text);          /* every reload that succeeds: its warnings, and for ours what changed */
 void follow_ended(struct super *s, enum follow_end end);        /* every reload, ours or not */
 
+/* rehearse.c */
+bool rehearse_text(const struct super *s, const struct generation *next, struct buf *out); /* next is bound, and goes again */
+
 /* engines.c */
 bool engine_start(struct super *s, unsigned slot, struct generation *offer, struct err *e);
 bool engine_offer(struct super *s, struct engine *en, struct generation *g); /* false: it is being ended */

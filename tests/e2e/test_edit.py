@@ -133,7 +133,7 @@ def rehearsals():
     with start() as s:
         before, sockets, last = raw(s), bound(s), s.status()['last_reload']
         code, out = ask(s, 'listener.try("new", { Port = %d, Address = "127.0.0.1" })' % a)
-        ok(code == 0 and 'nothing has changed yet' in out and 'opened 127.0.0.1:%d' % a in out, 'a rehearsal says what would be', out)
+        ok(code == 0 and 'nothing has changed yet' in out and '127.0.0.1:%d opens' % a in out, 'a rehearsal says what would be', out)
         code, out = ask(s, 'listener.try("new", { Port = "x" })')
         ok(code == 1 and 'new.Port=x' in out, 'and what would refuse', out)
         same((raw(s), bound(s), answers('127.0.0.1', a)), (before, sockets, None), 'and changes nothing')

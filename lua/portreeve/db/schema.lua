@@ -2,8 +2,8 @@
 -- this program knows is refused, so that an older program never writes into it.
 --
 -- system.db (accounts, sessions, throttle, audit, contacts, wishes, URL settings: shared by hub and ui of one host) and ui.db (events and
--- what is counted from them). Every table has a primary key; none has an auto-increment of ours (Galera). Names of ids: campaign, recipient,
--- link are the token's numbers; `who` is "r" and the recipient, or "p" and the pseudonym, "" where the level keeps nobody.
+-- what is counted from them). Every table has a primary key; none has an auto-increment of ours (Galera). Names of ids: campaign,
+-- recipient, link are the token's numbers; `who` is "r" and the recipient, or "p" and the pseudonym, "" where the level keeps nobody.
 local tonumber, tostring = tonumber, tostring
 local _ENV = nil
 
