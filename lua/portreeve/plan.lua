@@ -16,9 +16,10 @@ local count = setmetatable({}, { __mode = "k" }) -- plan -> its sockets
 local full = setmetatable({}, { __mode = "k" }) -- plans that have too many, and were told so
 
 local known = {
-  name = "string", address = "string", addresses = "table", port = "number", scheme = "string", services = "table", certificate = "string", because = "table",
-  external = "boolean", restriction = "string", list = "string", max_connections = "number", max_per_address = "number", reserve = "number",
-  backlog = "number", when_missing = "string", waiting = "boolean",
+  name = "string", address = "string", addresses = "table", port = "number", scheme = "string", services = "table",
+  certificate = "string", because = "table", external = "boolean", restriction = "string", list = "string",
+  max_connections = "number", max_per_address = "number", reserve = "number", backlog = "number", when_missing = "string",
+  waiting = "boolean",
 }
 
 -- "policies/bind.lua:41" of the function `level` calls up.
