@@ -44,25 +44,25 @@ row("R10", "list",      "true",       "yes",            B,              all)
 row("R11", "list",      "list",       "no",             B,              those_of_S)
 row("R12", "list",      "list",       "yes",            B,              those_of_S_and_X)
 
--- Items of a list as { address =, port =, because = entry, waiting =, why = reason it cannot be bound, note = remark }. An item may be an
--- interface or a group of them (Group-NAME): all its addresses. `when`: WhenMissing of the listener.
-local none_such = {}
+-- Items of a list as { address =, port =, because = entry, waiting =, why = reason it cannot be bound, note = remark }; an item without
+-- `because` has that of the whole list. An item may be an interface or a group of them (Group-NAME): all its addresses. `when`: the
+-- WhenMissing of the listener.
 local function items_of(p, list, entry, host, rules, when)
-  local out = {}
+  local out, plain = { because = entry }, plan.host.plain(host)
   for _, item in ipairs(list) do
     local because = entry or item
-    local plain = plan.host.plain(host, item.address)
-    if plain then
-      out[#out + 1] = { address = item.address, port = item.port, because = because, certificate = not entry and item.value or nil }
-    end
-    for _, place in ipairs(plain and none_such or plan.host.places(host, item, when, rules.groups)) do
-      if place.address then
-        out[#out + 1] = { address = place.address, waiting = place.waiting, why = place.why, note = place.note, port = item.port,
-                          because = because, certificate = not entry and item.value or nil }
-      elseif place.why then
-        p:refuse(because, "%s", place.why)
-      else
-        p:warn(because, "%s", place.note)
+    if entry and plain[item.address] then
+      out[#out + 1] = item
+    else
+      for _, place in ipairs(plan.host.places(host, item, when, rules.groups)) do
+        if place.address then
+          out[#out + 1] = { address = place.address, waiting = place.waiting, why = place.why, note = place.note, port = item.port,
+                            because = because, certificate = not entry and item.value or nil }
+        elseif place.why then
+          p:refuse(because, "%s", place.why)
+        else
+          p:warn(because, "%s", place.note)
+        end
       end
     end
   end
@@ -112,6 +112,13 @@ local function because(entry, row_name, policy)
   return { file = entry.file, line = entry.line, entry = entry.entry, row = row_name, policy = policy }
 end
 
+local function with(socket, limits)
+  for name, value in pairs(limits) do
+    socket[name] = value
+  end
+  return socket
+end
+
 -- Open `items`: each address and port once. kind(item): what a socket has of its address beside the port; nil = nothing.
 -- Of long lists, those that differ in their address only become one entry with a list of addresses.
 local MANY = 64
@@ -119,21 +126,21 @@ local function open(p, items, make, kind)
   local seen = {} -- port -> addresses
   local many, first, sort, socket = #items >= MANY, nil, nil, nil -- socket: an entry under way; first: the item it began with
   for _, item in ipairs(items) do
-    local k = kind and kind(item)
+    local k, entry = kind and kind(item), item.because or items.because
     local usual = many and not (item.why or item.note or item.waiting)
     if not (usual and first and item.port == first.port and k == sort and item.because == first.because) then
       if first and socket.addresses[1] then p:socket(socket) end
-      first, sort, socket = usual and item, k, make(item)
+      first, sort, socket = usual and item, k, make(item, entry)
       if usual then socket.address, socket.addresses = nil, {} end
     end
     local there = seen[socket.port] or {}
     seen[socket.port] = there
     if item.why then
-      p:refuse(item.because, "%s", item.why)
+      p:refuse(entry, "%s", item.why)
     elseif there[item.address] then
-      p:warn(item.because, "%s is listed twice with port %d: one socket serves both", item.address, socket.port)
+      p:warn(entry, "%s is listed twice with port %d: one socket serves both", item.address, socket.port)
     else
-      if item.note then p:warn(item.because, "%s", item.note) end
+      if item.note then p:warn(entry, "%s", item.note) end
       there[item.address] = true
       if first then
         socket.addresses[#socket.addresses + 1] = item.address
@@ -149,7 +156,8 @@ end
 -- Secure entries that the row does not use: never bound, but said.
 local function warn_ignored(p, secure, used, why)
   for _, item in ipairs(secure) do
-    if not used[item.address] then p:warn(item.because, "%s %s: the entry is ignored for this address", item.address, why) end
+    local entry = item.because or secure.because
+    if not used[item.address] then p:warn(entry, "%s %s: the entry is ignored for this address", item.address, why) end
   end
 end
 
@@ -170,13 +178,6 @@ local function builtin(rules, name)
   return nil, {}
 end
 
-local function with(socket, limits)
-  for name, value in pairs(limits) do
-    socket[name] = value
-  end
-  return socket
-end
-
 -- The sockets of tomcat.ini: the table above.
 local function main_listener(p, rules, host)
   local t, c = rules.tomcat, {}
@@ -191,7 +192,7 @@ local function main_listener(p, rules, host)
   c.is_S, c.is_X = set_of(c.S), set_of(c.X)
   c.S_and_X = { table.unpack(c.X) }
   for _, item in ipairs(c.S) do
-    if not c.is_X[item.address] then c.S_and_X[#c.S_and_X + 1] = item end
+    if not c.is_X[item.address] then c.S_and_X[#c.S_and_X + 1] = item.because and item or with({ because = secure_server }, item) end
   end
   if bind and bind.value.family then
     c.B = family_items(p, host, bind.value.family, bind, when, r.uniform)
@@ -208,14 +209,14 @@ local function main_listener(p, rules, host)
   elseif c.host then
     warn_ignored(p, c.X, set_of(items), "is not an address of this machine")
   end
-  open(p, items, function(item)
+  open(p, items, function(item, entry)
     local https = r.https(c, item.address) and true or false
     local x = c.is_X[item.address]
     return with({
       name = "http", address = item.address, port = item.port or (https and t.SecurePort or t.Port).value,
       scheme = https and "https" or "http",
       certificate = https and (x and x.certificate or "default") or nil, services = rules.portreeve.Components.value,
-      because = because(item.because, r.name, r.policy),
+      because = because(entry, r.name, r.policy),
     }, limits)
   end, function(item)
     local x = c.is_X[item.address]

@@ -56,10 +56,17 @@ local function everywhere(ip)
   return ip:find("^127%.") ~= nil or ip == "0.0.0.0" or ip == "::"
 end
 
--- Can the address be bound as it is written? So it is with most, and nothing more need be asked about them.
-function host.plain(facts, ip)
-  local owners = ip and by_ip(facts)[ip]
-  return owners and owners.plain
+-- The addresses that can be bound as they are written: { [ip] = true }. So it is with most, and nothing more need be asked about them.
+local plains = setmetatable({}, { __mode = "k" })
+function host.plain(facts)
+  local set = plains[facts.addresses]
+  if set then return set end
+  set = {}
+  for ip, owners in pairs(by_ip(facts)) do
+    if owners.plain then set[ip] = true end
+  end
+  plains[facts.addresses] = set
+  return set
 end
 
 -- The address as it can be bound: a link-local one gets the interface that owns it, as fe80::1%eth0 (M20).

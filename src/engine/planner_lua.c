@@ -215,7 +215,7 @@ static void read_rules(struct planner *p) {
     if (!good) planner_error(p, "%s", e.text);
     if (good && p->keep) lua_settop(vm_lua(v), 0);
     if (good && p->keep) p->keep->rules = v;
-    else vm_destroy(v);
+    else if (!p->ahead) vm_destroy(v);
 }
 
 static bool is_test(const char *path) {
@@ -375,7 +375,7 @@ static void ask_bind(struct planner *p) {
     bool good = host_read(&h, &e) && (v || ((v = planner_policy_vm(p, &e)) && planner_push_bind(p, v, &e))) && bind_in(p, v, &h, &e);
     if (good) planner_settle(p);
     else planner_error(p, "%s", e.text);
-    vm_destroy(v);
+    if (!p->ahead) vm_destroy(v); /* else the process leaves in a moment, and takes it along at once */
     host_finish(&h);
 }
 

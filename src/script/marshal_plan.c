@@ -222,10 +222,13 @@ static struct plan_socket *next_socket(struct plan *p, struct err *e) {
     return &p->socket[p->nsockets];
 }
 
-/* What r->s holds now is a socket of the plan: its address has just been read. */
+/* Is the address that has just been read one that can be bound? */
+static bool placed(struct reader *r) {
+    return !r->no_zone[0] || r->s->waiting || refuse(r, "address", "cannot be bound: %s", r->no_zone);
+}
+
 static bool add_socket(struct reader *r, struct plan *p) {
-    if (r->no_zone[0] && !r->s->waiting) return refuse(r, "address", "cannot be bound: %s", r->no_zone);
-    struct plan_socket *to = next_socket(p, r->e);
+    struct plan_socket *to = placed(r) ? next_socket(p, r->e) : NULL;
     if (!to) return false;
     *to = *r->s;
     p->nsockets++;
@@ -234,18 +237,19 @@ static bool add_socket(struct reader *r, struct plan *p) {
 
 /* One for each of the entry's addresses. */
 static bool add_sockets(struct reader *r, struct plan *p) {
-    struct plan_socket like = *r->s, each;
+    const struct plan_socket *like = r->s;
     lua_pushliteral(r->L, "addresses");
     lua_rawget(r->L, -2);
     lua_Unsigned n = lua_rawlen(r->L, -1);
     bool good = true;
-    r->s = &each;
     for (lua_Unsigned i = 1; good && i <= n; i++) {
-        each = like;
+        if (!(r->s = next_socket(p, r->e))) return false;
+        *r->s = *like;
         r->no_zone[0] = '\0';
         lua_rawgeti(r->L, -1, (lua_Integer)i);
-        good = read_address(r, "addresses") && add_socket(r, p);
+        good = read_address(r, "addresses") && placed(r);
         lua_pop(r->L, 1);
+        p->nsockets += good;
     }
     lua_pop(r->L, 1);
     return good;
