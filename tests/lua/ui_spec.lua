@@ -101,6 +101,28 @@ describe("the ui", function()
       other:round(never)
       assert.truthy(tracker.asked[1]:find("^http://%[fd00::7%]:7001/events%?"))
     end)
+    it("reads under a name of its own, which outlives restart and database, so that another ui's haste costs it nothing", function() -- M27
+      local path = world.state .. "/db/ui.reader"
+      local function asked_by()
+        local name
+        for _, url in ipairs(tracker.asked) do
+          name = url:match("[?&]reader=([%w._-]+)") or name
+        end
+        return name
+      end
+      tracker.commit(tracker.event())
+      assert.equal("new", round())
+      local first = asked_by()
+      assert.truthy(first and first:find("^ui%-%x+$") and #first == 19, first)
+      assert.equal(first .. "\n", assert(io.open(path)):read("a"))
+      fetcher = fetch.new { conf = {}, db = db, engine = package.loaded["portreeve.engine"], call = function(rq) return world.call(rq) end }
+      round()
+      assert.equal(first, asked_by())
+      assert(os.remove(path)) -- as it was before names were the ui's own: the tracker knows `ui`
+      fetcher = fetch.new { conf = {}, db = db, engine = package.loaded["portreeve.engine"], call = function(rq) return world.call(rq) end }
+      round()
+      assert.equal("ui", asked_by())
+    end)
     it("finds the port the kernel chose", function()
       world.status.listeners = { { name = "communications", address = "0.0.0.0", port = 43210.0 } }
       local other = fetch.new { db = db, engine = package.loaded["portreeve.engine"], call = function(rq) return world.call(rq) end,

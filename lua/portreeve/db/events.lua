@@ -308,6 +308,15 @@ local function new(db)
   return setmetatable({ db = db }, metatable)
 end
 
+--- Has anything been fetched into this database? -> true | false | nil, why
+function methods:has_read()
+  local row, why = self.db:one("SELECT tracker FROM cursor_at LIMIT 1")
+  if row == nil then
+    return nil, why
+  end
+  return row and true
+end
+
 --- -> position (0: nothing yet) | nil, why
 function methods:position(tracker)
   local row, why = self.db:one("SELECT {int:position} FROM cursor_at WHERE tracker = ?", tracker)

@@ -8,12 +8,12 @@ local form = require "portreeve.web.form"
 local cjson = require "cjson"
 local events = require "portreeve.db.events"
 local http = require "portreeve.http"
+local reader_of = require "portreeve.ui.reader"
 local sys = require "portreeve.sys"
 local ceil, math_min, pcall, setmetatable, tointeger, tonumber, tostring, type =
   math.ceil, math.min, pcall, setmetatable, math.tointeger, tonumber, tostring, type
 local _ENV = nil
 
-local READER = "ui"
 local STATUS_MAX = 1048576
 local WAIT_MS = 20000 -- long poll; a stop ends it within half a second
 local REPLY_MAX = 32 * 1024 * 1024 -- the tracker stops at about 8
@@ -90,7 +90,7 @@ end
 -- -> {tracker, last, newest, body} | nil, why, status
 function methods:get(ask, stop)
   local place = self:place()
-  local query = { after = ("%d"):format(ask.after), wait = ("%d"):format(ask.wait), reader = not ask.look and READER or nil }
+  local query = { after = ("%d"):format(ask.after), wait = ("%d"):format(ask.wait), reader = not ask.look and self.reader or nil }
   local reply, why = self.call { url = "http://" .. place .. "/events" .. form.query(query), connect_ms = 3000, total_ms = ask.wait + 15000,
     max_reply = REPLY_MAX, stop = stop }
   if not reply then
@@ -137,7 +137,7 @@ function methods:acknowledge(position, stop)
   if not self.db:current() then
     return nil, REMOVED
   end
-  local query = form.query { reader = READER, position = ("%d"):format(position) }
+  local query = form.query { reader = self.reader, position = ("%d"):format(position) }
   local reply, why = self.call { method = "POST", url = "http://" .. self:place() .. "/ack" .. query, body = "",
     connect_ms = 3000, total_ms = 15000, stop = stop }
   if not reply then
@@ -221,10 +221,27 @@ function methods:lost_place(tracker, position, why, stop)
   return self:pause(a)
 end
 
+-- The name to ask by, when the database is there to say whether it has read before.
+function methods:named()
+  if self.reader then
+    return true
+  end
+  local has_read, fault = self.store:has_read()
+  if has_read == nil then
+    return nil, fault
+  end
+  local why
+  self.reader, why = reader_of(self.engine.state_dir, has_read)
+  return self.reader ~= nil, why
+end
+
 -- Everything that must be in order before a question.
 -- -> tracker, position | false, what the round comes to (and why) | nil, why
 function methods:prepare(stop)
   local ok, why = self.db:ensure()
+  if ok then
+    ok, why = self:named()
+  end
   if not ok then
     return nil, why
   end
