@@ -231,7 +231,7 @@ def aliases():
 def link_local():
     with Running('BindAddress=%s, %s:%d, [fe80::66:4]:8082\n' % (V4[0], V4[1], OWN)) as run:
         sockets = {(V4[0], PORT): None, (V4[1], OWN): None, (V6[3], 8082): None}
-        hold('M20, M21: a link-local address without zone finds its interface', run, sockets, also=[(V6[3], 8082)])
+        hold('M6, M20, M21: a link-local address without zone finds its interface', run, sockets, also=[(V6[3], 8082)])
     ip('-n', NS, 'addr', 'add', 'fe80::66:4/64', 'dev', 'd66b', 'nodad')
     try:
         s = Server(start=False, ports=False, netns=NS, files={'tomcat.ini': 'BindAddress=[fe80::66:4]\n', 'listeners.ini': ''})
