@@ -48,6 +48,13 @@ static const struct firewall_list *list_of(struct firewall *f, const struct plan
 
 /* ---- rules ---- */
 
+/* IPv4 ranges let nobody in over IPv6, nor the other way round. Of a long list nobody knows here. */
+static bool has_family(const struct firewall_list *l, int family) {
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->range[i].lo.family == family) return true;
+    return l->long_list;
+}
+
 static void judge(struct firewall *f, const struct planner *p, struct firewall_rule *r) {
     const struct plan_socket *s = r->socket;
     bool loopback = addr_is_loopback(&s->at);
@@ -66,6 +73,8 @@ static void judge(struct firewall *f, const struct planner *p, struct firewall_r
         r->why = "its port is not chosen yet: give it one";
     else if (r->who == WHO_LISTED && r->list->n == 0 && !r->list->long_list)
         r->why = "its list holds no address beyond loopback: only programs of this machine may call it";
+    else if (r->who == WHO_LISTED && !has_family(r->list, s->at.family))
+        r->why = s->at.family == 6 ? "its list holds no IPv6 address" : "its list holds no IPv4 address";
     if (r->why) r->who = WHO_NOBODY;
 }
 

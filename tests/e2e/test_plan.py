@@ -322,9 +322,10 @@ def firewall():
         told = json.loads(s.offline('plan', '--firewall', '--json')[1])
         same({(x['address'], x['port'], x['who']) for x in told['rules']},
              {(A[0], 80, 'everybody'), (A[1], 8081, 'everybody'), ('fd66::1', 80, 'everybody'), (A[0], 8088, 'users')} |
-             {(w, p, 'listed') for w in ('0.0.0.0', '::') for p in (1099, 7000, 8089)}, '--json: each socket once, with who must reach it')
-        same({(x['address'], x['port']) for x in told['none']}, {('127.0.0.1', 8090), ('127.0.0.1', 9180)} | own_loopback(s),
-             'and those that need none')
+             {('0.0.0.0', p, 'listed') for p in (1099, 7000, 8089)} | {('::', 8089, 'listed')}, '--json: each socket once, with who must reach it')
+        same({(x['address'], x['port']) for x in told['none']}, {('127.0.0.1', 8090), ('127.0.0.1', 9180), ('::', 1099), ('::', 7000)} |
+             own_loopback(s), 'and those that need none')
+        has(text, '[::]:1099  internal: its list holds no IPv6 address')
         code, rules, _ = s.offline('plan', '--firewall', '--nft')
         same(code, 0, 'plan --firewall --nft')
         if not shutil.which('nft'):
