@@ -101,5 +101,5 @@ struct host {
 bool host_read(struct host *h, struct err *e);
 void host_finish(struct host *h);
 void planner_preflight(struct planner *p);
-void planner_settle(struct planner *p); /* of the sockets that may wait for their address: which do? */
+void planner_settle(struct planner *p, const struct host *h); /* of the sockets that may wait for their address: which do? */
 #endif

@@ -3,6 +3,7 @@
 #include "engine/supervisor.h"
 #include "net/owner.h"
 #include "net/sock.h"
+#include "plan/plan_check.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,60 +28,92 @@ static bool is_broadcast(int udp, const struct addr *at) {
     return connect(udp, (struct sockaddr *)&sa, n) != 0 && errno == EACCES;
 }
 
-static void refuse_broadcasts(struct planner *p) {
+static int by_place(const void *a, const void *b) {
+    return plan_by_place(a, b);
+}
+
+/* Addresses, sorted by plan_by_place. */
+struct places {
+    struct addr *at;
+    size_t n;
+};
+
+static bool has(const struct places *l, struct addr at) {
+    return l->n && bsearch(&at, l->at, l->n, sizeof at, by_place);
+}
+
+/* The IPv4 addresses on interfaces: none of them is a broadcast address, and to ask the kernel about thousands takes its time. */
+static struct places on_interfaces(const struct host *h) {
+    struct places l = {.at = calloc(h->list.naddresses ? h->list.naddresses : 1, sizeof *l.at)};
+    for (uint32_t i = 0; l.at && i < h->list.naddresses; i++)
+        if (h->list.address[i].at.family == 4) l.at[l.n++] = h->list.address[i].at;
+    if (l.n) qsort(l.at, l.n, sizeof *l.at, by_place);
+    return l;
+}
+
+static void refuse_broadcasts(struct planner *p, const struct host *h) {
     int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    const struct addr *last = NULL;
+    struct places known = on_interfaces(h);
     char text[ADDR_TEXT];
     for (uint32_t i = 0; udp >= 0 && i < p->plan.nsockets; i++) {
         const struct plan_socket *s = &p->plan.socket[i];
-        if (s->at.family != 4 || addr_is_any(&s->at) || (last && addr_same_ip(last, &s->at))) continue;
-        last = &s->at;
-        if (!is_broadcast(udp, &s->at)) continue;
+        struct addr bare = s->at;
+        bare.port = 0;
+        if (s->at.family != 4 || addr_is_any(&s->at) || has(&known, bare) || !is_broadcast(udp, &s->at)) continue;
         addr_format(&s->at, text);
         planner_error(p, "%s:%" PRIu32 ": %s: cannot bind %s: this is the broadcast address of a network here, nobody can connect to it",
                       s->because.file, s->because.line, s->because.entry, text);
     }
+    free(known.at);
     if (udp >= 0) close(udp);
 }
 
 /* The kernel has the last word: no list of addresses shows all of 127.0.0.0/8, or what a local route makes ours. An address that is still
  * tentative comes by itself, so it may wait whatever its entry says. */
-void planner_settle(struct planner *p) {
+void planner_settle(struct planner *p, const struct host *h) {
     for (uint32_t i = 0; i < p->plan.nsockets; i++) {
         struct plan_socket *s = &p->plan.socket[i];
         if (s->zone[0] || s->when_missing == MISSING_FREEBIND || addr_is_any(&s->at)) continue;
         if (s->when_missing == MISSING_WAIT || s->waiting) s->waiting = !sock_here(&s->at);
     }
-    refuse_broadcasts(p);
+    refuse_broadcasts(p, h);
 }
 
 /* ---- preflight ---- */
 
+/* What our own running supervisor holds, as it says itself: lines "ADDRESS:PORT name …". */
+static struct places held_now(const char *state) {
+    struct buf text = {0};
+    struct places l = {0};
+    if (supervisor_ask(state, "sockets\n", HELD_MAX, &text, NULL) != ASKED_GOOD) buf_clear(&text); /* none runs */
+    size_t lines = 1;
+    for (size_t i = 0; i < text.n; i++) lines += text.p[i] == '\n';
+    l.at = calloc(lines, sizeof *l.at);
+    for (const char *line = text.n ? text.p : NULL; l.at && line && *line; line = (line = strchr(line, '\n')) ? line + 1 : NULL)
+        l.n += addr_parse_hostport(line, strcspn(line, " \n"), true, &l.at[l.n], NULL);
+    if (l.n) qsort(l.at, l.n, sizeof *l.at, by_place);
+    buf_free(&text);
+    return l;
+}
+
 /* Would the supervisor's own sockets be in the way of `at`? It takes them over or closes them itself, so they are no fault. */
-static bool held_by_us(const struct buf *held, const struct addr *at) {
-    const char *line = held->n ? held->p : NULL;
-    while (line && *line) {
-        struct addr a;
-        if (addr_parse_hostport(line, strcspn(line, " \n"), true, &a, NULL) && a.family == at->family && a.port == at->port &&
-            (addr_is_any(&a) || addr_is_any(at) || addr_same_ip(&a, at)))
-            return true;
-        line = strchr(line, '\n');
-        if (line) line++;
-    }
+static bool held_by_us(const struct places *held, const struct addr *at) {
+    struct addr any = {.family = at->family, .port = at->port};
+    if (has(held, *at) || has(held, any)) return true;
+    for (size_t i = 0; i < held->n && addr_is_any(at); i++)
+        if (held->at[i].family == at->family && held->at[i].port == at->port) return true;
     return false;
 }
 
-static void name_taker(const struct addr *at, struct err *e) {
-    struct ports used;
-    if (!ports_read(&used, at->port, true, NULL)) return;
-    const struct port_use *u = ports_taken(&used, at);
+static void name_taker(struct ports *used, const struct addr *at, struct err *e) {
+    if (!used->use && !ports_read(used, 0, true, NULL)) return;
+    const struct port_use *u = ports_taken(used, at);
     if (u) owner_refuse(at, u, e);
-    ports_finish(&used);
 }
 
 void planner_preflight(struct planner *p) {
-    struct buf held = {0};
-    if (supervisor_ask(p->state, "sockets\n", HELD_MAX, &held, NULL) != ASKED_GOOD) buf_clear(&held); /* none runs */
+    struct places held = held_now(p->state);
+    struct ports used = {0};
     for (uint32_t i = 0; i < p->plan.nsockets; i++) {
         const struct plan_socket *s = &p->plan.socket[i];
         struct err e;
@@ -91,12 +124,13 @@ void planner_preflight(struct planner *p) {
             close(fd);
             continue;
         }
-        if (errno == EADDRINUSE) name_taker(&s->at, &e);
+        if (errno == EADDRINUSE) name_taker(&used, &s->at, &e);
         if (s->because.file[0] && s->because.line)
             planner_error(p, "%s:%" PRIu32 ": %s: %s", s->because.file, s->because.line, s->because.entry, e.text);
         else
             planner_error(p, "%s%s%s: listener %s: %s", s->because.file[0] ? s->because.file : "built-in default",
                           s->because.entry[0] ? ": " : "", s->because.entry, s->name, e.text);
     }
-    buf_free(&held);
+    ports_finish(&used);
+    free(held.at);
 }

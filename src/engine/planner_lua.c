@@ -373,7 +373,7 @@ static void ask_bind(struct planner *p) {
     struct host h = {0};
     struct vm *v = ahead_bind(p);
     bool good = host_read(&h, &e) && (v || ((v = planner_policy_vm(p, &e)) && planner_push_bind(p, v, &e))) && bind_in(p, v, &h, &e);
-    if (good) planner_settle(p);
+    if (good) planner_settle(p, &h);
     else planner_error(p, "%s", e.text);
     if (!p->ahead) vm_destroy(v); /* else the process leaves in a moment, and takes it along at once */
     host_finish(&h);

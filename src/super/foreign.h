@@ -15,4 +15,7 @@ struct mine { /* where sockets of ours may be; each may be NULL */
 /* port 0 = every port; all: also what does not listen. Where the kernel does not tell, `out` is empty and that is warned about: an
  * exclusive bind still finds who is in the way. */
 void foreign_read(struct ports *out, uint16_t port, bool all, const struct mine *m);
+/* Read all ports now, for the foreign_read of the same old generation within a second: with thousands of sockets that takes milliseconds, in which
+ * a planner can be at work. */
+void foreign_ahead(const struct mine *m);
 #endif
