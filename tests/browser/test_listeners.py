@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(HERE, '..', 'lib'))
 sys.path.insert(0, HERE)
 import http1
 import webdriver
-from portreeve import Server, wait_until
+from portreeve import Server, free_ports, wait_until
 from tap import done, ok, same, skip
 from visit import log_in, look, set_up, shot
 
@@ -29,20 +29,6 @@ spare.Address=%s
 spare.Services=tracker
 """
 PIXEL = '/trk/o/none.gif'
-
-
-def free_ports(n):
-    """Ports nobody has now, below those that the kernel gives to callers."""
-    found, port = [], 20000 + os.getpid() * 37 % 10000
-    while len(found) < n:
-        port += 1
-        with socket.socket() as s:
-            try:
-                s.bind(('', port))
-                found.append(port)
-            except OSError:
-                continue
-    return found
 
 
 def answers(address, port):

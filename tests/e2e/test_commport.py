@@ -16,22 +16,12 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 import load
-from portreeve import SLOW, Server, wait_until
+from portreeve import SLOW, Server, free_ports, wait_until
 from tap import done, note, ok, same, skip
 
 CHANGES = int(os.environ.get('CHANGES', '20'))
 CAMPAIGN = 57
 FRIST = 60
-
-
-def free_ports(n):
-    held = [socket.socket() for _ in range(n)]
-    for s in held:
-        s.bind(('0.0.0.0', 0))
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
 
 
 def server(port, **more):

@@ -15,20 +15,10 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
-from portreeve import BUILD, PROGRAM, ROOT, Server, wait_until
+from portreeve import BUILD, PROGRAM, ROOT, Server, free_ports, wait_until
 from tap import done, ok, same, skip
 
 NOBODY = pwd.getpwnam('nobody')
-
-
-def free_ports(n):
-    held = [socket.socket() for _ in range(n)]
-    for s in held:
-        s.bind(('127.0.0.1', 0))
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
 
 
 def ask(s, text):

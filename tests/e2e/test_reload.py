@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """Reloads under load: broken ones change nothing and say file and line, good ones lose nothing. GOOD=1000 for the long form."""
 import os
-import random
 import re
 import socket
 import sys
@@ -9,7 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 import load
-from portreeve import Server, wait_until
+from portreeve import Server, free_ports, wait_until
 from tap import done, note, ok, same
 
 GOOD = int(os.environ.get('GOOD', '100'))
@@ -87,19 +86,6 @@ def port_taken(s):
 
 BROKEN = [syntax_error, runtime_error, endless_loop, memory_bomb, nonsense_plan, failing_test, missing_file, missing_policy, bad_value, foreign_address,
           port_taken]
-
-
-def free_port():
-    """A port nobody holds on any address, below those the kernel gives out by itself."""
-    for _ in range(1000):
-        with socket.socket() as probe:
-            port = random.randrange(10000, 30000)
-            try:
-                probe.bind(('', port))
-                return port
-            except OSError:
-                continue
-    raise AssertionError('no free port')
 
 
 def shape(s):
@@ -200,7 +186,7 @@ def good(s, work):
 def main():
     s = Server(bind='own', start=False)
     s.sets = [x for x in s.sets if x[0] not in ('tomcat.ini:Port', 'tomcat.ini:BindAddress', 'tomcat.ini:SecurePort')]
-    s.http_port = free_port()
+    s.http_port = free_ports(1)[0]
     with socket.socket() as holder:
         holder.bind((s.address, 0))
         holder.listen(1)

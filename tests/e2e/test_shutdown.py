@@ -9,21 +9,15 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
-from portreeve import SLOW, Refused, Server, wait_until
+from portreeve import Refused, SLOW, Server, free_ports, wait_until
 from tap import done, note, ok, same
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 class Shut(Server):
     """A server with a shutdown port of its own: 0 would be none (Tomcat's convention), so a free one is looked for."""
 
     def __init__(self, **more):
-        self.shut = free_port()
+        self.shut = free_ports(1)[0]
         super().__init__(components='tracker', bind='own', sets=[('tomcat.ini:ShutdownPort', str(self.shut))], **more)
 
     def call(self, data, end=True, wait=10):
@@ -177,7 +171,7 @@ def reloaded():
     """The port moves with a reload, and goes with one."""
     s = Server(components='tracker', bind='own', start=False)
     s.sets = [x for x in s.sets if x[0] != 'tomcat.ini:ShutdownPort']
-    first, second = free_port(), free_port()
+    first, second = free_ports(1)[0], free_ports(1)[0]
     s.edit('tomcat.ini', lambda old: old + '\nShutdownPort=%d\n' % first)
     s.start()
     with s:

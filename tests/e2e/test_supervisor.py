@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 from load import Load, Plain
-from portreeve import Server, command, wait_until
+from portreeve import Server, command, free_ports, wait_until
 from tap import done, ok, same, skip
 
 ROBOTS = '/robots.txt'
@@ -31,12 +31,6 @@ def control(s, raw, timeout=20):
             if not part:
                 return out.decode()
             out += part
-
-
-def free_port(address):
-    with socket.socket() as c:
-        c.bind((address, 0))
-        return c.getsockname()[1]
 
 
 def live(s, other_than=None):
@@ -186,7 +180,7 @@ def replacement(s):
 
 def workers_and_addresses():
     address = '127.0.0.1'
-    port = free_port(address)
+    port = free_ports(1)[0]
     with Server(components='tracker', ports=False, sets=[(p, '0') for p in ('hub.ini:RMIPort', 'lui.ini:RMIPort', 'tracker.ini:RMIPort', 'tracker.ini:CommunicationsPort')],
                 files={'listeners.ini': '', 'tomcat.ini': 'Port=%d\n' % port, 'portreeve.ini': 'Workers=1\n'}) as s:
         load = Load(address, port, Plain(), kept=4, fresh=3)
@@ -275,7 +269,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 def socket_activation():
     s = Server(components='tracker', bind='own', start=False)
-    port, spare = free_port(s.address), free_port(s.address)
+    port, spare = free_ports(1)[0], free_ports(1)[0]
     s.sets = [(k, str(port)) if k == 'tomcat.ini:Port' else (k, v) for k, v in s.sets]
     s.prefix = ['/usr/bin/python3', '-c', ADOPT, '%s:%d,%s:%d' % (s.address, port, s.address, spare)]
     s.start()

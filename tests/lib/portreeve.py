@@ -6,9 +6,11 @@
 import atexit
 import json
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -72,6 +74,25 @@ def wait_until(what, probe, seconds=20):
         if time.monotonic() > end:
             raise AssertionError('waited %d s for %s' % (seconds * SLOW, what))
         time.sleep(0.02)
+
+
+def free_ports(n):
+    """Ports nobody holds on any address, below those the kernel gives to callers: one of these may be taken by any test that connects."""
+    found = []
+    for _ in range(10000):
+        port = random.randrange(10000, 30000)
+        with socket.socket() as four, socket.socket(socket.AF_INET6) as six:
+            try:
+                four.bind(('', port))
+                six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                six.bind(('::', port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+        if len(found) == n:
+            return found
+    raise AssertionError('no free ports')
 
 
 def children(pid):
