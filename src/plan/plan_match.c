@@ -1,5 +1,6 @@
 /* Which sockets of a new plan are sockets of the old one: by sorting both, so that thousands cost no more than their number. */
 #include "plan/plan_check.h"
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,9 +75,12 @@ bool plan_match(const struct plan *old, const uint16_t *bound, const struct plan
 }
 
 /* Plans come out of plan_decode, which leaves no byte of a record unset. */
-static bool equal(struct plan_socket a, const struct plan_socket *b) {
-    a.away = b->away;
-    return memcmp(&a, b, sizeof a) == 0;
+static bool equal(const struct plan_socket *a, const struct plan_socket *b) {
+    unsigned char bytes[sizeof *a]; /* a copy of the bytes: one of the struct need not keep what is between its members */
+    const void *other = b;
+    memcpy(bytes, a, sizeof bytes);
+    memcpy(bytes + offsetof(struct plan_socket, away), &b->away, sizeof b->away);
+    return memcmp(bytes, other, sizeof bytes) == 0;
 }
 
 bool plan_same(const struct plan *a, const struct plan *b) {
@@ -87,7 +91,7 @@ bool plan_same(const struct plan *a, const struct plan *b) {
     int32_t *keep = calloc(n ? n : 1, sizeof *keep);
     bool *used = calloc(n ? n : 1, sizeof *used);
     bool same = keep && used && plan_match(a, NULL, b, keep, used);
-    for (uint32_t i = 0; same && i < n; i++) same = keep[i] >= 0 && equal(a->socket[keep[i]], &b->socket[i]);
+    for (uint32_t i = 0; same && i < n; i++) same = keep[i] >= 0 && equal(&a->socket[keep[i]], &b->socket[i]);
     free(keep);
     free(used);
     return same;
