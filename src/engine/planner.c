@@ -1,7 +1,8 @@
 #include "engine/planner.h"
-#include "engine/planner_ahead.h"
 #include "engine/cmd.h"
+#include "engine/harden_i.h"
 #include "engine/luadir.h"
+#include "engine/planner_ahead.h"
 #include "net/tls.h"
 #include "plan/alist.h"
 #include "plan/plan_check.h"
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define MOST_ERRORS   50
@@ -310,6 +312,8 @@ int planner_main(int argc, char **argv) {
     struct planner_ahead ahead = {0};
     struct err e;
     if (!p) return 1;
+    /* It has passwords and keys in memory, in reserve for days, and its plan is believed: nobody of the same user looks or reaches in. */
+    if (!HARDEN_SANITIZED) (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     bool again = word_is(argc, argv, "--again"), reserve = word_is(argc, argv, "--reserve");
     int usage = planner_options(p, argc - (again || reserve), argv + (again || reserve), NULL, NULL);
     if (usage) {

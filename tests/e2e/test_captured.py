@@ -2,14 +2,15 @@
 """An engine that has been taken over (tests/lib/liar.py) gets nothing from the supervisor but what its cage allows: no other file, no order to a
 terminal, no hold on the supervisor, and nobody's work."""
 import os
+import re
 import signal
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from liar import COMMIT, COMMITTED, EDIT, FAILED, HELLO, PREPARED, PROOFS, QUIET, RELOAD, Captured
-from portreeve import command, wait_until
-from tap import done, ok, same
+from portreeve import MODE, Server, children, cmdline, command, wait_until
+from tap import done, ok, same, skip
 
 ADD = 'set listeners.ini probe.Port free\nset listeners.ini probe.Services ops\n'
 HOSTILE = 'evil \x1b[31mred\x1b]0;title\x07 \u009b1m'
@@ -98,7 +99,28 @@ def does_not_read():
             same(s.log().count('the other side does not read'), 1, 'after one wait')
 
 
+def reserve():
+    """The planner in reserve waits for days, as the engine's user and with every password of the configuration: nobody of that user may look in."""
+    if os.geteuid() != 0 or MODE != 'release':
+        skip('a planner of another user', 'needs root, and a build without sanitizers')
+        return
+    many = 'many.Services=tracker\nmany.Port=free\nmany.Address=%s\n' % ','.join('127.9.%d.%d' % (i // 200, 1 + i % 200) for i in range(300))
+    with Server(components='tracker', bind='own', args=['--user', 'nobody'], files={'listeners.ini': many}, start=False) as s:
+        os.chmod(s.dir, 0o755)
+        s.start()
+
+        def waiting():
+            return [p for p in children(s.supervisor_pid()) if '--reserve' in cmdline(p)]
+        pid = wait_until('a planner in reserve', waiting)[0]
+        with open('/proc/%d/status' % pid, encoding='ascii') as f:
+            uid = int(re.search(r'^Uid:\s+(\d+)', f.read(), re.M).group(1))
+        ok(uid != 0, 'the planner in reserve is no root', str(uid))
+        same(os.stat('/proc/%d/environ' % pid).st_uid, 0, 'and hidden from other programs of its user')
+        os.kill(pid, signal.SIGKILL)
+        same(s.reload()[0], 0, 'somebody has ended it: a reload starts another')
+
+
 if __name__ == '__main__':
-    for part in (other_files, terminals, somebodys_work, dies_on_the_way, does_not_read):
+    for part in (other_files, terminals, somebodys_work, dies_on_the_way, does_not_read, reserve):
         part()
     done()
