@@ -1,7 +1,12 @@
 #include "base/addr.h"
 #include "unit/tap.h"
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static const char *ip(const char *s) {
     static char out[ADDR_TEXT];
@@ -177,10 +182,31 @@ static void check_sockaddr(void) {
     ok(a.family == 0 && addr_to_sockaddr(&a, &sa) == 0, "another family is none");
 }
 
+/* An interface may be called nearly anything, and its name stands behind link-local addresses everywhere. */
+static void check_names(void) {
+    struct ifreq rename = {.ifr_name = "lo"};
+    struct addr a;
+    char out[ADDR_TEXT];
+    strcpy(rename.ifr_newname, "a\"b\\\x1b");
+    int fd = unshare(CLONE_NEWNET) == 0 ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    if (fd < 0 || ioctl(fd, SIOCSIFNAME, &rename) != 0) {
+        ok(true, "# SKIP no right to a network namespace");
+    } else {
+        ok(addr_parse_ip("fe80::1%1", 9, &a, NULL) && addr_format_ip(&a, out) == 9 && strcmp(out, "fe80::1%1") == 0,
+           "an interface whose name would break out of JSON is shown by its number: %s", out);
+        strcpy(rename.ifr_name, rename.ifr_newname);
+        strcpy(rename.ifr_newname, "br-lan.7@x");
+        ok(ioctl(fd, SIOCSIFNAME, &rename) == 0 && addr_format_ip(&a, out) && strcmp(out, "fe80::1%br-lan.7@x") == 0,
+           "others by their name: %s", out);
+    }
+    if (fd >= 0) close(fd);
+}
+
 int main(void) {
     check_ip();
     check_hostport();
     check_questions();
     check_sockaddr();
+    check_names();
     return tap_end();
 }
