@@ -115,8 +115,10 @@ def reserve():
         with open('/proc/%d/status' % pid, encoding='ascii') as f:
             uid = int(re.search(r'^Uid:\s+(\d+)', f.read(), re.M).group(1))
         ok(uid != 0, 'the planner in reserve is no root', str(uid))
-        same(os.stat('/proc/%d/environ' % pid).st_uid, 0, 'and hidden from other programs of its user')
+        hidden = wait_until('it to hide', lambda: os.stat('/proc/%d/environ' % pid).st_uid == 0)
+        ok(hidden, 'and hidden from other programs of its user')
         os.kill(pid, signal.SIGKILL)
+        wait_until('its end', lambda: not os.path.exists('/proc/%d' % pid))
         same(s.reload()[0], 0, 'somebody has ended it: a reload starts another')
 
 
