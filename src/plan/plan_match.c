@@ -60,11 +60,30 @@ static void join(const struct place *o, uint32_t no, const struct place *w, uint
     }
 }
 
+static bool same_socket(const struct plan_socket *x, const struct plan_socket *y) {
+    return x->at.port && plan_by_place(&x->at, &y->at) == 0 && x->v6only == y->v6only && x->waiting == y->waiting && strcmp(x->zone, y->zone) == 0;
+}
+
+/* Plans mostly keep their order: hand in hand through both, over one that is new, gone or another. What is left is sorted. */
+static void walk(const struct plan *old, const struct plan *now, int32_t *keep, bool *used) {
+    const struct plan_socket *o = old->socket, *w = now->socket;
+    for (uint32_t i = 0, j = 0; i < old->nsockets && j < now->nsockets; i++, j++) {
+        if (!same_socket(&o[i], &w[j])) {
+            if (i + 1 < old->nsockets && same_socket(&o[i + 1], &w[j])) i++;
+            else if (j + 1 < now->nsockets && same_socket(&o[i], &w[j + 1])) j++;
+            else continue;
+        }
+        keep[j] = (int32_t)i;
+        used[i] = true;
+    }
+}
+
 bool plan_match(const struct plan *old, const uint16_t *bound, const struct plan *now, int32_t *keep, bool *used) {
     struct place *o = calloc(old->nsockets ? old->nsockets : 1, sizeof *o), *w = calloc(now->nsockets ? now->nsockets : 1, sizeof *w);
     if (o && w) {
         memset(used, 0, old->nsockets * sizeof *used);
         for (uint32_t i = 0; i < now->nsockets; i++) keep[i] = -1;
+        walk(old, now, keep, used);
         join(o, collect(old, NULL, used, NULL, o), w, collect(now, NULL, NULL, keep, w), keep, used);
         if (bound) join(o, collect(old, bound, used, NULL, o), w, collect(now, NULL, NULL, keep, w), keep, used);
     }

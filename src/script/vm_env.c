@@ -73,43 +73,27 @@ void vm_push_env(lua_State *L, lua_CFunction require) {
 
 /* ---- standard library ---- */
 
-struct source {
-    FILE *f;
-    char part[4096];
-};
-static const char *read_part(lua_State *L, void *ud, size_t *n) {
-    (void)L;
-    struct source *s = ud;
-    *n = fread(s->part, 1, sizeof s->part, s->f);
-    return *n ? s->part : NULL;
-}
-
-static FILE *open_module(struct vm *v, const char *name, char *display, size_t room) {
-    char path[4096], rel[MODULE_MAX];
+/* Load NAME.lua or NAME/init.lua: a status of lua_load, the function or the message pushed; or VM_NO_FILE. */
+static int load_named(lua_State *L, const char *name) {
+    char path[4096], rel[MODULE_MAX], display[MODULE_MAX + 32];
+    int status = VM_NO_FILE;
     snprintf(rel, sizeof rel, "%s", name);
     for (char *p = rel; *p; p++)
         if (*p == '.') *p = '/';
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2 && status == VM_NO_FILE; i++) {
         char tail[MODULE_MAX + 16];
         snprintf(tail, sizeof tail, i ? "%s/init.lua" : "%s.lua", rel);
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", v->luadir, tail) >= sizeof path) return NULL;
-        FILE *f = fopen(path, "re");
-        if (!f) continue;
-        snprintf(display, room, "@lua/%s", tail);
-        return f;
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", vm_of(L)->luadir, tail) >= sizeof path) return VM_NO_FILE;
+        snprintf(display, sizeof display, "@lua/%s", tail);
+        status = vm_load_file(L, path, display);
     }
-    return NULL;
+    return status;
 }
 
 /* Push the loaded chunk of a library module, its environment set; raises. */
 static void load_module(lua_State *L, const char *name) {
-    char display[MODULE_MAX + 32];
-    struct vm *v = vm_of(L);
-    struct source s;
-    s.f = open_module(v, name, display, sizeof display);
-    if (!s.f) luaL_error(L, "there is no module '%s' in %s", name, v->luadir);
-    int status = lua_load(L, read_part, &s, display, "t"); /* does not raise */
-    fclose(s.f);
+    int status = load_named(L, name);
+    if (status == VM_NO_FILE) luaL_error(L, "there is no module '%s' in %s", name, vm_of(L)->luadir);
     if (status != LUA_OK) lua_error(L);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_std_env);
     lua_setupvalue(L, -2, 1);

@@ -143,10 +143,11 @@ static bool call_reserve(struct super *s) {
     }
     s->reload.planner = s->reserve;
     planner_init(&s->reserve);
+    s->reserve_for = 0; /* it was good for something: another may follow, whatever comes of this one */
     return true;
 }
 
-/* Once after every generation: one that does not stay is not started again and again. */
+/* One that does not stay until it is called is not started again and again, but once after every generation. */
 static void keep_reserve(struct super *s) {
     struct err e;
     if (s->reserve.pid > 0 || s->reserve_for == s->gen->number || s->gen->plan.nsockets < RESERVE_FROM || s->live < 0) return;

@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:  # CLONE_NEWNET
     tap.done()
 subprocess.run(['ip', '-batch', '-'], input='link set lo up\n' + ''.join('addr add %s/32 dev lo\n' % a for a in LIST), text=True, check=True)
 
-from portreeve import Refused, Server, wait_until  # noqa: E402
+from portreeve import Refused, Server, children, cmdline, wait_until  # noqa: E402
 
 
 def listeners(moved=MOVED[0]):
@@ -161,6 +162,36 @@ def new_engine(s):
     tap.same(unanswered(), [], 'answers everywhere')
 
 
+def reserve(s):
+    """The planner in reserve."""
+    found = [p for p in children(s.supervisor_pid()) if '--reserve' in cmdline(p)]
+    return found[0] if found else None
+
+
+def worked_ahead(s):
+    """What a planner did before it was called counts only as far as nothing has changed since."""
+    wait_until('a planner in reserve', lambda: reserve(s))
+    restore = s.snapshot()
+    s.edit('policies/route_test.lua', 'return {\n  ["one is two"] = function(t)\n    t.eq(1, 2)\n  end,\n}\n')
+    code, text = s.reload()
+    tap.ok(code == 1 and re.search(r'policies/route_test\.lua:3: .*failed', text), 'a policy test that is new is run, and fails', text[:300])
+    restore()
+    first = wait_until('the next planner in reserve', lambda: reserve(s))
+    end = s.read('policies/bind.lua').rindex('  return p\n')
+    s.edit('policies/bind.lua', lambda t: t[:end] + '  p:warn(nil, "this policy is new")\n' + t[end:])
+    code, text = s.reload()
+    tap.ok(code == 0 and 'this policy is new' in text, 'a policy that has changed is the one that runs', text[:300])
+    restore()
+    second = wait_until('another planner', lambda: reserve(s))
+    tap.ok(first != second, 'each serves once')
+    code, text = s.reload()
+    tap.ok(code == 0 and 'this policy is new' not in text, 'and the old one again', text[:300])
+    os.kill(wait_until('one more', lambda: reserve(s)), signal.SIGKILL)
+    code, text = move(s, MOVED[0])
+    tap.ok(code == 0 and '1 opened, 1 closed' in text, 'one that has died is not missed', text[:300])
+    tap.same(unanswered(), [], 'every socket answers')
+
+
 def two_workers():
     with server(settings={'Workers': 2}) as s:
         places = listening()
@@ -214,6 +245,7 @@ def main():
         bound(s)
         one_moves(s)
         new_engine(s)
+        worked_ahead(s)
     two_workers()
     too_many()
     too_few_descriptors()
