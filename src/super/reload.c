@@ -171,7 +171,7 @@ static void start_planner(struct super *s) {
                    : r->edit ? planner_start_edited(&r->planner, s->engine_path, &s->opt, &s->user, s->gen->bundle_fd, r->edit->arg, &e)
                              : call_reserve(s) || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
     if (!started) reload_failed(s, e.text);
-    else if (s->gen && s->gen->plan.nsockets >= RESERVE_FROM) foreign_ahead(&(struct mine){.old = s->gen, .retired = &s->retired, .adopted = &s->adopted});
+    else if (s->gen && s->gen->plan.nsockets >= RESERVE_FROM) foreign_ahead(&(struct mine){.old = s->gen, .retired = &s->retired});
 }
 
 void reload_start_first(struct super *s) {

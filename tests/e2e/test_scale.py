@@ -178,7 +178,8 @@ def worked_ahead(s):
     restore()
     first = wait_until('the next planner in reserve', lambda: reserve(s))
     end = s.read('policies/bind.lua').rindex('  return p\n')
-    s.edit('policies/bind.lua', lambda t: t[:end] + '  if rules.tomcat.Port.value == %d then p:warn(nil, "this policy is new") end\n' % PORTS[0] + t[end:])
+    new = '  if rules.tomcat.Port.value == %d then p:warn(nil, "this policy is new") end\n' % PORTS[0]
+    s.edit('policies/bind.lua', lambda t: t[:end] + new + t[end:])
     code, text = s.reload()
     tap.ok(code == 0 and 'this policy is new' in text, 'a policy that has changed is the one that runs', text[:300])
     restore()
