@@ -347,10 +347,9 @@ void reload_continue(struct super *s) {
         else if (s->follow.wanted) {
             r->follow = true;
             start_planner(s);
-        } else {
-            keep_reserve(s);
         }
     }
+    if ((r->phase == RELOAD_IDLE || r->phase == RELOAD_SETTLING) && !r->again && s->gen) keep_reserve(s);
 }
 
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e) {
