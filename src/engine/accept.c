@@ -54,13 +54,22 @@ static bool own_question(struct acceptor *a, int fd, const struct sockaddr *call
     return false;
 }
 
+/* Straight to the kernel, see src/net/stream.c; but the thread sanitizer has to see where a descriptor's new life begins. */
+static int take(int fd, struct sockaddr_storage *sa, socklen_t *n) {
+#ifdef __SANITIZE_THREAD__
+    return accept4(fd, (struct sockaddr *)sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    return (int)syscall(SYS_accept4, fd, sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#endif
+}
+
 /* One accept. 1 = a connection (or its refusal), 0 = nobody there, -1 = paused. */
 static int accept_one(struct acceptor *a, struct conn **out) {
     struct worker *w = a->worker;
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
     *out = NULL;
-    int fd = (int)syscall(SYS_accept4, a->fd, &sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC); /* not a cancellation point, see src/net/stream.c */
+    int fd = take(a->fd, &sa, &n);
     if (fd >= 0) {
         if (__builtin_expect(atomic_load_explicit(&w->eng->probes.open, memory_order_relaxed) != 0, 0) && own_question(a, fd, (struct sockaddr *)&sa)) return 1;
         if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->gen->nworkers + 1) {

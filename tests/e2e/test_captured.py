@@ -9,7 +9,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from liar import COMMIT, COMMITTED, EDIT, FAILED, HELLO, PREPARED, PROOFS, QUIET, RELOAD, Captured
-from portreeve import MODE, Server, children, cmdline, command, wait_until
+from portreeve import MODE, Server, children, cmdline, command, program_for_everybody, wait_until
 from tap import done, ok, same, skip
 
 ADD = 'set listeners.ini probe.Port free\nset listeners.ini probe.Services ops\n'
@@ -104,6 +104,7 @@ def reserve():
     if os.geteuid() != 0 or MODE != 'release':
         skip('a planner of another user', 'needs root, and a build without sanitizers')
         return
+    program_for_everybody()
     many = 'many.Services=tracker\nmany.Port=free\nmany.Address=%s\n' % ','.join('127.9.%d.%d' % (i // 200, 1 + i % 200) for i in range(300))
     with Server(components='tracker', bind='own', args=['--user', 'nobody'], files={'listeners.ini': many}, start=False) as s:
         os.chmod(s.dir, 0o755)

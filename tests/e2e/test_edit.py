@@ -15,7 +15,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
-from portreeve import BUILD, PROGRAM, ROOT, Server, free_ports, wait_until
+from portreeve import BUILD, ROOT, Server, free_ports, program_for_everybody, wait_until
 from tap import done, ok, same, skip
 
 NOBODY = pwd.getpwnam('nobody')
@@ -301,6 +301,7 @@ def disks():
 def users():
     """Supervisor of root, engine of nobody: files of root as root, files of nobody as nobody, files of others not at all."""
     a, b, c = free_ports(3)
+    program_for_everybody()
     # At its end the supervisor is nobody too, and may then not be looked into, not even by itself.
     quiet = {'ASAN_OPTIONS': 'detect_leaks=0:exitcode=99'}
     with Server(components='tracker', bind='own', args=['--user', 'nobody'], env=quiet, start=False) as s:

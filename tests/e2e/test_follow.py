@@ -121,7 +121,7 @@ if os.geteuid() != 0:
     tap.skip('following addresses', 'needs root, for a network namespace of its own; run as root')
     tap.done()
 
-from portreeve import Refused, Server, wait_until  # noqa: E402 (not needed by the agent)
+from portreeve import Refused, Server, program_for_everybody, wait_until  # noqa: E402 (not needed by the agent)
 from tap import ok, same  # noqa: E402
 
 
@@ -575,6 +575,7 @@ def test_meanwhile(net):
 
 def test_unprivileged(net):
     """The supervisor has long given up what it does not need, and still opens port 80 of an address that comes."""
+    program_for_everybody()
     s = server(net, 'Port=80\nBindAddress=%s, 127.0.0.1\n' % V4, args=['--user', 'nobody'], start=False)
     for folder, _, files in os.walk(s.dir):
         for name in ['.'] + files:

@@ -4,10 +4,8 @@ namespace of this test's own. What each process still may do is read from /proc;
 """
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import tap
@@ -21,25 +19,12 @@ if os.environ.get('PORTREEVE_INSIDE') != str(os.getpid()):  # the namespace live
     os.execvp('unshare', ['unshare', '--net', sys.executable] + sys.argv)
 
 import http1  # noqa: E402 (makes no sense without root)
-import portreeve  # noqa: E402
-from portreeve import ROOT, Refused, Server, wait_until  # noqa: E402
+from portreeve import Refused, Server, program_for_everybody, wait_until  # noqa: E402
 
 A, B, C = '127.69.0.1', '127.69.0.2', '127.69.0.3'
 BIND, SETGID, SETUID, KILL = 1 << 10, 1 << 6, 1 << 7, 1 << 5
 AS_NOBODY = ['setpriv', '--reuid=%d' % NOBODY, '--regid=%d' % NOBODY, '--clear-groups']
 MAY_BIND = AS_NOBODY + ['--inh-caps=-all,+net_bind_service,+chown', '--ambient-caps=-all,+net_bind_service,+chown']  # and more than is needed
-built = None
-
-
-def copy_of_the_program():
-    """A checkout may lie below a folder that others may not enter."""
-    global built
-    built = tempfile.mkdtemp(prefix='pr-built-')
-    shutil.copytree(os.path.join(ROOT, 'lua'), os.path.join(built, 'lua'))
-    for name in ('portreeve', 'portreeve-engine'):
-        shutil.copy(os.path.join(portreeve.BUILD, name), built)
-    subprocess.run(['chmod', '-R', 'a+rX', built], check=True)
-    portreeve.PROGRAM = os.path.join(built, 'portreeve')
 
 
 def server(tomcat, prefix=(), owner=0, **settings):
@@ -147,12 +132,8 @@ def with_nothing():
 
 
 subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
-try:
-    copy_of_the_program()
-    by_root()
-    by_nobody()
-    with_nothing()
-finally:
-    if built:
-        shutil.rmtree(built)
+program_for_everybody()
+by_root()
+by_nobody()
+with_nothing()
 tap.done()

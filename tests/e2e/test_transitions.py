@@ -399,11 +399,14 @@ def queues():
                 threads, out = crowd(scheme)
                 code, words = s.reload()
                 if scheme == 'http':
-                    last = ask(kept, False)
+                    try:
+                        last = ask(kept, False)
+                    except (OSError, Failed):
+                        last = True  # half a second after the change it is closed; on a loaded machine that is before we ask
                 for t in threads:
                     t.join()
                 tap.same((code, [x for x in out if x != b'HTTP/1.1 404']), (0, []), '%s: the %d callers in the queue are answered' % (name, len(out)))
-            tap.same((first, last), (False, True), 'a connection that was kept meanwhile is answered once more, and told that it ends')
+            tap.same((first, last), (False, True), 'a connection that was kept meanwhile ends: what is asked in time is answered with that word')
 
 
 def nothing_came(address, port, during):

@@ -76,6 +76,19 @@ def wait_until(what, probe, seconds=20):
         time.sleep(0.02)
 
 
+def program_for_everybody():
+    """For tests that become another user: a checkout may lie below a folder that others may not enter. From here on the program is a copy."""
+    global PROGRAM
+    if PROGRAM.startswith(BUILD):
+        copy = tempfile.mkdtemp(prefix='pr-built-')
+        shutil.copytree(os.path.join(ROOT, 'lua'), os.path.join(copy, 'lua'))
+        for name in ('portreeve', 'portreeve-engine'):
+            shutil.copy(os.path.join(BUILD, name), copy)
+        subprocess.run(['chmod', '-R', 'a+rX', copy], check=True)
+        atexit.register(shutil.rmtree, copy, True)
+        PROGRAM = os.path.join(copy, 'portreeve')
+
+
 def free_ports(n):
     """Ports nobody holds on any address, below those the kernel gives to callers: one of these may be taken by any test that connects."""
     found = []
