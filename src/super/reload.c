@@ -16,7 +16,6 @@
 
 #define OFFER_MS 60000
 #define EDIT_LOGGED 3000 /* bytes of a request */
-#define RESERVE_FROM 256 /* sockets from which a planner is kept in reserve: below that planning takes hardly longer than starting it */
 #define GONE_TRIES 5  /* how often the planner is asked again because an address that it saw has gone before it could be bound */
 #define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
@@ -135,32 +134,6 @@ void reload_failed(struct super *s, const char *why) {
     finish(s, false, &text);
 }
 
-static bool call_reserve(struct super *s) {
-    if (s->reserve.pid <= 0) return false;
-    if (!planner_call(&s->reserve, s->engine_path)) {
-        planner_kill(&s->reserve);
-        return false;
-    }
-    s->reload.planner = s->reserve;
-    planner_init(&s->reserve);
-    s->reserve_for = 0; /* it was good for something: another may follow, whatever comes of this one */
-    return true;
-}
-
-/* One that does not stay until it is called is not started again and again, but once after every generation. */
-static void keep_reserve(struct super *s) {
-    struct err e;
-    if (s->reserve.pid > 0 || s->reserve_for == s->gen->number || s->gen->plan.nsockets < RESERVE_FROM || s->live < 0) return;
-    s->reserve_for = s->gen->number;
-    if (!planner_reserve(&s->reserve, s->engine_path, &s->opt, &s->user, &e)) log_warn("reload", "%s: the next one takes longer", e.text);
-}
-
-void reload_reserve_ended(struct super *s, int status) {
-    struct planner_result p;
-    planner_end(&s->reserve, status, &p);
-    planner_result_finish(&p);
-}
-
 static void start_planner(struct super *s) {
     struct reload *r = &s->reload;
     struct err e;
@@ -169,7 +142,7 @@ static void start_planner(struct super *s) {
     follow_began(s);
     bool started = r->follow ? planner_start_again(&r->planner, s->engine_path, s->gen->bundle_fd, &s->user, &e)
                    : r->edit ? planner_start_edited(&r->planner, s->engine_path, &s->opt, &s->user, s->gen->bundle_fd, r->edit->arg, &e)
-                             : call_reserve(s) || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
+                             : reserve_call(s) || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
     if (!started) reload_failed(s, e.text);
     else if (s->gen && s->gen->plan.nsockets >= RESERVE_FROM) foreign_ahead(&(struct mine){.old = s->gen, .retired = &s->retired});
 }
@@ -349,7 +322,7 @@ void reload_continue(struct super *s) {
             start_planner(s);
         }
     }
-    if ((r->phase == RELOAD_IDLE || r->phase == RELOAD_SETTLING) && !r->again && s->gen) keep_reserve(s);
+    if ((r->phase == RELOAD_IDLE || r->phase == RELOAD_SETTLING) && !r->again && s->gen) reserve_keep(s);
 }
 
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e) {

@@ -82,7 +82,7 @@ static void reap(struct super *s) {
     int status;
     for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
         if (pid == s->reload.planner.pid) reload_planner_ended(s, status);
-        else if (pid == s->reserve.pid) reload_reserve_ended(s, status);
+        else if (pid == s->reserve.pid) reserve_ended(s, status);
         for (unsigned i = 0; i < 2; i++) {
             if (s->engine[i].phase != ENGINE_NONE && s->engine[i].pid == pid) engine_gone(s, &s->engine[i], status);
         }
@@ -173,7 +173,7 @@ static void leave(struct super *s) {
     planner_kill(&s->reserve);
     if (s->reserve.pid > 0) {
         (void)waitpid(s->reserve.pid, NULL, 0);
-        reload_reserve_ended(s, 0);
+        reserve_ended(s, 0);
     }
     for (unsigned i = 0; i < 2; i++) {
         if (s->engine[i].phase != ENGINE_NONE && !s->engine[i].reaped) (void)waitpid(s->engine[i].pid, NULL, 0);

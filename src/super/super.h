@@ -1,6 +1,7 @@
 /* The supervisor: what its parts share. One thread, one poll loop (super.c); every part has its own file:
  *   reload.c      one change of generation at a time: planner, sockets, offer, commit
  *   edit.c        changes of entries that hub and console ask for, edit_file.c the writing of them
+ *   reserve.c     the planner that waits for the next reload
  *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
  *   control.c     the control socket
  *   follow.c      the addresses of this machine as they come and go
@@ -180,7 +181,6 @@ void reload_print_plan(const struct super *s);
 int64_t reload_deadline(const struct super *s);
 void reload_tick(struct super *s, int64_t now);
 void reload_cancel(struct super *s); /* we are stopping */
-void reload_reserve_ended(struct super *s, int status);
 
 /* follow.c */
 enum follow_end { FOLLOW_DONE, FOLLOW_REFUSED, FOLLOW_MAY_PASS }; /* may pass: not for what the plan is, but for how things stand */
@@ -218,6 +218,12 @@ void prove_moved(struct super *s, const struct buf *sockets); /* their addresses
 void prove_heard(struct super *s, const struct engine *en); /* WIRE_PROOFS is in s->msg */
 void prove_inherit(struct generation *g, const struct generation *old); /* what is known of sockets that stay */
 void prove_forget(struct super *s); /* the engine that proved them has gone */
+
+#define RESERVE_FROM 256 /* sockets from which a planner is kept in reserve: below that planning takes hardly longer than starting it */
+/* reserve.c */
+bool reserve_call(struct super *s); /* it becomes the planner of this reload; false: there is none, or it has gone */
+void reserve_keep(struct super *s); /* one that does not stay is not started again and again, but once after every generation */
+void reserve_ended(struct super *s, int status);
 
 /* control.c */
 bool control_open(struct super *s, struct err *e);
