@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -140,9 +141,10 @@ static void start_planner(struct super *s) {
     r->phase = RELOAD_PLANNING;
     r->ran_as = s->user;
     follow_began(s);
+    r->from_reserve = !r->follow && !r->edit && reserve_call(s);
     bool started = r->follow ? planner_start_again(&r->planner, s->engine_path, s->gen->bundle_fd, &s->user, &e)
                    : r->edit ? planner_start_edited(&r->planner, s->engine_path, &s->opt, &s->user, s->gen->bundle_fd, r->edit->arg, &e)
-                             : reserve_call(s) || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
+                             : r->from_reserve || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
     if (!started) reload_failed(s, e.text);
     else if (s->gen && s->gen->plan.nsockets >= RESERVE_FROM) foreign_ahead(&(struct mine){.old = s->gen, .retired = &s->retired});
 }
@@ -262,6 +264,11 @@ void reload_planner_ended(struct super *s, int status) {
     planner_end(&r->planner, status, &p);
     if (r->phase != RELOAD_PLANNING || s->stopping) {
         planner_result_finish(&p);
+        return;
+    }
+    if (r->from_reserve && WIFSIGNALED(status)) { /* ended while it waited, or for that: a fresh one decides */
+        planner_result_finish(&p);
+        start_planner(s);
         return;
     }
     bool differs = user_differs(s, p.user);

@@ -58,6 +58,8 @@ def listening():
 
 def unanswered():
     out = []
+    # A socket that has just been given up is bound to an interface that does not exist (ADDRESS%N) until the engine has emptied and closed it.
+    wait_until('sockets that were given up to be closed', lambda: not any('%' in a for a, _ in listening()))
     for a, p in sorted(set(listening())):
         with socket.create_connection((a, p), timeout=30) as s:
             s.sendall(REQUEST)
