@@ -31,6 +31,7 @@ sys.path[:0] = [HERE, os.path.join(ROOT, 'tests', 'lib')]
 import http1  # noqa: E402
 import portreeve  # noqa: E402
 import token_make  # noqa: E402
+from kernel import cpu_ns, tree  # noqa: E402
 from peers import Nginx  # noqa: E402
 
 OUT = os.path.join(ROOT, 'build', 'bench')
@@ -77,34 +78,6 @@ MAKE = {
 
 
 # --- what the kernel says ---
-def tree(pid):
-    below = {}
-    for p in os.listdir('/proc'):
-        if p.isdigit():
-            try:
-                with open('/proc/%s/stat' % p) as f:
-                    s = f.read()
-            except OSError:
-                continue
-            below.setdefault(int(s[s.rindex(')') + 2:].split()[1]), []).append(int(p))
-    out = [pid]
-    for p in out:
-        out += below.get(p, [])
-    return out
-
-
-def cpu_ns(pids):
-    total = 0
-    for p in pids:
-        for t in os.listdir('/proc/%d/task' % p):
-            try:
-                with open('/proc/%d/task/%s/schedstat' % (p, t)) as f:
-                    total += int(f.read().split()[0])
-            except OSError:
-                pass
-    return total
-
-
 def pss_kb(pids):
     total = 0
     for p in pids:

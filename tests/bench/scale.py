@@ -29,6 +29,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(ROOT, 'tests', 'lib')]
+from kernel import cpu_ns, tree  # noqa: E402
+
 OUT = os.path.join(ROOT, 'build', 'bench')
 PROGRAM = os.path.join(ROOT, 'build', 'release', 'portreeve')
 PORTS = (8001, 8002, 8003, 8004)
@@ -92,38 +94,9 @@ def until(what, probe):
             raise RuntimeError('%s has not happened within %d s' % (what, BOUND))
 
 
-def processes(pid):
-    """pid and everything below it."""
-    below = {}
-    for p in os.listdir('/proc'):
-        if p.isdigit():
-            try:
-                with open('/proc/%s/stat' % p) as f:
-                    s = f.read()
-            except OSError:
-                continue
-            below.setdefault(int(s[s.rindex(')') + 2:].split()[1]), []).append(int(p))
-    out = [pid]
-    for p in out:
-        out += below.get(p, [])
-    return out
-
-
-def cpu_ms(pids):
-    total = 0
-    for p in pids:
-        try:
-            for t in os.listdir('/proc/%d/task' % p):
-                with open('/proc/%d/task/%s/schedstat' % (p, t)) as f:
-                    total += int(f.read().split()[0])
-        except OSError:
-            pass
-    return total / 1e6
-
-
 def memory_mb(pid):
     rss = pss = 0
-    for p in processes(pid):
+    for p in tree(pid):
         with open('/proc/%d/smaps_rollup' % p) as f:
             for line in f:
                 rss += int(line.split()[1]) if line.startswith('Rss:') else 0
@@ -189,11 +162,11 @@ class Peer:
     def settle(self):
         """Wait until what came before is over and the server idle, so that the next run does not pay for it: as many processes as after the start, and no
         processor time for a tenth of a second."""
-        pids, used = processes(self.proc.pid), None
+        pids, used = tree(self.proc.pid), None
         for _ in range(int(BOUND * 10)):
             time.sleep(0.1)
-            before, pids = (pids, used), processes(self.proc.pid)
-            used = cpu_ms(pids)
+            before, pids = (pids, used), tree(self.proc.pid)
+            used = cpu_ns(pids) / 1e6
             if before[0] == pids and before[1] is not None and used - before[1] < 2 and len(pids) == (self.steady or len(pids)):
                 self.steady = len(pids)
                 return

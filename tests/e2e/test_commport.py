@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """The communications port changed while the ui fetches events (M56, M57): at once, no restart, no event lost or doubled, the new port answers
 before the old one closes; on one server, and with hub and ui on another. CHANGES=100 for the long form."""
-import collections
 import http.cookiejar
 import os
 import re
@@ -16,6 +15,7 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 import load
+from arrivals import exactly_once, in_database
 from portreeve import SLOW, Server, free_ports, wait_until
 from tap import done, note, ok, same, skip
 
@@ -70,27 +70,8 @@ class Watch:
         self.thread.join()
 
 
-def in_database(s):
-    count, seqs = collections.Counter(), collections.defaultdict(list)
-    for kind, who, tracker, epoch, seq in s.rows('SELECT type, who, tracker, epoch, seq FROM events WHERE campaign = ?', (CAMPAIGN,)):
-        count[(kind, int(who[1:]))] += 1
-        seqs[(tracker, epoch)].append(seq)
-    return count, seqs
-
-
 def nothing_lost(s, work, name):
-    answered = set(work.results['answered'])
-
-    def arrived():
-        count, _ = in_database(s)
-        return all(k in count for k in answered)
-    try:
-        wait_until("every answered event in the ui's database", arrived, FRIST)
-    except AssertionError:
-        pass
-    count, seqs = in_database(s)
-    same(sorted(k for k in answered if k not in count)[:10], [], '%s: every answered event is in the ui\'s database (%d)' % (name, len(answered)))
-    same([k for k, n in count.items() if n != 1][:10], [], '%s: each exactly once, by key' % name)
+    _, seqs = exactly_once(s, CAMPAIGN, set(work.results['answered']), name, FRIST)
     ok(all(sorted(v) == list(range(min(v), max(v) + 1)) for v in seqs.values()), '%s: no hole in the sequences' % name)
     same(s.rows('SELECT kind FROM alarm'), [], '%s: no alarm' % name)
 
@@ -101,7 +82,7 @@ def changed_under_load():
         engine = s.engine_pid()
         work = load.Load(s.address, s.port('http'), load.Mail(os.path.join(s.state, 'keys/tracker.keys'), campaign=CAMPAIGN), kept=6, fresh=3, pause=0.01)
         work.start()
-        bad, gaps, both, still_open = [], 0, 0, []
+        bad, gaps, both = [], 0, 0
         for old, new in zip(ports, ports[1:]):
             base = work.count('answered')
             wait_until('events between two changes', lambda: work.count('answered') >= base + 20 or work.failure, FRIST)
@@ -275,8 +256,8 @@ def open_pixels(t, ns, n, first):
 
 
 def arrived(h, upto):
-    wait_until('events up to %d at the ui' % upto, lambda: len(in_database(h)[0]) >= upto, FRIST)
-    count, _ = in_database(h)
+    wait_until('events up to %d at the ui' % upto, lambda: len(in_database(h, CAMPAIGN)[0]) >= upto, FRIST)
+    count, _ = in_database(h, CAMPAIGN)
     same((len(count), set(count.values())), (upto, {1}), 'M57: %d events have come to the other server, each once' % upto)
 
 

@@ -1,6 +1,5 @@
 #!/usr/bin/python3
 """kill -9 of the engine under load: no connection refused, every answered event in the ui's database exactly once. KILLS=50 for the long form."""
-import collections
 import os
 import sys
 import time
@@ -9,6 +8,7 @@ import urllib.parse
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 import load
+from arrivals import exactly_once
 from portreeve import Server, wait_until
 from tap import done, note, ok, same
 
@@ -17,15 +17,6 @@ BETWEEN = 60  # answers between two kills
 CAMPAIGN = 41
 FRIST = 60
 STEADY = 0.7
-
-
-def in_database(s):
-    """(type, recipient) → how often, and the keys per epoch."""
-    count, seqs = collections.Counter(), collections.defaultdict(list)
-    for kind, who, tracker, epoch, seq in s.rows('SELECT type, who, tracker, epoch, seq FROM events WHERE campaign = ?', (CAMPAIGN,)):
-        count[(kind, int(who[1:]))] += 1  # who is "r" and the recipient
-        seqs[(tracker, epoch)].append(seq)
-    return count, seqs
 
 
 def kill_under_load(s, work):
@@ -66,18 +57,7 @@ def main():
         ok(work.count('answered') >= BETWEEN * (KILLS + 1), 'opens and unsubscribes were answered: %d' % work.count('answered'))
         answered = set(work.results['answered'])
         ok(any(k == 'unsubscribe' for k, _ in answered) and any(k == 'open' for k, _ in answered), 'both kinds are among them')
-
-        def arrived():
-            count, _ = in_database(s)
-            return all(k in count for k in answered)
-        try:
-            wait_until("every answered event in the ui's database", arrived, FRIST)
-        except AssertionError:
-            pass
-        count, seqs = in_database(s)
-        missing = sorted(k for k in answered if k not in count)
-        same(missing[:10], [], 'every answered event is there (%d answered, %d rows)' % (len(answered), sum(count.values())))
-        same([k for k, n in count.items() if n != 1][:10], [], 'each exactly once, by key')
+        count, seqs = exactly_once(s, CAMPAIGN, answered, '%d kills' % KILLS, FRIST)
         ok(not any(len(set(v)) != len(v) for v in seqs.values()), 'no (tracker, epoch, seq) stands twice')
         sent = set().union(*work.results.values())
         same(sorted(set(count) - sent)[:10], [], 'nothing is there that was never sent')
