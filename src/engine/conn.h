@@ -1,17 +1,20 @@
 /* A connection and, while one is under way, its request. An idle kept connection is `struct conn` alone (and its SSL): input, output and
  * parser state live in a request_state that goes back to the worker's pool between requests.
  *
- *   HANDSHAKE → HEAD ⇄ BODY → (APP | COMMIT) → WRITE → HEAD …            any → LINGER → closed
+ *   PREFACE → (judged: PARKED) → HANDSHAKE → TALK (speech.h), which in HTTP is
+ *   HEAD → (judged: PARKED) ⇄ BODY → (APP | COMMIT) → WRITE → HEAD …            any → LINGER → closed
  *
  * There is one conn_close; it logs once, gives the ticket back once, and only marks: the memory goes at the end of the loop's turn. */
 #ifndef PORTREEVE_ENGINE_CONN_H
 #define PORTREEVE_ENGINE_CONN_H
+#include "engine/speech.h"
 #include "engine/worker.h"
+#include "gate/facts.h"
 #include "net/stream.h"
 #include "net/tls.h"
 #include "proto/h1.h"
 
-enum conn_state { CONN_HANDSHAKE, CONN_HEAD, CONN_BODY, CONN_APP, CONN_COMMIT, CONN_WRITE, CONN_LINGER, CONN_DEAD };
+enum conn_state { CONN_PREFACE, CONN_PARKED, CONN_HANDSHAKE, CONN_TALK, CONN_HEAD, CONN_BODY, CONN_APP, CONN_COMMIT, CONN_WRITE, CONN_LINGER, CONN_DEAD };
 
 struct request_state {
     struct request_state *next; /* in the pool */
@@ -38,12 +41,25 @@ struct request_state {
 
 enum { CONN_READABLE = 1, CONN_WRITABLE = 2 };
 
+/* What only some connections have: made when a policy says more than yes or no, or asks about TLS. */
+struct guest {
+    struct tags tags;
+    uint32_t only;   /* services open to it, of its socket's */
+    uint16_t status; /* not 0: it is to be answered with this and text, and closed (G15) */
+    char text[VERDICT_TEXT];
+    bool has_hello, has_identity;
+    struct tls_hello hello;
+    struct tls_identity identity;
+};
+
 struct conn {
     int fd;
     uint8_t state;
+    uint8_t parked;      /* enum stage it goes on behind, while in CONN_PARKED */
     uint8_t ready, want; /* CONN_READABLE, CONN_WRITABLE: latched by the poll set; what the state machine waits for */
     bool polled, poll_out; /* in the poll set; for writability too */
     bool ended;          /* the peer has said that it will send no more */
+    bool speaking;       /* c->speech has been started */
     bool retired;        /* its listener is no longer in the plan: answer with close */
     struct conn *prev, *next;
     struct worker *w;
@@ -52,16 +68,34 @@ struct conn {
     const struct stream_ops *ops;
     void *stream;
     struct wheel_node timer;
-    struct request_state *rq; /* NULL while idle */
+    const struct speech *speech;
+    struct request_state *rq; /* HTTP's; NULL while idle */
+    void *talk;               /* other speeches' */
+    struct guest *guest;      /* NULL as a rule */
     struct ticket ticket;
     struct addr remote, local; /* local.family 0 until somebody asks */
     int64_t since_ms;
     uint32_t requests;
 };
 
-/* accept.c: a new connection that has been let in. Takes the fd; NULL = refused or no memory (closed). */
+/* accept.c: a new connection, judged by its address. Takes the fd; NULL = refused or no memory (closed). */
 struct conn *conn_open(struct acceptor *a, int fd, const struct sockaddr *sa);
 void conn_start(struct conn *c); /* try to read at once; else wait */
+
+/* conn_admit.c: the one place that takes tickets, judges, counts, records and closes. */
+enum judged {
+    JUDGED_IN,   /* go on */
+    JUDGED_OUT,  /* it is closed, or on its way out with an answer */
+    JUDGED_WAIT  /* parked: conn_unpark goes on */
+};
+enum judged conn_judge(struct conn *c, enum stage s);
+/* Behind the peer stage: TLS where planned, else what it speaks. Where a PROXY header comes first: c->remote is set, then conn_judge(c, STAGE_PEER),
+ * and where that says JUDGED_IN, this. */
+void conn_enter(struct conn *c);
+void conn_speak(struct conn *c);          /* TLS is done, or there is none */
+void conn_unpark(struct conn *c);         /* its delay is over */
+struct guest *conn_guest(struct conn *c); /* made where there is none; NULL = out of memory */
+void conn_facts(struct conn *c, enum stage s, struct facts *f); /* what is known now; borrowed from the connection */
 void conn_close(struct conn *c, const char *why);
 void conn_event(struct conn *c, uint32_t events); /* from the worker's poll set */
 void conn_reap(struct worker *w); /* end of turn: free what was closed */
@@ -83,6 +117,8 @@ bool respond(struct conn *c);
 void respond_job(struct conn *c, struct job *j);
 /* A plain error page into rq->out; closes afterwards when `close`. */
 void respond_error(struct conn *c, int status, bool close);
+/* The page of a request that a policy refuses, into rq->out; the connection ends with it. */
+void respond_refused(struct conn *c, int status, const char *text);
 void respond_log(struct conn *c); /* count and access line, once per exchange */
 void respond_count(struct worker *w, int status);
 #endif

@@ -1,4 +1,4 @@
-/* What conn.c (life), conn_read.c (input, up to a whole request) and conn_write.c (output, and what comes after it) share; nobody else includes this. */
+/* What conn.c (life), conn_admit.c (judging), conn_http.c (HTTP's life), conn_read.c (input, up to a whole request) and conn_write.c (output, and what comes after it) share; nobody else includes this. */
 #ifndef PORTREEVE_ENGINE_CONN_I_H
 #define PORTREEVE_ENGINE_CONN_I_H
 #include "engine/conn.h"
@@ -20,5 +20,8 @@ void conn_finish(struct conn *c); /* everything is sent and the connection ends 
 void conn_after_write(struct conn *c); /* the next request, the body, idleness or the end */
 void conn_end_exchange(struct conn *c);
 void conn_serve(struct conn *c); /* parse and answer what stands in the input */
+void conn_serve_on(struct conn *c); /* the request that stands parsed in rq has been let in: its body, its answer, and what is behind */
+void conn_read(struct conn *c); /* HTTP: something that is wanted is there */
+void conn_forget_guest(struct conn *c);
 void conn_run(struct conn *c); /* go on as long as what is wanted is there */
 #endif

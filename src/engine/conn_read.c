@@ -121,6 +121,44 @@ static void finish_body(struct conn *c) {
     rq->x.req.body = (struct slice){rq->body.p, (uint32_t)rq->body.n};
 }
 
+/* The head is whole: is this request let in? It is asked before its body is read. */
+static bool let_in(struct conn *c) {
+    bool asks = c->gen->asks & 1u << STAGE_REQUEST;
+    if (__builtin_expect(!asks && !c->guest, 1)) return true;
+    if (asks && conn_judge(c, STAGE_REQUEST) != JUDGED_IN) return false;
+    if (!c->guest || !c->guest->status) return true;
+    respond_refused(c, c->guest->status, c->guest->text);
+    if (conn_flush(c)) conn_finish(c);
+    return false;
+}
+
+/* The request in rq is let in. true = it is answered, go on with the next. */
+static bool take_request(struct conn *c) {
+    if (!begin_body(c)) return false;
+    finish_body(c);
+    return exchange_ready(c);
+}
+
+/* The next head out of the input. H1_DONE: it stands in rq. */
+static enum h1_result next_head(struct conn *c) {
+    struct request_state *rq = c->rq;
+    size_t used = 0;
+    struct h1_bad bad;
+    if (rq->pos == rq->in_n) return H1_MORE;
+    enum h1_result r = h1_head(&rq->scan, rq->in + rq->pos, rq->in_n - rq->pos, &c->gen->limits, rq->field, &rq->x.req, &used, &bad);
+    if (r == H1_BAD) conn_refuse(c, &bad);
+    if (r != H1_DONE) return r;
+    rq->pos += (uint32_t)used;
+    rq->x.at_ms = c->w->real_ms;
+    if (!rq->began_ms) rq->began_ms = c->w->now_ms;
+    return r;
+}
+
+/* Where requests are judged one by one, the answers to earlier ones leave first: the next may have to wait, or end the connection. */
+static bool flushed_for_judging(struct conn *c) {
+    return !(c->gen->asks & 1u << STAGE_REQUEST) || !c->rq->out.n || c->rq->pos == c->rq->in_n || conn_flush(c);
+}
+
 /* Parse and answer what stands in the input, as far as it goes. */
 void conn_serve(struct conn *c) {
     struct request_state *rq = c->rq;
@@ -129,21 +167,11 @@ void conn_serve(struct conn *c) {
             conn_close(c, "out of memory");
             return;
         }
-        size_t used = 0;
-        struct h1_bad bad;
-        enum h1_result r = H1_MORE;
-        if (rq->pos < rq->in_n) r = h1_head(&rq->scan, rq->in + rq->pos, rq->in_n - rq->pos, &c->gen->limits, rq->field, &rq->x.req, &used, &bad);
-        if (r == H1_BAD) {
-            conn_refuse(c, &bad);
-            return;
-        }
+        if (!flushed_for_judging(c)) return;
+        enum h1_result r = next_head(c);
+        if (r == H1_BAD) return;
         if (r == H1_MORE) break;
-        rq->pos += (uint32_t)used;
-        rq->x.at_ms = c->w->real_ms;
-        if (!rq->began_ms) rq->began_ms = c->w->now_ms;
-        if (!begin_body(c)) return;
-        finish_body(c);
-        if (!exchange_ready(c)) return;
+        if (!let_in(c) || !take_request(c)) return;
     }
     if (rq->out.n && !conn_flush(c)) return;
     if (rq->pos == rq->in_n) {
@@ -155,6 +183,10 @@ void conn_serve(struct conn *c) {
         conn_deadline(c, conn_settings(c)->header_ms);
     }
     conn_want(c, CONN_READABLE);
+}
+
+void conn_serve_on(struct conn *c) {
+    if (take_request(c)) conn_serve(c);
 }
 
 static bool make_room(struct conn *c) {
@@ -245,29 +277,8 @@ static void read_linger(struct conn *c) {
     conn_close(c, "said goodbye");
 }
 
-static void shake_hands(struct conn *c) {
-    int r = c->ops->handshake(c->stream, c->fd);
-    if (r == STREAM_WANT_READ || r == STREAM_WANT_WRITE) {
-        conn_blocked(c, r);
-        return;
-    }
-    if (r != 1) {
-        COUNT(c->w->count, tls_failures);
-        char who[ADDR_TEXT];
-        addr_format_ip(&c->remote, who);
-        log_info("tls", "%s on %s: handshake failed: %s", who, c->listener->plan->name, tls_why(c->stream));
-        conn_close(c, "handshake failed");
-        return;
-    }
-    COUNT(c->w->count, tls_handshakes);
-    c->state = CONN_HEAD;
-    conn_deadline(c, conn_settings(c)->header_ms);
-    read_head(c);
-}
-
-static void advance(struct conn *c) {
+void conn_read(struct conn *c) {
     switch (c->state) {
-    case CONN_HANDSHAKE: shake_hands(c); break;
     case CONN_HEAD: read_head(c); break;
     case CONN_BODY: read_body(c); break;
     case CONN_WRITE:
@@ -276,9 +287,4 @@ static void advance(struct conn *c) {
     case CONN_LINGER: read_linger(c); break;
     default: break;
     }
-}
-
-/* Readiness is latched (edge-triggered polling): go on as long as what is wanted is there. */
-void conn_run(struct conn *c) {
-    while (c->state != CONN_DEAD && (c->ready & c->want)) advance(c);
 }

@@ -165,7 +165,7 @@ static bool add_list(struct generation *g, const char *name, alist_fetch *fetch,
     return true;
 }
 
-/* Every list of the bundle, and the four that policies may always ask for even where no file of theirs exists: those are empty. */
+/* Every list of the bundle, and the five that policies may always ask for even where no file of theirs exists: those are empty. */
 static bool load_lists(struct generation *g, struct err *e) {
     for (unsigned i = 0; i < bundle_count(g->bundle); i++) {
         const char *p = bundle_at(g->bundle, i)->path;
@@ -175,7 +175,7 @@ static bool load_lists(struct generation *g, struct err *e) {
         snprintf(name, sizeof name, "%.*s", (int)(n - 11), p + 6);
         if (!add_list(g, name, fetch_list, e)) return false;
     }
-    static const char *const always[] = {"denied", "clients", "admin", "components"};
+    static const char *const always[] = {"denied", "clients", "cluster", "admin", "components"};
     for (unsigned i = 0; i < sizeof always / sizeof *always; i++)
         if (!add_list(g, always[i], empty_list, e)) return false;
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
@@ -203,13 +203,15 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
     char keys[512];
     snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
     if (!(g->ring = token_ring_load(keys, true, e))) return false;
-    struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir};
+    struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &g->health};
     /* A generation with fewer workers than the engine runs: the others keep their connections, so they need its policies too. */
     g->nhooks = g->nworkers > eng->nworkers ? g->nworkers : eng->nworkers;
     g->hooks = calloc(g->nhooks, sizeof(struct hooks *));
     if (!g->hooks) return err_set(e, "out of memory");
     for (unsigned i = 0; i < g->nhooks; i++)
         if (!(g->hooks[i] = hooks_create(&cfg, e))) return false;
+    for (unsigned s = 0; s < STAGES; s++)
+        if (hooks_has(g->hooks[0], (enum stage)s)) g->asks |= (uint8_t)(1u << s);
     return true;
 }
 

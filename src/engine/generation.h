@@ -33,6 +33,8 @@ struct generation {
     struct tls_certs *certs;
     struct token_ring *ring; /* STATE/keys/tracker.keys as it was when this generation was made */
     struct lists lists;
+    struct policy_health health; /* of its admission policy */
+    uint8_t asks;                /* bit s: its policy asks at stage s */
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */
     uint32_t *by_inode; /* hash of the listeners' inodes: place + 1, 0 = free; inode_slots of them, a power of two */

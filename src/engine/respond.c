@@ -2,7 +2,7 @@
 #include "base/log.h"
 #include "engine/access.h"
 #include "engine/app.h"
-#include "engine/conn.h"
+#include "engine/conn_i.h"
 #include "engine/ops.h"
 #include <stdio.h>
 #include <string.h>
@@ -90,9 +90,39 @@ static void describe_peer(struct conn *c) {
     struct request_state *rq = c->rq;
     const struct plan_socket *s = c->listener->plan;
     rq->peer = (struct peer){.remote = c->remote, .fd = c->fd, .listener = s->name, .services = s->services, .sni = "", .tls = ""};
+    if (c->guest) rq->peer.services &= c->guest->only;
     rq->peer.secure = s->scheme == SCHEME_HTTPS ? 1 : s->external_tls ? 2 : 0;
     if (c->stream) rq->peer.tls = tls_version(c->stream), rq->peer.sni = tls_sni(c->stream);
     rq->x.peer = &rq->peer;
+}
+
+/* Text as HTML; what does not fit is left out. */
+static size_t escape_html(const char *s, char *out, size_t cap) {
+    size_t n = 0;
+    for (; *s && n + 8 < cap; s++) {
+        const char *as = *s == '<' ? "&lt;" : *s == '>' ? "&gt;" : *s == '&' ? "&amp;" : NULL;
+        if (as)
+            n += (size_t)snprintf(out + n, cap - n, "%s", as);
+        else
+            out[n++] = *s;
+    }
+    out[n] = '\0';
+    return n;
+}
+
+void respond_refused(struct conn *c, int status, const char *text) {
+    char page[2048], words[5 * VERDICT_TEXT + 8];
+    escape_html(text, words, sizeof words);
+    int n = snprintf(page, sizeof page,
+                     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
+                     "<title>%d %s</title><h1>%d %s</h1><p>%s</p></html>\n",
+                     status, h1_reason(status), status, h1_reason(status), words);
+    describe_peer(c);
+    c->rq->service = 0;
+    c->rq->close_after = true;
+    write_plain(c, status, "text/html; charset=utf-8", page, (size_t)n, true);
+    conn_end_exchange(c);
+    c->rq->abandoned = true; /* its body, if it has one, is not read */
 }
 
 static bool policy_failed(struct conn *c, const struct err *e) {
@@ -188,7 +218,7 @@ void respond_job(struct conn *c, struct job *j) {
 
 static bool respond_as(struct conn *c, struct outcome *o) {
     struct request_state *rq = c->rq;
-    if (!(o->service & c->listener->plan->services)) {
+    if (!(o->service & rq->peer.services)) {
         respond_error(c, o->service ? 404 : o->status, false);
         return true;
     }

@@ -24,13 +24,27 @@ static void note_time(struct worker *w) {
     w->real_ms = real;
 }
 
-bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled kind, void *what) {
+bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled_kind kind, void *what) {
     struct epoll_event ev = {.events = events, .data.u64 = (uint64_t)(uintptr_t)what | kind};
     return epoll_ctl(w->epoll, op, fd, &ev) == 0;
 }
 
 void worker_unpoll(struct worker *w, int fd) {
     epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void worker_bury(struct worker *w, struct polled *p) {
+    p->event = NULL;
+    p->next_dead = w->dead_others;
+    w->dead_others = p;
+}
+
+static void free_others(struct worker *w) {
+    while (w->dead_others) {
+        struct polled *p = w->dead_others;
+        w->dead_others = p->next_dead;
+        p->free(p);
+    }
 }
 
 static void wake(struct worker *w) {
@@ -115,7 +129,7 @@ static void take_snapshot(struct worker *w, struct snapshot *s) {
         buf_fmt(&s->out, "%s{\"worker\":%u,\"remote\":\"%s\",\"local\":\"%s\",\"listener\":", s->n ? "," : "", w->index, remote, local);
         buf_json(&s->out, c->listener->plan->name, strlen(c->listener->plan->name));
         buf_fmt(&s->out, ",\"state\":\"%s\",\"tls\":\"%s\",\"requests\":%u,\"generation\":%llu,\"age_ms\":%lld}", conn_state_name(c),
-                c->stream && c->state != CONN_HANDSHAKE ? tls_version(c->stream) : "", c->requests, (unsigned long long)c->gen->id,
+                c->stream && c->state > CONN_HANDSHAKE ? tls_version(c->stream) : "", c->requests, (unsigned long long)c->gen->id,
                 (long long)(w->now_ms - c->since_ms));
     }
     s->waiting--;
@@ -194,6 +208,10 @@ static void handle(struct worker *w, const struct epoll_event *ev, int n) {
     if (!others) return;
     bool mail = false;
     for (int i = 0; i < n; i++) {
+        struct polled *other = (struct polled *)(uintptr_t)(ev[i].data.u64 & ~kind);
+        if ((ev[i].data.u64 & kind) == POLLED_OTHER && other->event) other->event(other, ev[i].events);
+    }
+    for (int i = 0; i < n; i++) {
         if ((ev[i].data.u64 & kind) == POLLED_ACCEPTOR) accept_ready((struct acceptor *)(uintptr_t)(ev[i].data.u64 & ~kind));
         mail |= (ev[i].data.u64 & kind) == POLLED_MAIL;
     }
@@ -224,6 +242,7 @@ static void run(struct worker *w) {
         handle(w, ev, n);
         if (w->pushed) wake_spool(w, n <= 0);
         if (w->now_ms >= w->tick_ms) tick(w);
+        free_others(w);
         conn_reap(w); /* only now: callers further up, and later events of the batch, may still have named them */
     }
 }
@@ -240,6 +259,7 @@ static void *worker_main(void *arg) {
         next = c->next;
         conn_close(c, "the engine ends");
     }
+    free_others(w);
     conn_reap(w);
     if (w->access.n) access_put(w->eng->access, &w->access);
     generation_unref(w->gen);

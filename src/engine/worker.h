@@ -8,6 +8,7 @@
 #include "engine/generation.h"
 
 struct conn;
+struct polled;
 struct request_state;
 struct job;
 
@@ -62,6 +63,8 @@ struct worker {
 
     struct generation *gen;
     struct acceptor *acceptors, *by_inode[ACCEPTOR_SLOTS];
+    struct polled *dead_others;
+    unsigned parked, answering; /* connections that wait behind a delay, or for the page that refuses them: both bounded (conn_admit.c) */
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
     _Atomic unsigned live; /* connections; read by control while draining */
     _Atomic bool draining; /* set here, read by control: until then a connection may still come in */
@@ -93,8 +96,15 @@ bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms);
 void worker_committed(struct worker *w, uint64_t upto, bool ok);
 
 /* For conn.c and accept.c, on the worker's own thread. */
-enum polled { POLLED_CONN, POLLED_ACCEPTOR, POLLED_MAIL }; /* what a descriptor of the poll set belongs to */
-bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled kind, void *what); /* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD */
+struct polled { /* anything else that wants to hear of a descriptor: a backend, a datagram socket. Removed by worker_unpoll; freed no earlier than
+                 * the end of the turn (worker_bury), since later events of the batch may still name it. */
+    void (*event)(struct polled *p, uint32_t events);
+    void (*free)(struct polled *p); /* for worker_bury */
+    struct polled *next_dead;
+};
+void worker_bury(struct worker *w, struct polled *p); /* its event is not called any more; freed at the end of the turn */
+enum polled_kind { POLLED_CONN, POLLED_ACCEPTOR, POLLED_MAIL, POLLED_OTHER }; /* what a descriptor of the poll set belongs to */
+bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled_kind kind, void *what); /* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD */
 void worker_unpoll(struct worker *w, int fd);
 void worker_adopt(struct worker *w, struct generation *g); /* MAIL_SWAP */
 #endif

@@ -12,18 +12,6 @@ struct refusals {
     struct refusal_record ring[REFUSALS_KEPT];
 };
 
-static const char *const names[] = {"", "denied", "restriction", "per-address", "maximum", "reserve", "policy", "policy-error"};
-
-const char *refusal_name(enum refusal r) {
-    return names[r];
-}
-
-enum refusal refusal_of(const char *name) {
-    for (unsigned i = REFUSE_DENIED; i <= REFUSE_POLICY; i++)
-        if (strcmp(names[i], name) == 0) return (enum refusal)i;
-    return REFUSE_NONE;
-}
-
 struct refusals *refusals_create(void) {
     struct refusals *r = calloc(1, sizeof *r);
     if (r) pthread_mutex_init(&r->lock, NULL);

@@ -15,6 +15,19 @@ void tls_certs_free(struct tls_certs *c); /* refuses nothing: live connections h
 struct tls_cert_info { char name[PLAN_NAME], subject[256], names[1024]; int64_t not_before, not_after; };
 bool tls_certs_info(const struct tls_certs *c, unsigned i, struct tls_cert_info *out);
 
+/* What a ClientHello says, before anything is answered. Also made from the TLVs of a PROXY header. */
+struct tls_hello {
+    char sni[256];  /* lower case, "" = none */
+    char alpn[128]; /* "h2,http/1.1", "" = none; what does not fit is left out */
+    char ja4[40];   /* "t13d1516h2_8daaf6152771_b186095e22b6" (FoxIO, JA4: TLS client fingerprint), "" = unknown */
+};
+/* Who is at the other end, once the handshake is done. */
+struct tls_identity {
+    char version[16], cipher[64]; /* "TLSv1.3", "TLS_AES_128_GCM_SHA256" */
+    bool shown;                   /* the peer has shown a certificate; verified: and its chain is good */
+    bool verified;
+    char subject[256], issuer[256], names[256], sha256[65];
+};
 struct tls; /* one connection's SSL */
 /* Server side on an accepted fd: certificate by SNI, else `fallback` (the listener's, chosen by local address). NULL on ENOMEM. */
 struct tls *tls_accept(const struct tls_certs *c, const char *fallback, int fd);

@@ -1,5 +1,4 @@
-#include "script/hooks.h"
-#include "script/lib_facts.h"
+#include "script/hooks_i.h"
 #include "script/lib_response.h"
 #include "script/lib_token.h"
 #include <lua5.4/lauxlib.h>
@@ -7,20 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Stack of a worker's state, fixed for life: every hook pushes above these and comes back to them. */
-enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_ADMIT, SLOT_SERVE, SLOT_TOP = SLOT_SERVE };
-
 #define SERVE_RESULTS 7 /* service, response, type, token, class, reasons, wait */
-
-struct hooks {
-    struct vm *vm;
-    struct token_ctx *tokens;
-    struct facts_box *facts;
-    struct request_box *req;
-    const struct lists *lists;
-    const struct bundle *bundle;
-    char tracker_id[64];
-};
 
 static const char *fetch_policy(void *ctx, const char *name, size_t *n, const char **display) {
     const struct bundle *b = ctx;
@@ -33,10 +19,24 @@ static const char *fetch_policy(void *ctx, const char *name, size_t *n, const ch
     return bundle_text(b, f);
 }
 
-static bool load_policy(struct hooks *h, const char *path, struct err *e) {
+static const struct bundle_file *push_policy(struct hooks *h, const char *path, struct err *e) {
     const struct bundle_file *f = bundle_find(h->bundle, path);
-    if (!f) return err_set(e, "%s is missing", path);
-    if (!vm_policy(h->vm, bundle_text(h->bundle, f), f->size, f->display, e)) return false;
+    if (!f) return err_set(e, "%s is missing", path), NULL;
+    return vm_policy(h->vm, bundle_text(h->bundle, f), f->size, f->display, e) ? f : NULL;
+}
+
+/* The rules, and on the stack the functions of those in Lua. */
+static bool load_admission(struct hooks *h, struct err *e) {
+    const struct bundle_file *f = push_policy(h, "policies/admission.lua", e);
+    if (!f || !rules_read(h->vm, f->display, h->lists, &h->rules, e) || !rules_builtin(&h->builtin, h->lists, e)) return false;
+    h->count = calloc(h->rules.n ? h->rules.n : 1, sizeof *h->count);
+    if (h->rules.on_error == ON_ERROR_LAST) h->last = calloc(LAST_SLOTS, sizeof *h->last);
+    return (h->count && (h->last || h->rules.on_error != ON_ERROR_LAST)) || err_set(e, "out of memory");
+}
+
+static bool load_route(struct hooks *h, struct err *e) {
+    const struct bundle_file *f = push_policy(h, "policies/route.lua", e);
+    if (!f) return false;
     if (lua_isfunction(vm_lua(h->vm), -1)) return true;
     return err_set(e, "%s: the file must return a function, it returns a %s", f->display, luaL_typename(vm_lua(h->vm), -1));
 }
@@ -79,7 +79,7 @@ static bool push_tracker(struct hooks *h, struct err *e) {
 /* route.lua and the handlers that live on workers, made one function by portreeve.serve. */
 static bool load_serve(struct hooks *h, struct err *e) {
     lua_State *L = vm_lua(h->vm);
-    if (!vm_require(h->vm, "portreeve.serve", e) || !load_policy(h, "policies/route.lua", e)) return false;
+    if (!vm_require(h->vm, "portreeve.serve", e) || !load_route(h, e)) return false;
     lua_createtable(L, 0, 1);
     if (!push_tracker(h, e)) return false;
     lua_setfield(L, -2, "tracker");
@@ -94,6 +94,7 @@ struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e) {
     }
     h->bundle = cfg->bundle;
     h->lists = cfg->lists;
+    h->health = cfg->health;
     struct vm_limits lim = {.memory = (size_t)cfg->plan->set.policy_memory, .steps = cfg->plan->set.policy_steps};
     h->vm = vm_create(VM_SANDBOX, &lim, cfg->luadir, e);
     h->tokens = h->vm ? token_ctx_create(cfg->ring) : NULL;
@@ -110,7 +111,7 @@ struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e) {
     h->facts = facts_push_box(L);
     h->req = request_push_box(L);
     h->req->lists = h->lists;
-    bool fine = load_policy(h, "policies/admission.lua", e) && load_serve(h, e);
+    bool fine = load_admission(h, e) && load_serve(h, e);
     if (!fine || lua_gettop(L) != SLOT_TOP) {
         if (fine) err_set(e, "a policy left values on the stack");
         hooks_destroy(h);
@@ -123,6 +124,10 @@ struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e) {
 void hooks_destroy(struct hooks *h) {
     if (!h) return;
     vm_destroy(h->vm);
+    rules_finish(&h->rules);
+    rules_finish(&h->builtin);
+    free(h->count);
+    free(h->last);
     token_ctx_free(h->tokens);
     free(h);
 }
@@ -133,41 +138,6 @@ const char *hooks_tracker_id(const struct hooks *h) {
 
 size_t hooks_memory(const struct hooks *h) {
     return vm_memory(h->vm);
-}
-
-/* A field as it stands in the table: a metamethod would run here, where no call protects the engine from its errors. */
-static int raw_field(lua_State *L, int index, const char *name) {
-    index = lua_absindex(L, index);
-    lua_pushstring(L, name);
-    return lua_rawget(L, index);
-}
-
-/* The verdict on top: the string "allow", or a table {refuse = reason, because = text}. */
-static bool read_verdict(lua_State *L, struct verdict *out, struct err *e) {
-    if (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "allow") == 0) return true;
-    if (!lua_istable(L, -1)) return err_set(e, "policies/admission.lua: a verdict is verdict.allow or verdict.refuse(reason, because), this is a %s", luaL_typename(L, -1));
-    raw_field(L, -1, "refuse");
-    const char *reason = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
-    out->refusal = refusal_of(reason);
-    if (out->refusal == REFUSE_NONE) err_set(e, "policies/admission.lua: '%.60s' is no reason to refuse (denied restriction per-address maximum reserve policy)", reason);
-    raw_field(L, -2, "because");
-    if (lua_type(L, -1) == LUA_TSTRING) snprintf(out->because, sizeof out->because, "%s", lua_tostring(L, -1));
-    lua_pop(L, 2);
-    return out->refusal != REFUSE_NONE;
-}
-
-bool hooks_admit(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e) {
-    lua_State *L = vm_lua(h->vm);
-    out->refusal = REFUSE_NONE;
-    out->because[0] = '\0';
-    h->facts->facts = f;
-    lua_pushvalue(L, SLOT_ADMIT);
-    lua_pushvalue(L, SLOT_FACTS);
-    bool fine = vm_call(h->vm, 1, 1, e) && read_verdict(L, out, e);
-    h->facts->facts = NULL;
-    lua_settop(L, SLOT_TOP);
-    if (!fine) out->refusal = REFUSE_ERROR;
-    return fine;
 }
 
 /* The service's name (or nil and a status) at `index`. */

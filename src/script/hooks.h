@@ -4,7 +4,8 @@
 #ifndef PORTREEVE_SCRIPT_HOOKS_H
 #define PORTREEVE_SCRIPT_HOOKS_H
 #include "base/buf.h"
-#include "gate/facts.h"
+#include "gate/rules.h"
+#include "script/health.h"
 #include "plan/bundle.h"
 #include "proto/exchange.h"
 #include "proto/h1.h"
@@ -18,12 +19,17 @@ struct hooks_config {
     const struct lists *lists;
     const struct token_ring *ring;
     const char *luadir;
+    struct policy_health *health; /* of the generation, shared by its workers */
 };
 struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e);
 void hooks_destroy(struct hooks *h); /* NULL is legal */
 
-/* false: the policy failed (e says where); the connection must be refused. */
-bool hooks_admit(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e);
+/* Judge at f->stage (admit.c). Rules in C are walked without entering Lua. false: a Lua rule failed (e says where); `out` then holds what the
+ * policy's fail-safe says: closed, or the last good verdict of that rule about that address. */
+bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e);
+bool hooks_has(const struct hooks *h, enum stage s); /* is anything asked at that stage */
+const struct rules *hooks_rules(const struct hooks *h);
+const struct rule_count *hooks_rule_counts(const struct hooks *h); /* in the order of the rules; any thread may read */
 
 struct outcome {
     uint32_t service; /* plan_service bit that route.lua chose; 0 = none, then status is 404, 403, 421 … */

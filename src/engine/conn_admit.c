@@ -1,0 +1,167 @@
+/* Who comes in, at each stage of a connection: the one place that takes tickets, judges, counts, records and closes. */
+#include "base/log.h"
+#include "engine/conn_i.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PARKED_MOST 4096u    /* delayed connections of a worker; beyond it a delay is a refusal: who is to wait must not be able to fill the memory */
+#define ANSWERING_MOST 1024u /* refused ones of a worker that are still to hear why; beyond it they are closed without a word */
+
+struct guest *conn_guest(struct conn *c) {
+    if (!c->guest && (c->guest = calloc(1, sizeof *c->guest))) c->guest->only = UINT32_MAX;
+    return c->guest;
+}
+
+void conn_forget_guest(struct conn *c) {
+    if (c->guest->status) c->w->answering--;
+    free(c->guest);
+    c->guest = NULL;
+}
+
+void conn_facts(struct conn *c, enum stage s, struct facts *f) {
+    const struct guest *g = c->guest;
+    f->stage = s;
+    f->remote = c->remote;
+    f->fd = c->fd;
+    f->listener = c->listener->plan;
+    f->local_port = c->listener->port;
+    f->listener_id = c->listener->id;
+    f->lists = &c->gen->lists;
+    f->hello = g && g->has_hello && s >= STAGE_HELLO ? &g->hello : NULL;
+    f->identity = g && g->has_identity && s >= STAGE_IDENTITY ? &g->identity : NULL;
+    f->request = s == STAGE_REQUEST ? &c->rq->x : NULL;
+    f->tags = g ? &g->tags : NULL;
+    f->real_ms = c->w->real_ms;
+    if (s == STAGE_PEER) return; /* the ticket fills the counts */
+    f->counts.active = atomic_load_explicit(&c->w->eng->live->listener[c->listener->id], memory_order_relaxed);
+    f->counts.from_address = c->ticket.counted ? live_peek(c->w->eng->live, c->ticket.key) : UINT32_MAX;
+}
+
+/* What a Lua rule that failed means, once for all workers of the generation. */
+static void policy_failed(struct conn *c, const struct err *e, const struct verdict *v) {
+    COUNT(c->w->count, policy_errors);
+    log_error("admission", "%s: the connection was %s", e->text,
+              v->last_good ? "given the policy's last good verdict" : v->kind == VERDICT_ALLOW ? "judged by the built-in rules" : "refused");
+}
+
+/* One call, for the flight recorder. */
+static void record(struct conn *c, const struct facts *f, const struct verdict *v) {
+    if (v->refusal != REFUSE_NONE) refusals_add(c->w->eng->refusals, c->w->count, f, v, c->gen->id);
+}
+
+static void reset(struct conn *c) {
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+static bool remember(struct conn *c, const struct verdict *v) {
+    if (v->only == UINT32_MAX && v->tags.n == 0) return true;
+    struct guest *g = conn_guest(c);
+    if (!g) return false;
+    g->only &= v->only;
+    for (uint32_t i = 0; i < v->tags.n; i++) (void)tags_add(&g->tags, v->tags.name[i]); /* what is one too many is not kept */
+    return true;
+}
+
+/* The session starts, hears the answer, and ends (G15). It has no place of the listener's any more: its ticket goes back now. */
+static enum judged answer(struct conn *c, const struct verdict *v) {
+    struct guest *g = c->speech->answer && c->w->answering < ANSWERING_MOST ? conn_guest(c) : NULL;
+    if (!g) {
+        conn_close(c, "refused");
+        return JUDGED_OUT;
+    }
+    ticket_give(&c->ticket, c->w->eng->live);
+    g->status = v->status;
+    memcpy(g->text, v->text, sizeof g->text);
+    c->w->answering++;
+    return JUDGED_IN;
+}
+
+static enum judged refuse(struct conn *c, const struct verdict *v) {
+    if (v->kind == VERDICT_ANSWER) return answer(c, v);
+    if (v->kind == VERDICT_RESET) reset(c);
+    conn_close(c, "refused");
+    return JUDGED_OUT;
+}
+
+static enum judged park(struct conn *c, const struct verdict *v) {
+    if (c->w->parked >= PARKED_MOST) {
+        log_warn("admission", "%u connections of this worker are being delayed: one more was closed", PARKED_MOST);
+        conn_close(c, "too many are delayed");
+        return JUDGED_OUT;
+    }
+    c->w->parked++;
+    c->parked = (uint8_t)v->stage;
+    c->state = CONN_PARKED;
+    conn_want(c, 0);
+    conn_deadline(c, v->delay_ms);
+    return JUDGED_WAIT;
+}
+
+enum judged conn_judge(struct conn *c, enum stage s) {
+    struct worker *w = c->w;
+    if (c->guest && c->guest->status) return JUDGED_IN; /* it is already on its way to its answer */
+    if (s != STAGE_PEER && !(c->gen->asks & 1u << s)) return JUDGED_IN;
+    struct facts f;
+    conn_facts(c, s, &f);
+    if (s == STAGE_PEER) ticket_take(&c->ticket, w->eng->counters, w->eng->live, f.listener_id, &c->remote, &f.counts);
+    __attribute__((uninitialized)) struct verdict v; /* a kilobyte and a half to zero at each connection otherwise */
+    __attribute__((uninitialized)) struct err e;
+    if (!hooks_judge(c->gen->hooks[w->index], &f, &v, &e)) policy_failed(c, &e, &v);
+    record(c, &f, &v);
+    if (v.kind != VERDICT_ALLOW) return refuse(c, &v);
+    if (!remember(c, &v)) {
+        conn_close(c, "out of memory");
+        return JUDGED_OUT;
+    }
+    return v.delay_ms ? park(c, &v) : JUDGED_IN;
+}
+
+void conn_unpark(struct conn *c) {
+    c->w->parked--;
+    switch ((enum stage)c->parked) {
+    case STAGE_PEER: conn_enter(c); break;
+    case STAGE_HELLO:
+        c->state = CONN_HANDSHAKE;
+        conn_want(c, CONN_READABLE);
+        c->ready |= CONN_READABLE; /* the handshake goes on by itself: its bytes are here */
+        conn_deadline(c, conn_settings(c)->handshake_ms);
+        break;
+    case STAGE_IDENTITY: conn_speak(c); break;
+    default:
+        c->state = CONN_HEAD;
+        conn_want(c, CONN_READABLE);
+        conn_deadline(c, conn_settings(c)->header_ms);
+        conn_serve_on(c);
+        break;
+    }
+    conn_run(c);
+}
+
+void conn_enter(struct conn *c) {
+    const struct plan_socket *s = c->listener->plan;
+    if (s->scheme != SCHEME_HTTPS) {
+        conn_speak(c);
+        return;
+    }
+    c->stream = tls_accept(c->gen->certs, s->certificate, c->fd);
+    if (!c->stream) {
+        conn_close(c, "out of memory");
+        return;
+    }
+    c->ops = &stream_tls;
+    c->state = CONN_HANDSHAKE;
+    conn_want(c, CONN_READABLE);
+    conn_deadline(c, conn_settings(c)->handshake_ms);
+}
+
+void conn_speak(struct conn *c) {
+    c->state = CONN_TALK;
+    c->speaking = true;
+    if (c->guest && c->guest->status)
+        c->speech->answer(c);
+    else
+        c->speech->start(c);
+}

@@ -1,0 +1,15 @@
+#include "engine/speech.h"
+#include <stddef.h>
+
+static const struct {
+    uint32_t services;
+    const struct speech *speech;
+} speeches[] = {
+    {0, NULL},
+};
+
+const struct speech *speech_of(const struct plan_socket *s) {
+    for (unsigned i = 0; i < sizeof speeches / sizeof *speeches; i++)
+        if (s->services & speeches[i].services) return speeches[i].speech;
+    return &speech_http;
+}

@@ -1,0 +1,64 @@
+#include "gate/facts.h"
+#include <stdio.h>
+#include <string.h>
+
+static const char *const stages[STAGES] = {"peer", "hello", "identity", "request"};
+static const char *const kinds[] = {"allow", "refuse", "reset", "answer"};
+static const char *const reasons[REFUSALS] = {"",       "denied",       "restriction", "per-address", "maximum", "reserve",
+                                              "policy", "policy-error", "banned",      "rate",        "clients"};
+
+const char *stage_name(enum stage s) {
+    return stages[s];
+}
+
+enum stage stage_of(const char *name) {
+    unsigned i = 0;
+    while (i < STAGES && strcmp(stages[i], name) != 0) i++;
+    return (enum stage)i;
+}
+
+const char *verdict_name(enum verdict_kind k) {
+    return kinds[k];
+}
+
+const char *refusal_name(enum refusal r) {
+    return reasons[r];
+}
+
+enum refusal refusal_of(const char *name) {
+    for (unsigned i = REFUSE_DENIED; i < REFUSALS; i++)
+        if (i != REFUSE_ERROR && strcmp(reasons[i], name) == 0) return (enum refusal)i;
+    return REFUSE_NONE;
+}
+
+static bool name_fits(const char *s) {
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
+    return n > 0 && n < TAG_NAME && s[n] == '\0';
+}
+
+bool tags_have(const struct tags *t, const char *name) {
+    for (uint32_t i = 0; t && i < t->n; i++)
+        if (strcmp(t->name[i], name) == 0) return true;
+    return false;
+}
+
+bool tags_add(struct tags *t, const char *name) {
+    if (!name_fits(name)) return false;
+    if (tags_have(t, name)) return true;
+    if (t->n == TAGS_MOST) return false;
+    snprintf(t->name[t->n++], TAG_NAME, "%s", name);
+    return true;
+}
+
+void verdict_clear(struct verdict *v, enum stage s) {
+    v->kind = VERDICT_ALLOW;
+    v->refusal = REFUSE_NONE;
+    v->stage = s;
+    v->policy = NULL;
+    v->policy_line = v->rule = v->delay_ms = 0;
+    v->only = UINT32_MAX;
+    v->status = 0;
+    v->last_good = false;
+    v->tags.n = 0;
+    v->because[0] = v->list[0] = v->text[0] = '\0';
+}

@@ -1,0 +1,115 @@
+/* The rules that need no Lua. Each says exactly what its function in lua/portreeve/admission.lua says; tests/unit/rules.c compares them. */
+#include "gate/rules.h"
+#include <stdio.h>
+
+static enum rule_says refuse_listed(const struct rule *r, const struct facts *f, struct verdict *v) {
+    struct pset_hit hit = pset_find(r->set, &f->remote);
+    return hit.in ? rule_refuse_line(v, REFUSE_DENIED, r->set, hit, "") : RULE_NEXT;
+}
+
+static enum rule_says unlisted(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why) {
+    struct pset_hit hit = pset_find(r->set, &f->remote);
+    if (hit.in) return RULE_NEXT;
+    char none[sizeof r->list + 16];
+    snprintf(none, sizeof none, "not in list %s", r->list);
+    return rule_refuse_line(v, why, r->set, hit, none);
+}
+
+static enum rule_says only_listed(const struct rule *r, const struct facts *f, struct verdict *v) {
+    return unlisted(r, f, v, REFUSE_RESTRICTION);
+}
+
+static enum rule_says clients_only(const struct rule *r, const struct facts *f, struct verdict *v) {
+    return unlisted(r, f, v, REFUSE_CLIENTS);
+}
+
+static enum rule_says allow(const struct rule *r, const struct facts *f, struct verdict *v) {
+    (void)f, (void)v;
+    if (!r->set) return RULE_ALLOW;
+    return pset_find(r->set, &f->remote).in ? RULE_ALLOW : RULE_NEXT;
+}
+
+static enum rule_says refuse(const struct rule *r, const struct facts *f, struct verdict *v) {
+    (void)f;
+    return rule_refuse(v, REFUSE_POLICY, "%s:%u", r->file, r->line);
+}
+
+/* Grant = only those in the socket's list, deny = all but those (G11, G12). */
+static enum rule_says restriction(const struct rule *r, const struct facts *f, struct verdict *v) {
+    (void)r;
+    const struct plan_socket *s = f->listener;
+    if (s->restriction == RESTRICT_NONE) return RULE_NEXT;
+    const struct pset *set = lists_find(f->lists, s->list);
+    struct pset_hit hit = set ? pset_find(set, &f->remote) : (struct pset_hit){0};
+    if (s->restriction == RESTRICT_DENY) return hit.in ? rule_refuse_line(v, REFUSE_RESTRICTION, set, hit, "") : RULE_NEXT;
+    if (hit.in) return RULE_NEXT;
+    char none[PLAN_NAME + 16];
+    snprintf(none, sizeof none, "not in list %s", s->list);
+    return set ? rule_refuse_line(v, REFUSE_RESTRICTION, set, hit, none) : rule_refuse(v, REFUSE_RESTRICTION, "%s", none);
+}
+
+/* A limit is the listener's, or stands in the policy. */
+static enum rule_says over(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why, const char *entry, uint32_t limit) {
+    if (r->number >= 0) return rule_refuse(v, why, "%s(%lld) of %s:%u", r->op->name, (long long)r->number, r->file, r->line);
+    return rule_refuse(v, why, "%s=%u of listener %s", entry, limit, f->listener->name);
+}
+
+static enum rule_says per_address(const struct rule *r, const struct facts *f, struct verdict *v) {
+    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : f->listener->max_per_address;
+    if (limit == 0 || f->counts.from_address <= limit) return RULE_NEXT;
+    return over(r, f, v, REFUSE_PER_ADDRESS, "MaxPerAddress", limit);
+}
+
+static uint32_t maximum_of(const struct facts *f) {
+    return f->listener->max_connections;
+}
+
+static enum rule_says maximum(const struct rule *r, const struct facts *f, struct verdict *v) {
+    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : maximum_of(f);
+    if (limit == 0 || f->counts.active <= limit) return RULE_NEXT;
+    return over(r, f, v, REFUSE_MAXIMUM, "MaxConnections", limit);
+}
+
+/* With as many places free as are reserved, or fewer, only clients come in (G26). The counts include the connection that is judged. */
+static enum rule_says reserve(const struct rule *r, const struct facts *f, struct verdict *v) {
+    int64_t keep = r->number >= 0 ? r->number : f->listener->reserve, most = maximum_of(f);
+    if (most == 0 || keep == 0 || most - ((int64_t)f->counts.active - 1) > keep) return RULE_NEXT;
+    if (pset_find(r->set, &f->remote).in) return RULE_NEXT;
+    return over(r, f, v, REFUSE_RESERVE, "Reserve", f->listener->reserve);
+}
+
+static enum rule_says tag(const struct rule *r, const struct facts *f, struct verdict *v) {
+    (void)f;
+    (void)tags_add(&v->tags, r->word); /* a ninth tag is not kept, as tags_add says */
+    return RULE_NEXT;
+}
+
+static enum rule_says only(const struct rule *r, const struct facts *f, struct verdict *v) {
+    (void)f;
+    v->only &= r->services;
+    return RULE_NEXT;
+}
+
+static enum rule_says delay(const struct rule *r, const struct facts *f, struct verdict *v) {
+    (void)f;
+    v->delay_ms += (uint32_t)r->number;
+    if (v->delay_ms > DELAY_MOST_MS) v->delay_ms = DELAY_MOST_MS;
+    return RULE_NEXT;
+}
+
+const struct rule_op rule_ops[] = {
+    /* name, stage, needs_list, may_list, bind, judge */
+    {"refuse_listed", STAGE_PEER, true, true, NULL, refuse_listed},
+    {"only_listed", STAGE_PEER, true, true, NULL, only_listed},
+    {"clients_only", STAGE_PEER, true, true, NULL, clients_only},
+    {"allow", STAGE_PEER, false, true, NULL, allow},
+    {"refuse", STAGE_PEER, false, false, NULL, refuse},
+    {"restriction", STAGE_PEER, false, false, NULL, restriction},
+    {"per_address", STAGE_PEER, false, false, NULL, per_address},
+    {"maximum", STAGE_PEER, false, false, NULL, maximum},
+    {"reserve", STAGE_PEER, true, true, NULL, reserve},
+    {"tag", STAGE_PEER, false, false, NULL, tag},
+    {"only", STAGE_PEER, false, false, NULL, only},
+    {"delay", STAGE_PEER, false, false, NULL, delay},
+    {"lua", STAGE_PEER, false, false, NULL, NULL},
+    {NULL, STAGE_PEER, false, false, NULL, NULL}};

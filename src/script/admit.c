@@ -1,0 +1,203 @@
+/* Judging: the walk over the rules, a Lua rule where one stands, its verdicts read strictly, and what happens when it fails. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "script/hooks_i.h"
+#include <lua5.4/lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#define VERDICTS_MOST 4 /* values a rule may return */
+
+enum said { SAID_NOTHING, SAID_FINAL, SAID_NONSENSE };
+
+/* A field as it stands in the table: a metamethod would run here, where no call protects the engine from its errors. */
+static int raw_field(lua_State *L, int index, const char *name) {
+    lua_pushstring(L, name);
+    return lua_rawget(L, index);
+}
+
+static const char *raw_text(lua_State *L, int index, const char *name) {
+    const char *s = raw_field(L, index, name) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    lua_pop(L, 1); /* the table holds it */
+    return s;
+}
+
+static bool raw_number(lua_State *L, int index, const char *name, lua_Integer least, lua_Integer most, lua_Integer *out) {
+    int whole = 0;
+    raw_field(L, index, name);
+    *out = lua_tointegerx(L, -1, &whole);
+    lua_pop(L, 1);
+    return whole && *out >= least && *out <= most;
+}
+
+/* {refuse = reason, because = text [, how = "reset" | "answer", status =, text =]} */
+static enum said read_refusal(lua_State *L, int at, struct verdict *out, struct err *e) {
+    const char *reason = raw_text(L, at, "refuse"), *how = raw_text(L, at, "how");
+    lua_Integer status = 0;
+    out->refusal = refusal_of(reason);
+    if (out->refusal == REFUSE_NONE) {
+        err_set(e, "'%.60s' is no reason to refuse (denied restriction per-address maximum reserve banned rate clients policy)", reason);
+        return SAID_NONSENSE;
+    }
+    snprintf(out->because, sizeof out->because, "%s", raw_text(L, at, "because"));
+    out->kind = strcmp(how, "reset") == 0 ? VERDICT_RESET : strcmp(how, "answer") == 0 ? VERDICT_ANSWER : VERDICT_REFUSE;
+    if (out->kind == VERDICT_ANSWER && !raw_number(L, at, "status", 400, 599, &status)) {
+        err_set(e, "the status of an answer is a number from 400 to 599");
+        return SAID_NONSENSE;
+    }
+    out->status = (uint16_t)status;
+    snprintf(out->text, sizeof out->text, "%s", raw_text(L, at, "text"));
+    return SAID_FINAL;
+}
+
+static bool read_only(lua_State *L, struct verdict *out) { /* the list on top */
+    uint32_t only = 0;
+    for (lua_Unsigned i = 1, n = lua_rawlen(L, -1); i <= n; i++) {
+        uint32_t bit = lua_rawgeti(L, -1, (lua_Integer)i) == LUA_TSTRING ? plan_service_bit(lua_tostring(L, -1)) : 0;
+        lua_pop(L, 1);
+        if (!bit) return false;
+        only |= bit;
+    }
+    out->only &= only;
+    return true;
+}
+
+static enum said read_table(lua_State *L, int at, struct verdict *out, struct err *e) {
+    lua_Integer ms;
+    int type = raw_field(L, at, "refuse");
+    lua_pop(L, 1);
+    if (type == LUA_TSTRING) return read_refusal(L, at, out, e);
+    const char *tag = raw_text(L, at, "tag");
+    if (tag[0]) {
+        (void)tags_add(&out->tags, tag); /* a ninth is not kept */
+        return SAID_NOTHING;
+    }
+    type = raw_field(L, at, "only");
+    bool only = type == LUA_TTABLE && read_only(L, out);
+    lua_pop(L, 1);
+    if (only) return SAID_NOTHING;
+    if (type == LUA_TNIL && raw_number(L, at, "delay", 0, DELAY_MOST_MS, &ms)) {
+        out->delay_ms += (uint32_t)ms;
+        if (out->delay_ms > DELAY_MOST_MS) out->delay_ms = DELAY_MOST_MS;
+        return SAID_NOTHING;
+    }
+    err_set(e, "a verdict is one of portreeve.verdict (allow refuse reset answer delay tag only), this table is none");
+    return SAID_NONSENSE;
+}
+
+/* The values above SLOT_TOP: verdicts, the first nil ends them. */
+static enum said read_verdicts(lua_State *L, bool strict, struct verdict *out, struct err *e) {
+    for (int at = SLOT_TOP + 1; at <= SLOT_TOP + VERDICTS_MOST; at++) {
+        int type = lua_type(L, at);
+        enum said said = SAID_NONSENSE;
+        if (type == LUA_TNIL && !(strict && at == SLOT_TOP + 1)) return SAID_NOTHING;
+        if (type == LUA_TSTRING && strcmp(lua_tostring(L, at), "allow") == 0) return SAID_FINAL;
+        if (type == LUA_TTABLE)
+            said = read_table(L, at, out, e);
+        else
+            err_set(e, "a verdict is verdict.allow, verdict.refuse(reason, because) or another of portreeve.verdict, this is a %s", lua_typename(L, type));
+        if (said != SAID_NOTHING) return said;
+    }
+    return SAID_NOTHING;
+}
+
+/* ---- what it said last ---- */
+
+static struct last_verdict *last_of(struct hooks *h, unsigned at, const struct facts *f, uint64_t *key) {
+    uint64_t a, b;
+    memcpy(&a, f->remote.ip, 8);
+    memcpy(&b, f->remote.ip + 8, 8);
+    *key = ((a ^ (b * 0xff51afd7ed558ccdull)) * 0x9e3779b97f4a7c15ull + at * 0xc2b2ae3d27d4eb4full + f->listener_id) | 1;
+    return &h->last[(*key >> 20) % LAST_SLOTS];
+}
+
+static void note_last(struct hooks *h, unsigned at, const struct facts *f, const struct verdict *v) {
+    uint64_t key;
+    struct last_verdict *l = last_of(h, at, f, &key);
+    *l = (struct last_verdict){key, v->kind, v->refusal};
+}
+
+/* The fail-safe. false: nothing is known about this address, or the policy wants it so: closed. */
+static bool use_last(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v) {
+    uint64_t key;
+    struct last_verdict *l = h->last ? last_of(h, at, f, &key) : NULL;
+    if (!l || l->key != key) return false;
+    v->kind = l->kind == VERDICT_ANSWER ? VERDICT_REFUSE : l->kind;
+    v->refusal = l->refusal;
+    v->last_good = true;
+    return true;
+}
+
+/* ---- one Lua rule ---- */
+
+static enum said ask(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v, struct err *e) {
+    lua_State *L = vm_lua(h->vm);
+    h->facts->facts = f;
+    lua_rawgeti(L, SLOT_RULES, (lua_Integer)at + 1);
+    lua_pushvalue(L, SLOT_FACTS);
+    enum said said = vm_call(h->vm, 1, VERDICTS_MOST, e) ? read_verdicts(L, h->rules.rule[at].strict, v, e) : SAID_NONSENSE;
+    h->facts->facts = NULL;
+    lua_settop(L, SLOT_TOP);
+    return said;
+}
+
+/* e says what; the rule's place is put before it where Lua has not. */
+static enum said failed(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v, struct err *e) {
+    const struct rule *r = &h->rules.rule[at];
+    char text[sizeof e->text];
+    snprintf(text, sizeof text, "%s", e->text);
+    if (strncmp(text, r->file, strlen(r->file)) != 0) err_at(e, r->file, r->line, "%.800s", text);
+    RULE_COUNT(&h->count[at], failed);
+    if (health_error(h->health, h->rules.suspend_after, clock_real_ms()))
+        log_error("admission", "%s: this is failure %u within a minute: the rules in Lua are SUSPENDED until the next reload, the built-in rules go on", e->text,
+                  h->rules.suspend_after);
+    if (use_last(h, at, f, v)) return v->kind == VERDICT_ALLOW ? SAID_NOTHING : SAID_FINAL;
+    v->kind = VERDICT_REFUSE;
+    v->refusal = REFUSE_ERROR;
+    snprintf(v->because, sizeof v->because, "%.500s", e->text);
+    return SAID_FINAL;
+}
+
+static void decided(struct hooks *h, unsigned at, struct verdict *v) {
+    const struct rule *r = &h->rules.rule[at];
+    v->policy = r->file;
+    v->policy_line = r->line;
+    v->rule = at + 1;
+    if (v->kind != VERDICT_ALLOW) RULE_COUNT(&h->count[at], refused);
+}
+
+bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *v, struct err *e) {
+    verdict_clear(v, f->stage);
+    const struct rules *r = &h->rules;
+    bool suspended = health_suspended(h->health), fine = true;
+    if (suspended && f->stage == STAGE_PEER) {
+        rules_judge(&h->builtin, f, 0, true, v, NULL);
+        if (v->kind != VERDICT_ALLOW) return true;
+    }
+    for (unsigned at = 0; (at = rules_judge(r, f, at, suspended, v, h->count)) < r->n; at++) {
+        struct err why;
+        enum said said = ask(h, at, f, v, &why);
+        if (said == SAID_NONSENSE) {
+            said = failed(h, at, f, v, &why);
+            *e = why;
+            fine = false;
+        } else if (h->last)
+            note_last(h, at, f, v);
+        if (said == SAID_NOTHING) continue;
+        decided(h, at, v);
+        break;
+    }
+    return fine;
+}
+
+bool hooks_has(const struct hooks *h, enum stage s) {
+    return h->rules.first[s + 1] > h->rules.first[s];
+}
+
+const struct rules *hooks_rules(const struct hooks *h) {
+    return &h->rules;
+}
+
+const struct rule_count *hooks_rule_counts(const struct hooks *h) {
+    return h->count;
+}

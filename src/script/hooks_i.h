@@ -1,0 +1,33 @@
+/* The inside of hooks.h: what hooks.c (making, serving) and admit.c (judging) share. Nobody else includes this. */
+#ifndef PORTREEVE_SCRIPT_HOOKS_I_H
+#define PORTREEVE_SCRIPT_HOOKS_I_H
+#include "script/hooks.h"
+#include "script/lib_facts.h"
+
+/* Stack of a worker's state, fixed for life: every hook pushes above these and comes back to them. */
+enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_RULES, SLOT_SERVE, SLOT_TOP = SLOT_SERVE };
+
+#define LAST_SLOTS 4096u /* verdicts remembered for OnPolicyError=last: a newer one takes the place of one of the same hash */
+struct last_verdict {
+    uint64_t key; /* rule and address; 0 = free */
+    enum verdict_kind kind;
+    enum refusal refusal;
+};
+
+struct hooks {
+    struct vm *vm;
+    struct token_ctx *tokens;
+    struct facts_box *facts;
+    struct request_box *req;
+    const struct lists *lists;
+    const struct bundle *bundle;
+    struct rules rules, builtin; /* builtin: for a suspended policy */
+    struct rule_count *count;
+    struct last_verdict *last; /* LAST_SLOTS, where the policy wants it; else NULL */
+    struct policy_health *health;
+    char tracker_id[64];
+};
+
+/* rules_read.c. The policy's value on top (replaced by a table of the functions of its Lua rules, at place + 1): read, checked and bound. */
+bool rules_read(struct vm *v, const char *display, const struct lists *l, struct rules *out, struct err *e);
+#endif
