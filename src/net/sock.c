@@ -36,9 +36,12 @@ bool sock_errno_text(int err, const struct addr *at, struct err *e) {
     }
 }
 
+static bool set(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) == 0;
+}
+
 static bool set_on(int fd, int level, int name) {
-    int on = 1;
-    return setsockopt(fd, level, name, &on, sizeof on) == 0;
+    return set(fd, level, name, 1);
 }
 
 /* Everything after socket(): false with errno. SO_REUSEPORT goes on before listen() in both cases, since listen() forms the group. */
@@ -85,26 +88,15 @@ bool sock_here(const struct addr *at) {
     return here;
 }
 
+/* With SO_REUSEADDR: what was closed a moment ago on this port (TIME_WAIT) is in the way of listen() too. */
 bool sock_start(int fd, int backlog) {
-    return listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0;
+    return set_on(fd, SOL_SOCKET, SO_REUSEADDR) && listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0;
 }
 
-/* Packets that have come over a router, or were made with the usual 64 or 128 hops, are dropped where 255 are asked for (meant for routing
- * protocols between neighbours). A socket filter would do the same, but attaching one is not always allowed. */
-static bool ask_hops(int fd, int hops) {
-    struct sockaddr_storage sa;
-    socklen_t n = sizeof sa;
-    if (getsockname(fd, (struct sockaddr *)&sa, &n) != 0) return false;
-    return sa.ss_family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &hops, sizeof hops) == 0
-                                    : setsockopt(fd, IPPROTO_IP, IP_MINTTL, &hops, sizeof hops) == 0;
-}
-
-bool sock_mute(int fd) {
-    return ask_hops(fd, 255);
-}
-
-bool sock_unmute(int fd) {
-    return ask_hops(fd, 0);
+/* Two sockets may be bound to one place while neither listens, if both have SO_REUSEADDR: who listens first has it. Without it on ours the
+ * kernel lets nobody else listen. */
+bool sock_claim(int fd) {
+    return set(fd, SOL_SOCKET, SO_REUSEADDR, 0);
 }
 
 /* The kernel offers a listener only packets of the interface it is bound to, and does not ask whether that interface exists. */

@@ -17,10 +17,9 @@ int sock_bind(const struct addr *at, unsigned how, uint16_t *port, struct err *e
 /* Could `at` be bound now, its port left aside? False where the address is not on this machine, still tentative, or its interface gone. */
 bool sock_here(const struct addr *at);
 bool sock_start(int fd, int backlog); /* false with errno */
-/* Let a socket hold its port as a listener but pass over who calls: their systems try again (after a second), and are heard once it is
- * unmuted. Only a caller whose packets have 255 hops left is heard all the same. No right is needed; false with errno. */
-bool sock_mute(int fd);
-bool sock_unmute(int fd);
+/* A bound socket that does not listen yet: nobody else can listen on its address and port any more, and callers are refused, as they were
+ * before it was bound. sock_start ends it. No right is needed; false with errno. */
+bool sock_claim(int fd);
 /* Make a listening socket deaf to new callers, once and for all, in every process that holds it: they find another listener of that
  * address, or are refused. Who is already in its queue or in a handshake stays and can be accepted. false with errno. */
 bool sock_deafen(int fd);

@@ -30,12 +30,12 @@ bool held_alone(const struct held *h, const struct held_others *others, struct e
     return !u || owner_refuse(&h->at, u, e);
 }
 
-static bool add_fd(struct held *h, int fd, bool listening, bool mute) {
+static bool add_fd(struct held *h, int fd, bool listening) {
     struct stat st;
     struct held_fd *more = fstat(fd, &st) == 0 ? realloc(h->fd, (h->n + 1) * sizeof *more) : NULL;
     if (!more) return false;
     h->fd = more;
-    h->fd[h->n++] = (struct held_fd){.fd = fd, .listening = listening, .mute = mute, .inode = st.st_ino};
+    h->fd[h->n++] = (struct held_fd){.fd = fd, .listening = listening, .inode = st.st_ino};
     return true;
 }
 
@@ -43,12 +43,12 @@ static unsigned how_of(const struct held *h) {
     return h->freebind ? SOCK_FREEBIND : 0;
 }
 
-/* Bind alone, so that the kernel refuses if anybody has the port, and listen at once, so that nobody else can have it any more; where a
- * change may still be given up, mute until then. */
+/* Bind alone, so that the kernel refuses if anybody has the port, and see to it that nobody else can have it any more: by listening at
+ * once, or, where the change may still be given up, by a claim. */
 static int open_alone(struct held *h, bool quiet, uint16_t *port, struct err *e) {
     int fd = sock_bind(&h->at, SOCK_EXCLUSIVE | how_of(h), port, e);
     if (fd < 0) return -1;
-    if ((!quiet || sock_mute(fd)) && sock_start(fd, h->backlog)) return fd;
+    if (quiet ? sock_claim(fd) : sock_start(fd, h->backlog)) return fd;
     int why = errno;
     close(fd);
     sock_errno_text(why, &h->at, e);
@@ -72,7 +72,7 @@ static bool open_first(struct held *h, const struct held_wish *w, const struct h
     if (*taken) name_taker(&h->at, others, e);
     if (fd < 0) return false;
     h->at.port = port;
-    if (add_fd(h, fd, !h->late, alone && w->quiet)) return true;
+    if (add_fd(h, fd, !h->late)) return true;
     close(fd);
     return err_set(e, "out of memory for a socket");
 }
@@ -86,7 +86,7 @@ struct held *held_open(const struct held_wish *w, const struct held_others *othe
     *h = (struct held){.refs = 1, .at = w->at, .freebind = w->freebind, .backlog = w->backlog};
     int fd = adopted_take(a, &w->at);
     h->adopted = fd >= 0;
-    if (h->adopted ? add_fd(h, fd, true, false) : open_first(h, w, others, taken, e)) return h;
+    if (h->adopted ? add_fd(h, fd, true) : open_first(h, w, others, taken, e)) return h;
     if (h->adopted) {
         err_set(e, "out of memory for a socket");
         close(fd);
@@ -122,7 +122,7 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
         int fd = wait ? sock_bind(&h->at, how, &port, e) : sock_listen(&h->at, how, h->backlog, &port, e);
         if (fd < 0 && h->adopted && errno == EADDRINUSE) return true;
         if (fd < 0) return false;
-        if (!add_fd(h, fd, !wait, false)) {
+        if (!add_fd(h, fd, !wait)) {
             close(fd);
             return err_set(e, "out of memory for a socket");
         }
@@ -131,17 +131,11 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
 }
 
 /* Idempotent: a second engine may be offered the same generation. */
-static bool start_one(struct held_fd *f, int backlog) {
-    if (!f->mute) return sock_start(f->fd, backlog);
-    f->mute = !sock_unmute(f->fd);
-    return !f->mute;
-}
-
 bool held_listen(struct held *h, int backlog, struct err *e) {
     for (unsigned i = 0; i < h->n; i++) {
         struct held_fd *f = &h->fd[i];
         if (f->listening && backlog == h->backlog) continue;
-        if (!start_one(f, backlog) && !f->listening) return sock_errno_text(errno, &h->at, e);
+        if (!sock_start(f->fd, backlog) && !f->listening) return sock_errno_text(errno, &h->at, e);
         f->listening = true;
     }
     h->backlog = backlog;

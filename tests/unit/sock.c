@@ -96,7 +96,25 @@ static void halves(void) {
     close(fd);
 }
 
-static void muteness(void) {
+/* Another program on the port, which would share it if the kernel let it: does it listen? */
+static bool other_listens(const struct addr *a) {
+    struct sockaddr_storage sa;
+    socklen_t n = addr_to_sockaddr(a, &sa);
+    int on = 1, fd = socket(sa.ss_family, SOCK_STREAM, 0);
+    bool listens = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(fd, (struct sockaddr *)&sa, n) == 0 && listen(fd, 1) == 0;
+    close(fd);
+    return listens;
+}
+
+/* Leave a connection in TIME_WAIT on the port. */
+static void leave_trace(int fd, const char *ip, uint16_t port) {
+    int c = call(ip, port), s = accept(fd, NULL, NULL);
+    close(s);
+    close(c);
+    close(fd);
+}
+
+static void claims(void) {
     static const char *const ips[] = {"127.0.0.1", "::1"};
     for (size_t i = 0; i < 2; i++) {
         uint16_t port = 0;
@@ -106,19 +124,23 @@ static void muteness(void) {
             ok(1, "no IPv6 here # SKIP");
             continue;
         }
-        ok(sock_mute(fd) && sock_start(fd, 16), "%s: mute, then listening", ips[i]);
-        struct sockaddr_storage sa;
         a.port = port;
-        socklen_t n = addr_to_sockaddr(&a, &sa);
-        int c = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0), second = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
-        ok(connect(c, (struct sockaddr *)&sa, n) != 0 && errno == EINPROGRESS && second < 0, "a caller is passed over, but nobody else can have the port");
-        struct pollfd p = {.fd = c, .events = POLLOUT};
-        ok(poll(&p, 1, 50) == 0 && accept(fd, NULL, NULL) < 0, "nor is he queued");
-        ok(sock_unmute(fd) && poll(&p, 1, 20000) == 1 && option(c, SOL_SOCKET, SO_ERROR) == 0, "unmuted: he comes in by himself");
-        int s = accept(fd, NULL, NULL);
-        ok(s >= 0 && write(s, "x", 1) == 1, "and is served");
+        ok(sock_start(fd, 16), "%s: a listener that leaves a connection behind", ips[i]);
+        leave_trace(fd, ips[i], port);
+        fd = sock_bind(&a, SOCK_EXCLUSIVE, &port, &e);
+        struct addr any = at(a.family == 6 ? "::" : "0.0.0.0", port);
+        ok(fd >= 0 && other_listens(&a), "where nothing is claimed another program may come first");
+        ok(sock_claim(fd) && !other_listens(&a) && !other_listens(&any), "claimed: nobody else can listen, on its address or on all");
+        int second = sock_bind(&a, 0, &port, &e);
+        ok(second >= 0, "a further worker's socket joins: %s", second < 0 ? e.text : "");
+        ok(!other_listens(&a) && call(ips[i], port) < 0, "which changes nothing, and callers are refused");
+        ok(sock_start(fd, 16) && sock_start(second, 16) && !other_listens(&a), "then both listen");
+        int c = call(ips[i], port), s = accept(fd, NULL, NULL);
+        if (s < 0) s = accept(second, NULL, NULL);
+        ok(c >= 0 && s >= 0 && write(s, "x", 1) == 1, "and a caller is served");
         close(s);
         close(c);
+        close(second);
         close(fd);
     }
 }
@@ -179,7 +201,7 @@ int main(void) {
     options();
     groups();
     halves();
-    muteness();
+    claims();
     deafness();
     missing();
     words();
