@@ -161,13 +161,17 @@ local function warn_ignored(p, secure, used, why)
   end
 end
 
--- What a line of listeners.ini says beside its sockets' places. Counts are the listener's, over all its sockets.
-local function limits_of(listener, line)
-  return {
+-- What a line of listeners.ini says beside its sockets' places. Counts are the listener's, over all its sockets; UDP has none.
+local function limits_of(listener, line, udp)
+  local limits = {
     when_missing = line.WhenMissing.value:lower(), restriction = line.Restriction.value:lower(), list = line.List and line.List.value,
-    max_connections = listener.MaxConnections.value, max_per_address = listener.MaxPerAddress.value, reserve = listener.Reserve.value,
     backlog = line.Backlog.value,
   }
+  if not udp then
+    limits.max_connections, limits.max_per_address, limits.reserve =
+      listener.MaxConnections.value, listener.MaxPerAddress.value, listener.Reserve.value
+  end
+  return limits
 end
 
 -- The section of a listener whose sockets come from other files, and its limits.
@@ -250,11 +254,13 @@ local function shutdown_listener(p, rules)
   }
 end
 
+local needs_none = { ops = true, ["remote-log"] = true, script = true } -- services of the engine itself, whatever is installed here
+
 -- One socket line of listeners.ini, a section's own or a row of it, with the services that are installed here.
 local function further_sockets(p, rules, host, l, line)
   local services = {}
   for _, s in ipairs(line.Services.value) do
-    if s == "ops" or rules.components[s] then services[#services + 1] = s end
+    if needs_none[s] or rules.components[s] then services[#services + 1] = s end
   end
   if not services[1] then
     p:warn(line.Port, "none of the services of listener %s is installed here (Components), so it is not opened", l.name)
@@ -270,13 +276,15 @@ local function further_sockets(p, rules, host, l, line)
     items = items_of(p, at, line.Address, host, rules, when)
   end
   local https = line.InitTLS.value == "On"
-  local limits = limits_of(l, line)
+  local udp = line.Transport.value == "UDP"
+  local limits = limits_of(l, line, udp)
   local why = because(line.Port, nil, plan.here())
   open(p, items, function(item)
     return with({
       name = l.name, address = item.address, port = item.port or line.Port.value,
       scheme = https and "https" or "http", external = line.InitTLS.value == "Ext",
       certificate = https and line.Certificate.value or nil, services = services,
+      transport = udp and "udp" or nil, script = services[1] == "script" and line.Script.value or nil,
       because = why,
     }, limits)
   end)

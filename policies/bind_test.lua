@@ -127,6 +127,18 @@ return {
     t.eq(missing "Wait", { "http://192.0.2.77:80 (waiting)" })
     t.eq(missing "Freebind", { "http://192.0.2.77:80 (freebind)" })
   end,
+  ["a listener may have TCP and UDP sockets; what is counted counts for TCP (G1, G4, G16, G23)"] = function(t)
+    local logs = { { "logs.Port", "127.0.0.1:5001" }, { "logs.Services", "remote-log" }, { "logs.MaxPerAddress", "9" },
+      { "logs.2.Port", "127.0.0.1:5001" }, { "logs.2.Transport", "udp" }, { "logs.3.Port", "127.0.0.1:6514" }, { "logs.3.InitTLS", "On" } }
+    local p = plan_of({}, nil, { ["listeners.ini"] = logs })
+    t.eq(p.errors, {})
+    local seen = {}
+    for _, s in ipairs(p.sockets) do
+      local limit = s.max_per_address or "none"
+      if s.name == "logs" then seen[#seen + 1] = ("%s %d %s %s"):format(s.transport or "tcp", s.port, s.scheme, limit) end
+    end
+    t.eq(seen, { "tcp 5001 http 9", "udp 5001 http none", "tcp 6514 https 9" })
+  end,
   ["a listener has rows, each a socket of its own; 0 is none (G1, G3, G6, G7)"] = function(t)
     local p = plan_of({}, nil, { ["listeners.ini"] = { { "a.Port", "127.0.0.1:8081" }, { "a.MaxConnections", "9" },
       { "a.2.Port", "192.0.2.1:8082" }, { "a.2.Restriction", "Deny" }, { "a.2.List", "bad" }, { "a.3.Port", "0" }, { "b.Port", "0" } } })

@@ -138,6 +138,50 @@ local function without_effect(l, ctx)
   end
 end
 
+-- What a socket line serves: HTTP, or one protocol of another kind, which has the socket to itself.
+local own_protocol = { ["remote-log"] = true, script = true }
+local function protocol(line, ctx)
+  local services = line.Services.value
+  for _, s in ipairs(services) do
+    if own_protocol[s] and services[2] then
+      local what = "%s has a protocol of its own: give it a listener or a row to itself"
+      ctx.report.error(at(line.Services, nil, line.Services.text), what:format(s))
+      return
+    end
+  end
+  if services[1] == "script" and not line.Script then
+    ctx.report.error(at(line.Services, nil, "script"), ("which script? add %s.Script=NAME for policies/NAME.lua"):format(line.name))
+  elseif line.given.Script and services[1] ~= "script" then
+    ctx.report.warn(at(line.Script, nil, line.Script.value), ("no script runs here: %s.Services is not script"):format(line.name))
+  end
+end
+
+-- UDP has no connections: no TLS (G16), no counts (G23), and of the services only the one that does not answer.
+local function transport(line, l, ctx)
+  if line.Transport.value ~= "UDP" then return false end
+  local tls = line.InitTLS
+  if tls.value ~= "Off" then
+    local what = "TLS is for TCP only, and this socket is UDP (%s.Transport): write %s.InitTLS=Off, or Transport=TCP"
+    ctx.report.error(at(tls, nil, tls.value), what:format(line.name, line.name))
+  end
+  if line.Services.value[1] ~= "remote-log" then
+    ctx.report.error(at(line.Transport, nil, "UDP"), ("UDP carries remote-log only: write %s.Services=remote-log"):format(line.name))
+  end
+  if line ~= l and line.given.Backlog then
+    ctx.report.warn(at(line.Backlog), "nobody waits to be accepted on a UDP socket: the entry has no effect")
+  end
+  return true
+end
+
+local function only_udp(l, ctx)
+  for _, entry in ipairs { "MaxConnections", "MaxPerAddress", "Reserve" } do
+    if l.given[entry] and l[entry] and l[entry].value > 0 then
+      local what = "limits of connections are for TCP only, and this listener has UDP sockets only"
+      ctx.report.warn(at(l[entry], nil, "" .. l[entry].value), what)
+    end
+  end
+end
+
 local function only_loopback(line)
   local list = line.Address and line.Address.value or {}
   for _, item in ipairs(list) do
@@ -209,13 +253,17 @@ function checks.listeners(r, ctx)
       end
     end
     without_effect(l, ctx)
+    local udp = l.sockets[1] ~= nil
     for _, row in ipairs(l.sockets) do
       row_of(row, ctx)
       if not schema.builtin[l.name] then
         low_port(row, ctx)
         open_to_all(row, ctx)
+        protocol(row, ctx)
+        udp = transport(row, l, ctx) and udp
       end
     end
+    if udp and not schema.builtin[l.name] then only_udp(l, ctx) end
     if l.Reserve and l.Reserve.value > 0 and l.MaxConnections and l.MaxConnections.value == 0 then
       ctx.report.warn(at(l.Reserve, nil, "" .. l.Reserve.value), ("a reserve without %s.MaxConnections keeps nobody out"):format(l.name))
     end

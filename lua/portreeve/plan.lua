@@ -19,7 +19,7 @@ local known = {
   name = "string", address = "string", addresses = "table", port = "number", scheme = "string", services = "table",
   certificate = "string", because = "table", external = "boolean", restriction = "string", list = "string",
   max_connections = "number", max_per_address = "number", reserve = "number", backlog = "number", when_missing = "string",
-  waiting = "boolean",
+  waiting = "boolean", transport = "string", script = "string",
 }
 
 -- "policies/bind.lua:41" of the function `level` calls up.
@@ -41,7 +41,7 @@ function methods:socket(s)
   local copy = {
     name = nil, address = nil, addresses = nil, port = nil, scheme = nil, services = nil, certificate = nil, because = nil, external = nil,
     restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
-    waiting = nil,
+    waiting = nil, transport = nil, script = nil,
   }
   for key, value in pairs(s) do
     local want = known[key]

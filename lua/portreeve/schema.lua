@@ -71,7 +71,9 @@ local schema = {
       Address = { kind = "bind", star = true, default = { star = true } },
       InitTLS = { kind = "word", words = { "Off", "On", "Ext" }, default = "Off" },
       Certificate = { kind = "name", default = "default" },
-      Services = { kind = "words", words = { "tracker", "ui", "hub", "ops" }, default = components },
+      Services = { kind = "words", words = { "tracker", "ui", "hub", "ops", "remote-log", "script" }, default = components },
+      Transport = { kind = "word", words = { "TCP", "UDP" }, default = "TCP" },
+      Script = { kind = "name" },
       WhenMissing = { kind = "word", words = { "Refuse", "Wait", "Freebind" }, default = "Refuse" },
       Restriction = { kind = "word", words = { "None", "Grant", "Deny" }, default = "None" },
       List = { kind = "name" },
@@ -88,7 +90,9 @@ local schema = {
   },
   limit_list = { "WhenMissing", "Restriction", "List", "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" },
   -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
-  row = { "Port", "Address", "InitTLS", "Certificate", "Services", "WhenMissing", "Restriction", "List", "Backlog" },
+  row = {
+    "Port", "Address", "Transport", "InitTLS", "Certificate", "Services", "Script", "WhenMissing", "Restriction", "List", "Backlog",
+  },
 }
 
 schema.rows, schema.limits = {}, {}

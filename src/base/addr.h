@@ -1,4 +1,4 @@
-/* An IP address, an optional port and an optional IPv6 scope: the one form every room uses.
+/* An IP address, an optional port and an optional IPv6 scope: the one form every room uses. The port is a TCP port unless `udp` is set.
  * IPv4-mapped IPv6 addresses become IPv4 on the way in (L5, M1). Libc only, no allocation. */
 #ifndef PORTREEVE_BASE_ADDR_H
 #define PORTREEVE_BASE_ADDR_H
@@ -10,6 +10,7 @@
 
 struct addr {
     uint8_t family; /* 4, 6, or 0 for none */
+    bool udp;       /* of a socket: UDP, else TCP; formatting and addr_same_ip pass over it */
     uint16_t port;  /* host order; 0 = none */
     uint32_t scope; /* IPv6 scope id (interface index), 0 = none */
     uint8_t ip[16]; /* network order; IPv4 in the first four bytes, the rest zero */

@@ -32,7 +32,7 @@ static bool rule_line(const struct firewall_rule *r, struct buf *out) {
     char at[ADDR_TEXT], services[128];
     place(r, at);
     plan_services_text(s->services, services, sizeof services);
-    bool good = buf_fmt(out, "  tcp %s%s  %s: %s; ", at,
+    bool good = buf_fmt(out, "  %s %s%s  %s: %s; ", s->at.udp ? "udp" : "tcp", at,
                         addr_is_any(&s->at)
                             ? (s->at.family == 6 ? " (every IPv6 address of this machine)" : " (every IPv4 address of this machine)")
                             : "",
@@ -152,7 +152,7 @@ static bool nft_rule(const struct firewall_rule *r, struct buf *out) {
         good = good && buf_fmt(out, "%s daddr %s ", ip, text);
     if (good && n) good = buf_fmt(out, "%s saddr { ", ip) && buf_add(out, from.p, from.n) && buf_str(out, " } ");
     buf_free(&from);
-    return good && buf_fmt(out, "tcp dport %u accept comment \"portreeve %s: %.40s\"\n", (unsigned)r->port, s->name, services);
+    return good && buf_fmt(out, "%s dport %u accept comment \"portreeve %s: %.40s\"\n", s->at.udp ? "udp" : "tcp", (unsigned)r->port, s->name, services);
 }
 
 bool firewall_nft(const struct firewall *f, struct buf *out) {
@@ -178,7 +178,8 @@ static bool json_text(struct buf *out, const char *key, const char *value) {
 static bool json_head(const struct firewall_rule *r, struct buf *out) {
     char ip[ADDR_TEXT];
     addr_format_ip(&r->socket->at, ip);
-    return json_text(out, "address", ip) && buf_fmt(out, ",\"port\":%u,", (unsigned)r->port) && json_text(out, "listener", r->socket->name);
+    return json_text(out, "address", ip) && buf_fmt(out, ",\"transport\":\"%s\",\"port\":%u,", r->socket->at.udp ? "udp" : "tcp", (unsigned)r->port) &&
+           json_text(out, "listener", r->socket->name);
 }
 
 static bool json_sources(const struct firewall_rule *r, struct buf *out) {

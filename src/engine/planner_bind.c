@@ -89,8 +89,11 @@ static struct places held_now(const char *state) {
     size_t lines = 1;
     for (size_t i = 0; i < text.n; i++) lines += text.p[i] == '\n';
     l.at = calloc(lines, sizeof *l.at);
-    for (const char *line = text.n ? text.p : NULL; l.at && line && *line; line = (line = strchr(line, '\n')) ? line + 1 : NULL)
-        l.n += addr_parse_hostport(line, strcspn(line, " \n"), true, &l.at[l.n], NULL);
+    for (const char *line = text.n ? text.p : NULL; l.at && line && *line; line = (line = strchr(line, '\n')) ? line + 1 : NULL) {
+        size_t n = strcspn(line, "\n");
+        if (!addr_parse_hostport(line, strcspn(line, " \n"), true, &l.at[l.n], NULL)) continue;
+        l.at[l.n++].udp = n > 4 && memcmp(line + n - 4, " udp", 4) == 0;
+    }
     if (l.n) qsort(l.at, l.n, sizeof *l.at, by_place);
     buf_free(&text);
     return l;
@@ -98,15 +101,15 @@ static struct places held_now(const char *state) {
 
 /* Would the supervisor's own sockets be in the way of `at`? It takes them over or closes them itself, so they are no fault. */
 static bool held_by_us(const struct places *held, const struct addr *at) {
-    struct addr any = {.family = at->family, .port = at->port};
+    struct addr any = {.family = at->family, .udp = at->udp, .port = at->port};
     if (has(held, *at) || has(held, any)) return true;
     for (size_t i = 0; i < held->n && addr_is_any(at); i++)
-        if (held->at[i].family == at->family && held->at[i].port == at->port) return true;
+        if (held->at[i].family == at->family && held->at[i].udp == at->udp && held->at[i].port == at->port) return true;
     return false;
 }
 
-static void name_taker(struct ports *used, const struct addr *at, struct err *e) {
-    if (!used->use && !ports_read(used, 0, true, NULL)) return;
+static void name_taker(struct ports *used, const struct addr *at, bool udp, struct err *e) {
+    if (!used->use && !ports_read(used, 0, true, udp, NULL)) return;
     const struct port_use *u = ports_taken(used, at);
     if (u) owner_refuse(at, u, e);
 }
@@ -124,7 +127,7 @@ void planner_preflight(struct planner *p) {
             close(fd);
             continue;
         }
-        if (errno == EADDRINUSE) name_taker(&used, &s->at, &e);
+        if (errno == EADDRINUSE) name_taker(&used, &s->at, plan_has_udp(&p->plan), &e);
         if (s->because.file[0] && s->because.line)
             planner_error(p, "%s:%" PRIu32 ": %s: %s", s->because.file, s->because.line, s->because.entry, e.text);
         else

@@ -31,10 +31,11 @@ static void push_socket(lua_State *L, const struct plan_socket *s, uint16_t port
     static const char *const restrictions[] = {"none", "grant", "deny"};
     char ip[ADDR_TEXT];
     addr_format_ip(&s->at, ip);
-    lua_createtable(L, 0, 12);
+    lua_createtable(L, 0, 13);
     set_text(L, "name", s->name);
     set_text(L, "address", ip);
-    set_text(L, "scheme", s->scheme == SCHEME_HTTPS ? "https" : "http");
+    set_text(L, "scheme", plan_scheme_text(s));
+    set_text(L, "transport", s->at.udp ? "udp" : "tcp");
     set_text(L, "certificate", s->certificate);
     set_text(L, "restriction", restrictions[s->restriction]);
     set_text(L, "list", s->list);

@@ -262,7 +262,7 @@ static void unproved_lines(const struct probe *p, struct buf *out) {
         if (t->shown.state != PROOF_PROBING && t->shown.state != PROOF_FAILED) continue;
         addr_format(&t->at, at);
         proof_words(&t->shown, words);
-        buf_fmt(out, "%s %s (listener %s): %s\n", t->tls ? "https" : "http", at, t->plan->name, words);
+        buf_fmt(out, "%s %s (listener %s): %s\n", plan_scheme_text(t->plan), at, t->plan->name, words);
         said++;
     }
     if (left > said) buf_fmt(out, "… and %u more\n", left - said);

@@ -34,7 +34,7 @@ static void judge(const struct target *t, struct proof *out) {
 static void say_change(const struct target *t, enum proof_state was) {
     char at[ADDR_TEXT];
     addr_format(&t->at, at);
-    const char *scheme = t->tls ? "https" : "http";
+    const char *scheme = plan_scheme_text(t->plan);
     if (t->shown.state == PROOF_FAILED) log_warn("probe", "%s %s (listener %s) is not proved: %s", scheme, at, t->plan->name, t->shown.text);
     if (t->shown.state == PROOF_PROVED && was == PROOF_FAILED) log_notice("probe", "%s %s (listener %s) is proved now", scheme, at, t->plan->name);
 }

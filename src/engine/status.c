@@ -36,11 +36,12 @@ static void listener_json(struct engine *eng, const struct generation *g, uint32
     if (s->waiting)
         plan_state_text(s, true, state);
     else
-        snprintf(state, sizeof state, "%s %s", s->services & SVC_SHUTDOWN ? "taking the shutdown command on" : "accepting connections on", at);
+        snprintf(state, sizeof state, "%s %s", s->services & SVC_SHUTDOWN ? "taking the shutdown command on" : s->at.udp ? "receiving datagrams on" : "accepting connections on", at);
     plan_services_text(s->services, services, sizeof services);
     buf_str(b, i ? ",{" : "{");
     text(b, "name", s->name);
-    buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, port, plan_scheme_text(s),
+    buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, port,
+            s->at.udp ? "udp" : "tcp", plan_scheme_text(s),
             s->external_tls ? "true" : "false", services);
     text(b, "certificate", s->certificate);
     buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state, s->waiting ? "true" : "false",

@@ -110,10 +110,10 @@ struct socket_question {
     struct inet_diag_req_v2 r;
 };
 
-static struct socket_question socket_question(uint8_t family, uint32_t states, uint16_t flags) {
+static struct socket_question socket_question(uint8_t family, uint8_t protocol, uint32_t states, uint16_t flags) {
     return (struct socket_question){
         .h = {.nlmsg_len = sizeof(struct socket_question), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)},
-        .r = {.sdiag_family = family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = states, .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
+        .r = {.sdiag_family = family, .sdiag_protocol = protocol, .idiag_states = states, .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
 }
 
 struct listing {
@@ -158,16 +158,24 @@ static enum told take_socket(struct asked *a, const struct nlmsghdr *h) {
     return list->enough ? TOLD_ENOUGH : TOLD_MORE;
 }
 
-bool diag_sockets(uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx) {
+static bool dump(uint8_t protocol, uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx) {
     struct listing list = {.each = each, .ctx = ctx};
     bool fine = true;
     for (int i = 0; fine && !list.enough && i < 2; i++) {
-        struct socket_question q = socket_question(i ? AF_INET6 : AF_INET, states, NLM_F_DUMP);
+        struct socket_question q = socket_question(i ? AF_INET6 : AF_INET, protocol, states, NLM_F_DUMP);
         struct asked a = {.take = take_socket, .ctx = &list};
         q.r.id.idiag_sport = htons(port);
         fine = ask(NETLINK_SOCK_DIAG, &q.h, &a) && (a.error == 0 || (i == 1 && a.error == ENOENT)); /* no IPv6 here */
     }
     return fine;
+}
+
+bool diag_sockets(uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx) {
+    return dump(IPPROTO_TCP, states, port, each, ctx);
+}
+
+bool diag_udp(uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx) {
+    return dump(IPPROTO_UDP, states, port, each, ctx);
 }
 
 bool diag_listeners(bool (*each)(void *ctx, const struct diag_socket *s), void *ctx) {
@@ -200,7 +208,7 @@ static enum told take_end(struct asked *a, const struct nlmsghdr *h) {
 }
 
 enum diag_end diag_far_end(const struct addr *server, const struct addr *client) {
-    struct socket_question q = socket_question(server->family == 4 ? AF_INET : AF_INET6, UINT32_MAX, 0);
+    struct socket_question q = socket_question(server->family == 4 ? AF_INET : AF_INET6, IPPROTO_TCP, UINT32_MAX, 0);
     size_t n = server->family == 4 ? 4 : 16;
     q.r.id.idiag_sport = htons(server->port);
     q.r.id.idiag_dport = htons(client->port);

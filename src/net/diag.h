@@ -1,4 +1,4 @@
-/* What the kernel knows of addresses and of TCP sockets, asked over netlink: without /proc, which the engine's Landlock rules hide, and for all
+/* What the kernel knows of addresses and of TCP and UDP sockets, asked over netlink: without /proc, which the engine's Landlock rules hide, and for all
  * sockets at once. Each call opens and closes a netlink socket of its own, and never waits longer than a second. Any thread. */
 #ifndef PORTREEVE_NET_DIAG_H
 #define PORTREEVE_NET_DIAG_H
@@ -20,6 +20,8 @@ struct diag_socket {
 /* Every TCP socket of this network namespace that is in one of `states` (bits 1 << TCP_LISTEN …) and has this local port (0 = any); each()
  * returning false ends it. false = the kernel does not tell. */
 bool diag_sockets(uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx);
+/* The same of UDP sockets: `states` are 1 << TCP_CLOSE (they take datagrams of everybody) and 1 << TCP_ESTABLISHED (of one peer). */
+bool diag_udp(uint32_t states, uint16_t port, bool (*each)(void *ctx, const struct diag_socket *s), void *ctx);
 /* Those that listen. */
 bool diag_listeners(bool (*each)(void *ctx, const struct diag_socket *s), void *ctx);
 

@@ -9,11 +9,12 @@
 
 #define BOUND_INACTIVE 13 /* bound and nothing else; kernels before 6.8 do not list these */
 #define FIRST_ROOM     256
+#define UDP_UNCONNECTED TCP_CLOSE
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 bool ports_overlap(const struct addr *a, const struct addr *b) {
-    return a->family == b->family && a->port == b->port && (addr_same_ip(a, b) || addr_is_any(a) || addr_is_any(b));
+    return a->family == b->family && a->udp == b->udp && a->port == b->port && (addr_same_ip(a, b) || addr_is_any(a) || addr_is_any(b));
 }
 
 static bool add(struct ports *p, const struct port_use *u) {
@@ -41,6 +42,7 @@ static struct addr address(bool v6, const void *ip, uint16_t port) {
 
 struct reading {
     struct ports *into;
+    bool udp;
     bool full;
 };
 
@@ -48,9 +50,16 @@ static bool take(void *ctx, const struct diag_socket *s) {
     struct reading *r = ctx;
     struct port_use u = {
         .at = s->at, .peer = s->peer, .listening = s->state == TCP_LISTEN, .inode = s->inode, .uid = s->uid, .cgroup = s->cgroup};
+    if (r->udp) u.listening = s->state == UDP_UNCONNECTED;
+    u.at.udp = u.peer.udp = r->udp;
     u.dual = s->v6 && !s->v6only && s->at.family == 6 && addr_is_any(&s->at);
     r->full = !add(r->into, &u);
     return !r->full;
+}
+
+static bool ask_kernel_udp(struct ports *p, uint16_t port, bool all) {
+    struct reading r = {.into = p, .udp = true};
+    return diag_udp((1u << UDP_UNCONNECTED) | (all ? 1u << TCP_ESTABLISHED : 0), port, take, &r) && !r.full;
 }
 
 static bool ask_kernel(struct ports *p, uint16_t port, bool all) {
@@ -76,8 +85,9 @@ static bool read_address(const char *hex, bool v6, uint8_t ip[16]) {
     return true;
 }
 
-static bool read_table(struct ports *p, const char *table, bool v6, uint16_t port, bool all) {
+static bool read_table(struct ports *p, const char *table, bool v6, bool udp, uint16_t port, bool all) {
     FILE *f = fopen(table, "re");
+    const unsigned listens = udp ? UDP_UNCONNECTED : TCP_LISTEN;
     char row[512];
     bool good = true;
     if (!f) return v6 && errno == ENOENT; /* no IPv6 here */
@@ -89,10 +99,12 @@ static bool read_table(struct ports *p, const char *table, bool v6, uint16_t por
         if (head || sscanf(row, " %*u: %39[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*s %*s %*s %u %*u %" SCNuMAX, here, &at, there, &to, &state,
                            &uid, &inode) != 7)
             continue;
-        if (!all && state != TCP_LISTEN) break; /* listening sockets come first: a busy server's table is not read whole */
+        if (!all && udp && state != listens) continue;
+        if (!all && state != listens) break; /* listening sockets come first: a busy server's table is not read whole */
         if ((port && at != port) || state == TCP_TIME_WAIT || !read_address(here, v6, ip) || !read_address(there, v6, far)) continue;
-        struct port_use u = {.at = address(v6, ip, (uint16_t)at), .listening = state == TCP_LISTEN, .inode = (ino_t)inode, .uid = uid};
+        struct port_use u = {.at = address(v6, ip, (uint16_t)at), .listening = state == listens, .inode = (ino_t)inode, .uid = uid};
         if (to) u.peer = address(v6, far, (uint16_t)to);
+        u.at.udp = u.peer.udp = udp;
         good = add(p, &u);
     }
     fclose(f);
@@ -107,12 +119,17 @@ static int by_port(const void *a, const void *b) {
     return (int)y->listening - (int)x->listening; /* who listens is the likelier culprit */
 }
 
-bool ports_read(struct ports *p, uint16_t port, bool all, struct err *e) {
+static bool read_tables(struct ports *p, uint16_t port, bool all, bool udp) {
+    if (!read_table(p, "/proc/net/tcp", false, false, port, all) || !read_table(p, "/proc/net/tcp6", true, false, port, all)) return false;
+    return !udp || (read_table(p, "/proc/net/udp", false, true, port, all) && read_table(p, "/proc/net/udp6", true, true, port, all));
+}
+
+bool ports_read(struct ports *p, uint16_t port, bool all, bool udp, struct err *e) {
     *p = (struct ports){0};
-    bool good = ask_kernel(p, port, all);
+    bool good = ask_kernel(p, port, all) && (!udp || ask_kernel_udp(p, port, all));
     if (!good) {
         ports_finish(p);
-        good = read_table(p, "/proc/net/tcp", false, port, all) && read_table(p, "/proc/net/tcp6", true, port, all);
+        good = read_tables(p, port, all, udp);
     }
     if (!good) {
         err_set(e, "the ports in use on this machine cannot be read: %s", strerror(errno));
@@ -152,7 +169,7 @@ const struct port_use *ports_taken(const struct ports *p, const struct addr *at)
     if (at->port == 0) return NULL;
     for (uint32_t i = first_of(p, at->port); i < p->n && p->use[i].at.port == at->port; i++) {
         const struct port_use *u = &p->use[i];
-        if (ports_overlap(at, &u->at) || (u->dual && at->family == 4)) return u;
+        if (ports_overlap(at, &u->at) || (u->dual && at->family == 4 && at->udp == u->at.udp)) return u;
     }
     return NULL;
 }

@@ -1,4 +1,4 @@
-/* Who uses which TCP port of this machine, as the kernel tells it (sock_diag, else /proc/net/tcp and tcp6). Libc only. */
+/* Who uses which port of this machine, as the kernel tells it (sock_diag, else /proc/net/tcp, tcp6, udp and udp6). Libc only. */
 #ifndef PORTREEVE_NET_PORTS_H
 #define PORTREEVE_NET_PORTS_H
 #include "base/addr.h"
@@ -9,7 +9,7 @@
 struct port_use {
     struct addr at;
     struct addr peer; /* of a connection that uses the port; family 0 where there is none */
-    bool listening;
+    bool listening; /* UDP: takes datagrams of everybody */
     bool dual; /* an IPv6 wildcard that takes IPv4 too (IPV6_V6ONLY is off) */
     ino_t inode;
     uid_t uid;       /* who made the socket */
@@ -21,8 +21,9 @@ struct ports { /* sorted by port */
     uint32_t n;
 };
 
-/* What listens on `port` (0 = on every port); all: also what is only bound, and connections, which can hold a port too. False with e. */
-bool ports_read(struct ports *p, uint16_t port, bool all, struct err *e);
+/* What listens on `port` (0 = on every port); all: also what is only bound, and connections, which can hold a port too; udp: UDP sockets as
+ * well as TCP. False with e. */
+bool ports_read(struct ports *p, uint16_t port, bool all, bool udp, struct err *e);
 void ports_finish(struct ports *p);
 /* Forget the sockets whose inode mine() knows: what is left is foreign. */
 void ports_without(struct ports *p, bool (*mine)(const void *ctx, ino_t inode), const void *ctx);

@@ -44,18 +44,37 @@ static bool set_on(int fd, int level, int name) {
     return set(fd, level, name, 1);
 }
 
-/* Everything after socket(): false with errno. SO_REUSEPORT goes on before listen() in both cases, since listen() forms the group. */
-static bool bind_to(int fd, const struct addr *at, unsigned how) {
+/* What waits while a worker is busy, or while an engine is started again. The kernel gives what its net.core.rmem_max allows. */
+#define UDP_ROOM (4 << 20)
+
+static bool set_kind(int fd, const struct addr *at) {
+    int room = UDP_ROOM;
+    if (at->udp) return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) == 0;
+    return set_on(fd, SOL_SOCKET, SO_REUSEADDR) && set_on(fd, IPPROTO_TCP, TCP_NODELAY);
+}
+
+/* What comes before bind(): false with errno. SO_REUSEPORT goes on before listen() in both cases, since listen() forms the group. */
+static bool set_up(int fd, const struct addr *at, unsigned how) {
     bool exclusive = how & SOCK_EXCLUSIVE;
-    struct sockaddr_storage sa;
-    socklen_t n = addr_to_sockaddr(at, &sa);
-    if (!set_on(fd, SOL_SOCKET, SO_REUSEADDR)) return false;
+    if (!set_kind(fd, at)) return false;
     if (at->family == 6 && !set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) return false;
-    if (!set_on(fd, IPPROTO_TCP, TCP_NODELAY)) return false;
     if (!exclusive && !set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return false;
     if ((how & SOCK_FREEBIND) && !(at->family == 6 ? set_on(fd, IPPROTO_IPV6, IPV6_FREEBIND) : set_on(fd, IPPROTO_IP, IP_FREEBIND))) return false;
-    if (bind(fd, (struct sockaddr *)&sa, n) != 0) return false;
-    return !exclusive || set_on(fd, SOL_SOCKET, SO_REUSEPORT);
+    return true;
+}
+
+bool sock_bind_late(int fd, const struct addr *at) {
+    struct sockaddr_storage sa;
+    socklen_t n = addr_to_sockaddr(at, &sa);
+    return bind(fd, (struct sockaddr *)&sa, n) == 0;
+}
+
+static bool bind_to(int fd, const struct addr *at, unsigned how) {
+    return set_up(fd, at, how) && sock_bind_late(fd, at) && (!(how & SOCK_EXCLUSIVE) || set_on(fd, SOL_SOCKET, SO_REUSEPORT));
+}
+
+static int open_kind(const struct addr *at) {
+    return socket(at->family == 6 ? AF_INET6 : AF_INET, (at->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
 static int refused(int fd, int why, const struct addr *at, struct err *e) {
@@ -65,8 +84,13 @@ static int refused(int fd, int why, const struct addr *at, struct err *e) {
     return -1;
 }
 
+int sock_unbound(const struct addr *at, unsigned how, struct err *e) {
+    int fd = open_kind(at);
+    return fd >= 0 && set_up(fd, at, how) ? fd : refused(fd, errno, at, e);
+}
+
 int sock_bind(const struct addr *at, unsigned how, uint16_t *port, struct err *e) {
-    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = open_kind(at);
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
     if (fd < 0 || !bind_to(fd, at, how) || getsockname(fd, (struct sockaddr *)&sa, &n) != 0) return refused(fd, errno, at, e);
@@ -107,6 +131,6 @@ bool sock_deafen(int fd) {
 
 int sock_listen(const struct addr *at, unsigned how, int backlog, uint16_t *port, struct err *e) {
     int fd = sock_bind(at, how, port, e);
-    if (fd < 0 || sock_start(fd, backlog)) return fd;
+    if (fd < 0 || at->udp || sock_start(fd, backlog)) return fd;
     return refused(fd, errno, at, e);
 }

@@ -20,11 +20,14 @@ static const struct {
     const char *name;
 } services[] = {
     {SVC_TRACKER, "tracker"}, {SVC_UI, "ui"}, {SVC_HUB, "hub"}, {SVC_OPS, "ops"}, {SVC_INTERNAL, "internal"}, {SVC_TRANSFER, "transfer"},
-    {SVC_SHUTDOWN, "shutdown"},
+    {SVC_SHUTDOWN, "shutdown"}, {SVC_REMOTE_LOG, "remote-log"}, {SVC_SCRIPT, "script"},
 };
 
 const char *plan_scheme_text(const struct plan_socket *s) {
-    return s->services & SVC_SHUTDOWN ? "command" : s->scheme == SCHEME_HTTPS ? "https" : "http";
+    if (s->at.udp) return "udp";
+    if (s->services & SVC_SHUTDOWN) return "command";
+    if (s->services & ~(uint32_t)SVC_HTTP) return s->scheme == SCHEME_HTTPS ? "tls" : "tcp";
+    return s->scheme == SCHEME_HTTPS ? "https" : "http";
 }
 
 uint32_t plan_service_bit(const char *name) {
@@ -74,6 +77,12 @@ void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STAT
         snprintf(out, PLAN_STATE, "bound, %s is away", ip);
     else
         snprintf(out, PLAN_STATE, "%s", bound ? "bound" : "planned");
+}
+
+bool plan_has_udp(const struct plan *p) {
+    for (uint32_t i = 0; i < p->nsockets; i++)
+        if (p->socket[i].at.udp) return true;
+    return false;
 }
 
 void plan_finish(struct plan *p) {

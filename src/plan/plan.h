@@ -20,8 +20,12 @@ enum plan_service { /* bits */
     SVC_OPS = 8,       /* /metrics /healthz /readyz */
     SVC_INTERNAL = 16, /* calls between components, port 1099 */
     SVC_TRANSFER = 32, /* event transfer, port 7000 */
-    SVC_SHUTDOWN = 64  /* the shutdown command (M64): held and served by the supervisor itself, never offered to an engine */
+    SVC_SHUTDOWN = 64, /* the shutdown command (M64): held and served by the supervisor itself, never offered to an engine */
+    SVC_REMOTE_LOG = 512, /* syslog messages of others into files; the one service that UDP carries */
+    SVC_SCRIPT = 1024     /* a line protocol written in Lua: policies/SCRIPT.lua */
 };
+/* The services that are answered in HTTP; every other one has a protocol of its own, and its socket to itself. */
+#define SVC_HTTP (SVC_TRACKER | SVC_UI | SVC_HUB | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER)
 enum plan_scheme { SCHEME_HTTP, SCHEME_HTTPS };
 enum plan_restriction { RESTRICT_NONE, RESTRICT_GRANT, RESTRICT_DENY };
 enum plan_missing { /* what to do where the address is not on this machine */
@@ -40,7 +44,7 @@ struct plan_because {
 
 struct plan_socket {
     char name[PLAN_NAME]; /* listener this socket belongs to: "http", "internal", "communications", or a section of listeners.ini */
-    struct addr at;       /* address and port; port 0 = the kernel chooses */
+    struct addr at;       /* address, port, and whether UDP or TCP; port 0 = the kernel chooses */
     enum plan_missing when_missing;
     bool waiting;         /* the address is not usable on this machine now: planned, but not opened and not offered to the engine */
     bool away;            /* bound, but the address has gone since; not part of the written plan: who holds the socket knows */
@@ -52,6 +56,7 @@ struct plan_socket {
     char certificate[PLAN_NAME]; /* name in plan.cert, "" for HTTP */
     enum plan_restriction restriction;
     char list[PLAN_NAME]; /* address list name for the restriction, "" = none */
+    char script[PLAN_NAME]; /* SVC_SCRIPT: policies/NAME.lua; else "" */
     uint32_t max_connections;  /* G27; 0 = engine's own bound only */
     uint32_t max_per_address;  /* G24; 0 = no limit */
     uint32_t reserve;          /* G26 */
@@ -115,12 +120,13 @@ int64_t *plan_setting(struct plan_settings *s, const char *field); /* NULL = unk
 
 /* Do callers of both begin in the same way, TLS or not? */
 static inline bool plan_same_speech(const struct plan_socket *a, const struct plan_socket *b) {
-    return a->scheme == b->scheme && a->external_tls == b->external_tls;
+    return a->scheme == b->scheme && a->external_tls == b->external_tls && (a->services & ~(uint32_t)SVC_HTTP) == (b->services & ~(uint32_t)SVC_HTTP);
 }
+bool plan_has_udp(const struct plan *p);
 bool plan_encode(const struct plan *p, struct buf *out);
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e); /* on false nothing is left to free */
 void plan_finish(struct plan *p);                                              /* wipes secrets */
-const char *plan_scheme_text(const struct plan_socket *s); /* "http", "https", or "command" for the shutdown port */
+const char *plan_scheme_text(const struct plan_socket *s); /* "http", "https"; "tcp", "tls" or "udp" for other protocols, "command" for the shutdown port */
 uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define PUBLIC_SERVICES (SVC_TRACKER | SVC_UI | SVC_HUB)
-#define ALL_SERVICES    (PUBLIC_SERVICES | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER | SVC_SHUTDOWN)
+#define ALL_SERVICES    (SVC_HTTP | SVC_SHUTDOWN | SVC_REMOTE_LOG | SVC_SCRIPT)
 
 /* "conf/tomcat.ini:7: BindAddress: 127.0.0.1:80" and so on: where a socket comes from, for messages. */
 struct origin {
@@ -132,11 +132,24 @@ static bool check_shutdown(const struct plan_socket *s, struct err *e) {
     return addr_is_loopback(&s->at) || refuse(s, e, "the shutdown port answers on a loopback address only");
 }
 
+/* One protocol a socket. UDP has no connections: nothing to count, no TLS (G16, G23). */
+static bool check_protocol(const struct plan_socket *s, struct err *e) {
+    uint32_t own = s->services & ~(uint32_t)SVC_HTTP;
+    if (own && (s->services != own || (own & (own - 1))))
+        return refuse(s, e, "service %s has a protocol of its own and needs a socket to itself", plan_service_name(own & -own));
+    if ((s->services & SVC_SCRIPT) && !name_good(s->script)) return refuse(s, e, "service script without a script: name policies/NAME.lua");
+    if (s->script[0] && !(s->services & SVC_SCRIPT)) return refuse(s, e, "script %s, but the service is another", s->script);
+    if (!s->at.udp) return true;
+    if (s->services != SVC_REMOTE_LOG) return refuse(s, e, "UDP carries the service remote-log only");
+    if (s->scheme != SCHEME_HTTP || s->external_tls) return refuse(s, e, "TLS is for TCP only, and this socket is UDP");
+    return !(s->max_connections | s->max_per_address | s->reserve) || refuse(s, e, "limits of connections are for TCP only, and this socket is UDP");
+}
+
 static bool check_socket(const struct plan *p, const struct plan_socket *s, uint32_t have, struct err *e) {
     if (!name_good(s->name)) return refuse(s, e, "listener name \"%s\": letters, digits, _ - and . only", s->name);
     if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e)) return false;
     if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
-    if (!check_shutdown(s, e)) return false;
+    if (!check_shutdown(s, e) || !check_protocol(s, e)) return false;
     uint32_t missing = s->services & PUBLIC_SERVICES & ~have;
     if (missing) return refuse(s, e, "service %s is not among Components=%s", plan_service_name(missing & -missing), p->components);
     if ((s->services & SVC_TRANSFER) && !(have & SVC_TRACKER))
@@ -169,7 +182,7 @@ static void add_fault(struct faults *f, const struct err *e) {
 }
 
 static bool same_port(const struct plan_socket *a, const struct plan_socket *b) {
-    return a->at.port != 0 && a->at.family == b->at.family && a->at.port == b->at.port;
+    return a->at.port != 0 && a->at.family == b->at.family && a->at.udp == b->at.udp && a->at.port == b->at.port;
 }
 
 static bool same_address(const struct plan_socket *a, const struct plan_socket *b) {

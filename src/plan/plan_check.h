@@ -13,7 +13,7 @@ bool plan_check_each(const struct plan *p, void (*say)(void *ctx, const char *te
  * bound: ports really bound by old (0 = not bound), or NULL; a plan that names the port which the kernel chose before still means the
  * socket that is there. false on ENOMEM. */
 bool plan_match(const struct plan *old, const uint16_t *bound, const struct plan *now, int32_t *keep, bool *old_used);
-/* Order by family, port, address (the wildcard leads), scope. */
+/* Order by family, TCP before UDP, port, address (the wildcard leads), scope. */
 int plan_by_place(const struct addr *x, const struct addr *y);
 /* Nothing to be done to get from one to the other: the same sockets in any order, certificates and settings. false on ENOMEM, too. */
 bool plan_same(const struct plan *a, const struct plan *b);

@@ -222,7 +222,7 @@ static bool make_swap(const struct diff_input *in, struct plan_diff *d, uint32_t
     if (!more) return false;
     d->swap = more;
     s = &more[d->nswaps++];
-    *s = (struct diff_swap){.family = at.family, .to_wildcard = opens, .port = at.port, .first = d->nreach};
+    *s = (struct diff_swap){.family = at.family, .udp = at.udp, .to_wildcard = opens, .port = at.port, .first = d->nreach};
     for (uint32_t i = first; i <= last; i++) {
         struct diff_item *x = &d->item[i];
         if (x->kind != DIFF_OPENED && x->kind != DIFF_CLOSED) continue;
@@ -239,6 +239,7 @@ static bool make_swap(const struct diff_input *in, struct plan_diff *d, uint32_t
         if (!r) return false;
         *r = (struct diff_reach){.at = in->host[i], .old = -1, .now = -1};
         r->at.port = at.port;
+        r->at.udp = at.udp;
     }
     unite(d, s);
     for (uint32_t i = s->first; i < s->first + s->n; i++) {
@@ -261,7 +262,7 @@ static bool make_swaps(const struct diff_input *in, struct plan_diff *d) {
         uint32_t opened = 0, closed = 0, wild = UINT32_MAX;
         for (last = i; last < d->n; last++) {
             struct addr x = place_of(in, &d->item[last]);
-            if (x.family != at.family || x.port != at.port) break;
+            if (x.family != at.family || x.udp != at.udp || x.port != at.port) break;
             enum diff_kind k = d->item[last].kind;
             if (k != DIFF_OPENED && k != DIFF_CLOSED) continue;
             if (addr_is_any(&x))

@@ -65,7 +65,7 @@ struct diff_reach {
 /* A wildcard that gives way to single addresses of its port, or the other way round. */
 struct diff_swap {
     uint8_t family;
-    bool to_wildcard;
+    bool udp, to_wildcard;
     uint16_t port;
     uint32_t first, n; /* of plan_diff.reach */
 };

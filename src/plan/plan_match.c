@@ -13,6 +13,7 @@ struct place {
 
 int plan_by_place(const struct addr *x, const struct addr *y) {
     if (x->family != y->family) return x->family < y->family ? -1 : 1;
+    if (x->udp != y->udp) return x->udp ? 1 : -1;
     if (x->port != y->port) return x->port < y->port ? -1 : 1;
     int c = memcmp(x->ip, y->ip, sizeof x->ip);
     if (c) return c;

@@ -126,9 +126,9 @@ bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t 
     return buf_str(out, "{") && json_text(out, "name", s->name) && buf_str(out, ",") && json_text(out, "address", ip) &&
            buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", missing[s->when_missing], s->waiting ? "true" : "false") &&
            json_text(out, "state", state) &&
-           buf_fmt(out, ",\"port\":%u,\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i),
+           buf_fmt(out, ",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i), s->at.udp ? "udp" : "tcp",
                    plan_scheme_text(s), s->external_tls ? "true" : "false") &&
-           json_text(out, "certificate", s->certificate) && json_services(out, s->services) && json_limits(out, s) &&
+           json_text(out, "certificate", s->certificate) && json_services(out, s->services) && buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }
 

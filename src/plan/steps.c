@@ -2,7 +2,7 @@
 #include "plan/plan_check.h"
 #include <stdlib.h>
 
-/* The open sockets of one plan in order of family, port and address: the wildcard, all zero, leads each port. */
+/* The open sockets of one plan in order of family, transport, port and address: the wildcard, all zero, leads each port. */
 struct place {
     struct addr at;
     int32_t index;
@@ -51,9 +51,9 @@ static int32_t exactly(const struct places *in, const struct addr *at) {
 
 /* One that holds `at` or a part of it: the same address, the wildcard, or, for the wildcard, any of its port. -1 = none. */
 static int32_t overlapping(const struct places *in, const struct addr *at) {
-    struct addr first = {.family = at->family, .port = at->port};
+    struct addr first = {.family = at->family, .udp = at->udp, .port = at->port};
     uint32_t i = from(in, &first);
-    bool there = i < in->n && in->p[i].at.family == at->family && in->p[i].at.port == at->port;
+    bool there = i < in->n && in->p[i].at.family == at->family && in->p[i].at.udp == at->udp && in->p[i].at.port == at->port;
     if (!there) return -1;
     if (addr_is_any(at) || addr_is_any(&in->p[i].at)) return in->p[i].index;
     return exactly(in, at);
@@ -89,6 +89,7 @@ static bool match(struct making *m) {
 }
 
 static const char *why_keep(const struct plan_socket *old, const struct plan_socket *now) {
+    if (now->at.udp) return "both plans have it: no datagram is lost";
     if (old->scheme == now->scheme) return "both plans have it: nobody notices anything";
     return now->scheme == SCHEME_HTTPS ? "both plans have it: https from the commit on, who is in its queue by then is answered in http"
                                        : "both plans have it: http from the commit on, who is in its queue by then is answered in https";
@@ -105,7 +106,7 @@ static void before_commit(struct making *m) {
         if (beside >= 0)
             add(m, STEP_JOIN, (int32_t)i, beside, "serves until the commit");
         else
-            add(m, STEP_OPEN, (int32_t)i, -1, m->old ? "nobody has it; it takes callers when all else is ready" : "nobody has it");
+            add(m, STEP_OPEN, (int32_t)i, -1, m->old && !s->at.udp ? "nobody has it; it takes callers when all else is ready" : "nobody has it");
     }
     uint32_t bound = m->out->n;
     for (uint32_t k = 0; k < bound; k++) {
@@ -116,6 +117,7 @@ static void before_commit(struct making *m) {
 
 static const char *why_deafen(const struct making *m, const struct addr *at) {
     int32_t next = overlapping(&m->news, at);
+    if (at->udp) return next < 0 ? "the new plan has it no more: further datagrams are refused" : "further datagrams find the new socket";
     if (next < 0) return "the new plan has it no more: new callers are refused";
     if (!addr_is_any(at)) return "new callers find the wildcard";
     return "new callers find the addresses that the new plan names, and are refused on all others";
@@ -130,7 +132,7 @@ static void after_commit(struct making *m) {
     }
     for (uint32_t j = 0; m->old && j < m->old->nsockets; j++) {
         if (!m->kept[j] && is_open(m, (int32_t)j))
-            add(m, STEP_CLOSE, -1, (int32_t)j, "when its queue is empty and handshakes under way have ended");
+            add(m, STEP_CLOSE, -1, (int32_t)j, m->old->socket[j].at.udp ? "when what it has received has been read" : "when its queue is empty and handshakes under way have ended");
     }
 }
 

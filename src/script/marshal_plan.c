@@ -7,7 +7,7 @@
 
 #define MOST_MESSAGES 1000
 
-enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE, ADDRESSES };
+enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE, ADDRESSES };
 struct field {
     const char *name;
     enum kind kind;
@@ -24,6 +24,7 @@ static const struct field socket_fields[] = {
     {"address", ADDRESS, 0, 0, false},
     {"addresses", ADDRESSES, 0, 0, false}, /* instead of it: as many sockets, alike in everything else */
     {"port", PORT, 0, 0, true},
+    {"transport", TRANSPORT, 0, 0, false},
     {"scheme", SCHEME, 0, 0, true},
     {"services", SERVICES, 0, 0, true},
     {"because", BECAUSE, 0, 0, true},
@@ -31,6 +32,7 @@ static const struct field socket_fields[] = {
     {"external", FLAG, offsetof(struct plan_socket, external_tls), 0, false},
     {"restriction", RESTRICTION, 0, 0, false},
     SOCKET_TEXT("list", list, false),
+    SOCKET_TEXT("script", script, false),
     SOCKET_INT("max_connections", max_connections),
     SOCKET_INT("max_per_address", max_per_address),
     SOCKET_INT("reserve", reserve),
@@ -111,10 +113,11 @@ static bool read_address(struct reader *r, const char *name) {
     size_t n;
     struct err why = {""};
     const char *s = text_of(r->L, &n);
-    uint16_t port = r->s->at.port; /* may have come first: the order of keys is Lua's */
+    const struct addr before = r->s->at; /* the order of keys is Lua's: port and transport may have come first */
     if (!s) return refuse(r, name, "must be a string, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
     if (!addr_parse_ip(s, n, &r->s->at, &why) && !read_zone(r, s, n, &why)) return refuse(r, name, "is no address: %.300s", why.text);
-    r->s->at.port = port;
+    r->s->at.port = before.port;
+    r->s->at.udp = before.udp;
     r->s->v6only = r->s->at.family == 6;
     return true;
 }
@@ -144,7 +147,7 @@ static bool read_table(struct reader *r, const struct field *fields);
 
 static bool read_field(struct reader *r, const struct field *f) {
     static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL},
-                             *const missing[] = {"refuse", "wait", "freebind", NULL};
+                             *const missing[] = {"refuse", "wait", "freebind", NULL}, *const transports[] = {"tcp", "udp", NULL};
     int64_t v = 0;
     unsigned word = 0;
     switch (f->kind) {
@@ -165,6 +168,10 @@ static bool read_field(struct reader *r, const struct field *f) {
         return true;
     case ADDRESS:
         return read_address(r, f->name);
+    case TRANSPORT:
+        if (!read_word(r, f->name, transports, &word)) return false;
+        r->s->at.udp = word == 1;
+        return true;
     case SCHEME:
         if (!read_word(r, f->name, schemes, &word)) return false;
         r->s->scheme = (enum plan_scheme)word;

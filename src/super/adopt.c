@@ -23,9 +23,11 @@ static void refuse(int fd, const char *why) {
 static bool usable(int fd, struct addr *at) {
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
-    if (option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1 || option(fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
-        getsockname(fd, (struct sockaddr *)&sa, &n) != 0 || (sa.ss_family != AF_INET && sa.ss_family != AF_INET6)) {
-        refuse(fd, "it is not a listening TCP socket");
+    int type = option(fd, SOL_SOCKET, SO_TYPE);
+    bool udp = type == SOCK_DGRAM;
+    if ((!udp && (type != SOCK_STREAM || option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)) || getsockname(fd, (struct sockaddr *)&sa, &n) != 0 ||
+        (sa.ss_family != AF_INET && sa.ss_family != AF_INET6)) {
+        refuse(fd, "it is neither a listening TCP socket nor a UDP socket");
         return false;
     }
     if (sa.ss_family == AF_INET6 && option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) {
@@ -36,8 +38,9 @@ static bool usable(int fd, struct addr *at) {
     (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!udp) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     addr_from_sockaddr((struct sockaddr *)&sa, at);
+    at->udp = udp;
     return true;
 }
 
@@ -56,7 +59,7 @@ void adopted_init(struct adopted *a, unsigned n) {
 int adopted_take(struct adopted *a, const struct addr *at) {
     for (unsigned i = 0; a && i < a->n; i++) {
         int fd = a->fd[i].fd;
-        if (fd < 0 || a->fd[i].at.port != at->port || !addr_same_ip(&a->fd[i].at, at)) continue;
+        if (fd < 0 || a->fd[i].at.udp != at->udp || a->fd[i].at.port != at->port || !addr_same_ip(&a->fd[i].at, at)) continue;
         a->fd[i].fd = -1;
         return fd;
     }

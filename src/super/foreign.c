@@ -43,19 +43,22 @@ static bool is_mine(const void *ctx, ino_t inode) {
 static struct {
     struct ports ports;
     const struct generation *old; /* NULL: nothing has been read */
+    bool udp;
     int64_t at_ms;
 } ahead;
 
 void foreign_ahead(const struct mine *m) {
     ports_finish(&ahead.ports);
     ahead.old = NULL; /* or the reading would be this one */
-    foreign_read(&ahead.ports, 0, false, m);
+    struct mine all = *m;
+    all.udp = ahead.udp = plan_has_udp(&m->old->plan);
+    foreign_read(&ahead.ports, 0, false, &all);
     ahead.old = m->old;
     ahead.at_ms = clock_mono_ms();
 }
 
 static bool take_ahead(struct ports *out, const struct mine *m) {
-    if (!m->old || ahead.old != m->old || clock_mono_ms() - ahead.at_ms > FRESH_MS) return false;
+    if (!m->old || ahead.old != m->old || (m->udp && !ahead.udp) || clock_mono_ms() - ahead.at_ms > FRESH_MS) return false;
     *out = ahead.ports;
     ahead.ports = (struct ports){0};
     ahead.old = NULL;
@@ -67,7 +70,7 @@ void foreign_read(struct ports *out, uint16_t port, bool all, const struct mine 
     struct stat st;
     struct err e;
     if (port == 0 && !all && take_ahead(out, m)) return;
-    if (!ports_read(out, port, all, &e)) {
+    if (!ports_read(out, port, all, m->udp, &e)) {
         log_warn("holder", "%s: another program that shares a port of ours would not be seen", e.text);
         return;
     }

@@ -10,6 +10,7 @@ struct mine { /* where sockets of ours may be; each may be NULL */
     const struct generation *old, *now;
     const struct held_retired *retired;
     const struct adopted *adopted;
+    bool udp; /* look at UDP sockets too: some are planned */
 };
 
 /* port 0 = every port; all: also what does not listen. Where the kernel does not tell, `out` is empty and that is warned about: an

@@ -20,7 +20,7 @@ static bool overlaps_retired(const struct addr *at, const struct held_others *o)
 /* The kernel has said that the port is taken: by whom? Not only who listens can be in the way. */
 static void name_taker(const struct addr *at, const struct held_others *o, struct err *e) {
     struct ports now;
-    foreign_read(&now, at->port, true, &(struct mine){.old = o->old, .now = o->now, .retired = o->retired});
+    foreign_read(&now, at->port, true, &(struct mine){.old = o->old, .now = o->now, .retired = o->retired, .udp = at->udp});
     owner_refuse(at, ports_taken(&now, at), e);
     ports_finish(&now);
 }
@@ -47,7 +47,7 @@ static unsigned how_of(const struct held *h) {
  * once, or, where the change may still be given up, by a claim. */
 static int open_alone(struct held *h, bool quiet, uint16_t *port, struct err *e) {
     int fd = sock_bind(&h->at, SOCK_EXCLUSIVE | how_of(h), port, e);
-    if (fd < 0) return -1;
+    if (fd < 0 || h->at.udp) return fd;
     if (quiet ? sock_claim(fd) : sock_start(fd, h->backlog)) return fd;
     int why = errno;
     close(fd);
@@ -56,17 +56,22 @@ static int open_alone(struct held *h, bool quiet, uint16_t *port, struct err *e)
     return -1;
 }
 
+/* A UDP socket takes datagrams from the moment it is bound, also those of a living socket that it overlaps: bound only at the commit. */
+static int open_beside(const struct held *h, uint16_t *port, struct err *e) {
+    return h->at.udp ? sock_unbound(&h->at, how_of(h), e) : sock_bind(&h->at, how_of(h), port, e);
+}
+
 static bool open_first(struct held *h, const struct held_wish *w, const struct held_others *others, bool *taken, struct err *e) {
     bool alone = !w->beside;
     uint16_t port = h->at.port;
     *taken = !held_alone(h, others, e);
     if (*taken) return false;
-    h->late = w->beside || w->quiet;
-    int fd = alone ? open_alone(h, w->quiet, &port, e) : sock_bind(&h->at, how_of(h), &port, e);
+    h->late = w->beside || (w->quiet && !h->at.udp); /* what nobody had before may queue datagrams: they are lost with a refusal, as they would have been */
+    int fd = alone ? open_alone(h, w->quiet, &port, e) : open_beside(h, &port, e);
     if (fd < 0 && errno == EADDRINUSE && alone && overlaps_retired(&h->at, others)) { /* an engine has not closed it yet */
         alone = false;
         h->late = true;
-        fd = sock_bind(&h->at, how_of(h), &port, e);
+        fd = open_beside(h, &port, e);
     }
     *taken = fd < 0 && errno == EADDRINUSE;
     if (*taken) name_taker(&h->at, others, e);
@@ -119,7 +124,7 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
         uint16_t port;
         /* A kept group may grow while its address is away: its first socket is there already. */
         unsigned how = how_of(h) | (h->kept > 0 ? SOCK_FREEBIND : 0);
-        int fd = wait ? sock_bind(&h->at, how, &port, e) : sock_listen(&h->at, how, h->backlog, &port, e);
+        int fd = !wait ? sock_listen(&h->at, how, h->backlog, &port, e) : h->at.udp ? sock_unbound(&h->at, how, e) : sock_bind(&h->at, how, &port, e);
         if (fd < 0 && h->adopted && errno == EADDRINUSE) return true;
         if (fd < 0) return false;
         if (!add_fd(h, fd, !wait)) {
@@ -131,11 +136,16 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
 }
 
 /* Idempotent: a second engine may be offered the same generation. */
+static bool start_one(const struct held *h, const struct held_fd *f, int backlog) {
+    if (h->at.udp) return f->listening || sock_bind_late(f->fd, &h->at);
+    return sock_start(f->fd, backlog);
+}
+
 bool held_listen(struct held *h, int backlog, struct err *e) {
     for (unsigned i = 0; i < h->n; i++) {
         struct held_fd *f = &h->fd[i];
         if (f->listening && backlog == h->backlog) continue;
-        if (!sock_start(f->fd, backlog) && !f->listening) return sock_errno_text(errno, &h->at, e);
+        if (!start_one(h, f, backlog) && !f->listening) return sock_errno_text(errno, &h->at, e);
         f->listening = true;
     }
     h->backlog = backlog;

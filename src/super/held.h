@@ -17,7 +17,7 @@ struct held {
     unsigned n, kept; /* sockets; how many of them belong to a committed generation */
     struct held_fd {
         int fd;
-        bool listening;
+        bool listening; /* UDP: bound */
         ino_t inode;
     } *fd;
 };

@@ -123,7 +123,7 @@ static uint16_t sibling_port(const struct generation *g, uint32_t i) {
     const struct plan_socket *s = &g->plan.socket[i];
     for (uint32_t j = 0; s->at.port == 0 && j < g->plan.nsockets; j++) {
         const struct plan_socket *o = &g->plan.socket[j];
-        if (g->held[j] && o->at.port == 0 && o->at.family != s->at.family && strcmp(o->name, s->name) == 0) return g->held[j]->at.port;
+        if (g->held[j] && o->at.port == 0 && o->at.family != s->at.family && o->at.udp == s->at.udp && strcmp(o->name, s->name) == 0) return g->held[j]->at.port;
     }
     return 0;
 }
@@ -182,7 +182,7 @@ bool generation_bind(struct generation *g, const struct generation *old, struct 
     *taken = false;
     steps_finish(&g->steps);
     if (!plan_steps(g, old, e) || !room_enough(g, old, e)) return false;
-    foreign_read(&foreign, 0, false, &(struct mine){.old = old, .retired = retired, .adopted = a});
+    foreign_read(&foreign, 0, false, &(struct mine){.old = old, .retired = retired, .adopted = a, .udp = plan_has_udp(&g->plan)});
     bool good = true;
     for (uint32_t i = 0; good && i < g->steps.n && g->steps.step[i].kind <= STEP_JOIN; i++) {
         const struct step *s = &g->steps.step[i];

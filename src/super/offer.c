@@ -132,8 +132,8 @@ bool generation_sockets(const struct generation *g, struct buf *out) {
         if (g->plan.socket[i].services & SVC_SHUTDOWN)
             good = buf_fmt(out, "%s %s supervisor inode %ju\n", at, g->plan.socket[i].name, (uintmax_t)h->fd[0].inode);
         for (unsigned k = 0; good && k < entries(g, i); k++) {
-            good = buf_fmt(out, "%s %s worker %u inode %ju%s\n", at, g->plan.socket[i].name, k % g->workers,
-                           (uintmax_t)h->fd[k % h->n].inode, h->adopted ? " adopted" : "");
+            good = buf_fmt(out, "%s %s worker %u inode %ju%s%s\n", at, g->plan.socket[i].name, k % g->workers,
+                           (uintmax_t)h->fd[k % h->n].inode, h->adopted ? " adopted" : "", h->at.udp ? " udp" : "");
         }
     }
     return good;

@@ -13,7 +13,7 @@ void settle_begin(struct settle *s, const struct generation *old, const struct g
     s->gone = calloc(now->steps.n ? now->steps.n : 1, sizeof *s->gone);
     for (uint32_t i = 0; s->gone && i < now->steps.n; i++) {
         const struct step *t = &now->steps.step[i];
-        if (t->kind == STEP_DEAFEN && old->held[t->old]) s->gone[s->ngone++] = old->held[t->old]->at;
+        if (t->kind == STEP_DEAFEN && old->held[t->old] && !old->held[t->old]->at.udp) s->gone[s->ngone++] = old->held[t->old]->at;
     }
     if (s->ngone > 0) s->caller = calloc(SETTLE_CALLERS, sizeof *s->caller);
     if (!s->caller) settle_finish(s); /* nothing to wait for, or no memory to wait with */

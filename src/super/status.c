@@ -94,8 +94,8 @@ static bool listener_line(const struct super *s, uint32_t i, uint16_t port, stru
     return buf_fmt(out, "  %s: %s %s (%s: %s), because %s%s%s%s%s%s%s%s\n", p->name,
                    p->waiting || p->away ? strcat(state, p->waiting ? " to open" : ":")
                    : p->services & SVC_SHUTDOWN ? "taking the shutdown command on"
-                   : s->live >= 0 ? "accepting connections on"
-                                  : "queueing connections until an engine runs on",
+                   : s->live >= 0 ? (p->at.udp ? "receiving datagrams on" : "accepting connections on")
+                                  : p->at.udp ? "queueing datagrams until an engine runs on" : "queueing connections until an engine runs on",
                    at, plan_scheme_text(p), services, b->file[0] ? b->file : "built-in default", line,
                    b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row, s->live >= 0 && !p->waiting ? "; " : "",
                    s->live >= 0 && !p->waiting ? proof : "");

@@ -297,6 +297,29 @@ describe("certificates.ini", function()
   end)
 end)
 
+describe("transport", function()
+  local function refused(list, why)
+    local all = { { "a.Port", "5001" }, { "a.Services", "remote-log" } }
+    for _, e in ipairs(list) do all[#all + 1] = e end
+    one_error(report_of { ["listeners.ini"] = all }, why)
+  end
+  it("UDP has no TLS (G16), no counts (G23), and carries remote-log only", function()
+    refused({ { "a.Transport", "UDP" }, { "a.InitTLS", "On" } }, "listeners%.ini:4: a%.InitTLS=On: TLS is for TCP only.*a%.InitTLS=Off")
+    refused({ { "a.Transport", "UDP" }, { "a.InitTLS", "Ext" }, { "a.Address", "127.0.0.1" } }, "a%.InitTLS=Ext: TLS is for TCP only")
+    refused({ { "a.InitTLS", "On" }, { "a.2.Port", "5001" }, { "a.2.Transport", "UDP" } }, "TLS is for TCP only.*a%.2%.InitTLS=Off")
+    refused({ { "a.Transport", "UDP" }, { "a.Services", "tracker" } }, "a%.Transport=UDP: UDP carries remote%-log only")
+    refused({ { "a.Transport", "both" } }, "a%.Transport=both: not one of TCP, UDP")
+    local report = report_of { ["listeners.ini"] = { { "a.Port", "5001" }, { "a.Services", "remote-log" }, { "a.Transport", "UDP" },
+      { "a.MaxPerAddress", "3" } } }
+    assert.same({}, report.errors)
+    assert.is_truthy(report.warnings[1]:find("a.MaxPerAddress=3: limits of connections are for TCP only", 1, true))
+  end)
+  it("a protocol has its socket to itself, a script its name", function()
+    refused({ { "a.Services", "remote-log,tracker" } }, "remote%-log has a protocol of its own")
+    refused({ { "a.Services", "script" } }, "a%.Services=script: which script%? add a%.Script=NAME for policies/NAME%.lua")
+  end)
+end)
+
 describe("overrides", function()
   local function with(set, files)
     files = files or {}

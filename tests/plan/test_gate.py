@@ -351,7 +351,7 @@ def samples():
         with open(os.path.join(ROOT, 'conf', name), encoding='utf-8') as f:
             text = f.read()
         for line in re.findall(r'^#([A-Za-z][\w.\[\]:-]*=[^\n\\]*)$', text, re.M):
-            if re.match(r'(User|Secure|BindAddress|shop|old|front)', line):
+            if re.match(r'(User|Secure|BindAddress|shop|old|front|logs)', line):
                 continue  # need addresses, files, users or further lines that this machine does not have
             code, out = check(files={name: line + '\n'}, sets=[], ports=False, command='plan')
             alone = re.search(r'^(?!warning).*a reserve without|share this port', out, re.M)  # belongs to a second entry

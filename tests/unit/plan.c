@@ -317,6 +317,48 @@ static void test_waiting(void) {
     ok(check_says(both, 2, "the same address and port"), "two of one name are a conflict all the same");
 }
 
+/* G1 G4 G16 G23: UDP sockets in the plan. */
+static void test_udp(void) {
+    struct plan_socket s[3] = {make_socket("logs", "127.0.0.1", 5001), make_socket("logs", "127.0.0.1", 5001), make_socket("w", "0.0.0.0", 5001)};
+    for (int i = 0; i < 3; i++) s[i].services = SVC_REMOTE_LOG;
+    s[1].at.udp = true;
+    ok(check_says(s, 2, NULL), "G4: TCP N and UDP N together are fine");
+    ok(!strcmp(plan_scheme_text(&s[0]), "tcp") && !strcmp(plan_scheme_text(&s[1]), "udp"), "and are told apart in what is shown");
+    ok(check_says(s + 1, 2, NULL), "G4: so are a specific UDP socket and the TCP wildcard");
+    s[2].at.udp = true;
+    ok(check_says(s + 1, 2, "all addresses on port 5001"), "G4: all addresses of UDP N exclude any other on UDP N");
+    s[2] = s[1];
+    ok(check_says(s + 1, 2, "the same address and port"), "G4: and so does the same one");
+    struct plan old = make_plan(s, 1), now = make_plan(s + 1, 1);
+    int32_t keep[1];
+    bool used[1];
+    ok(plan_match(&old, NULL, &now, keep, used) && keep[0] == -1, "a TCP socket is not kept as a UDP one");
+    struct plan both = make_plan(s, 2), again;
+    struct buf text = {0};
+    struct err e = {""};
+    ok(plan_encode(&both, &text) && plan_decode(text.p, text.n, &again, &e) && same_plan(&both, &again), "both come back from the text: %.200s", e.text);
+    plan_finish(&old);
+    plan_finish(&now);
+    plan_finish(&both);
+    plan_finish(&again);
+    buf_free(&text);
+    s[2].scheme = SCHEME_HTTPS;
+    snprintf(s[2].certificate, sizeof s[2].certificate, "default");
+    ok(check_says(s + 2, 1, "TLS is for TCP only"), "G16: there is no TLS on UDP");
+    s[2] = s[1], s[2].max_per_address = 1;
+    ok(check_says(s + 2, 1, "limits of connections are for TCP only"), "G23: and no limit of connections");
+    s[2] = s[1], s[2].services = SVC_TRACKER;
+    ok(check_says(s + 2, 1, "UDP carries the service remote-log only"), "a tracker over UDP");
+    s[2] = s[0], s[2].services |= SVC_TRACKER;
+    ok(check_says(s + 2, 1, "needs a socket to itself"), "two protocols on one socket");
+    s[2] = s[0], s[2].services = SVC_SCRIPT;
+    ok(check_says(s + 2, 1, "name policies/NAME.lua"), "a script without its name");
+    snprintf(s[2].script, sizeof s[2].script, "finger");
+    ok(check_says(s + 2, 1, NULL), "with it, it passes");
+    s[2].services = SVC_TRACKER;
+    ok(check_says(s + 2, 1, "the service is another"), "a script where none runs");
+}
+
 struct heard {
     unsigned n;
     char all[4096];
@@ -458,6 +500,7 @@ int main(void) {
     test_alike();
     test_check();
     test_conflicts();
+    test_udp();
     test_waiting();
     test_same();
     test_all_conflicts();

@@ -55,7 +55,7 @@ static void found(void) {
     int fd = listener(AF_INET, "127.0.0.1", false, &port);
     struct ports p;
     char text[OWNER_TEXT], pid[32];
-    ok(fd >= 0 && ports_read(&p, port, false, &e), "listeners of one port are read");
+    ok(fd >= 0 && ports_read(&p, port, false, false, &e), "listeners of one port are read");
     struct addr same = at("127.0.0.1", port), any = at("0.0.0.0", port), other = at("127.0.0.2", port), v6 = at("::", port);
     const struct port_use *u = ports_taken(&p, &same);
     ok(u && u->listening && u->inode == inode(fd) && u->uid == geteuid() && !u->dual, "the same address is taken, by this socket");
@@ -72,7 +72,7 @@ static void found(void) {
     ok(!ports_taken(&p, &same), "a socket that is known is not foreign");
     ports_finish(&p);
     close(fd);
-    ok(ports_read(&p, port, false, &e) && !ports_taken(&p, &same), "and when it has closed, nobody has it");
+    ok(ports_read(&p, port, false, false, &e) && !ports_taken(&p, &same), "and when it has closed, nobody has it");
     ports_finish(&p);
 }
 
@@ -86,7 +86,7 @@ static void wildcards(void) {
         return;
     }
     struct addr v4 = at("127.0.0.1", port), v6 = at("::1", port);
-    ok(ports_read(&p, 0, false, &e), "all listeners are read");
+    ok(ports_read(&p, 0, false, false, &e), "all listeners are read");
     const struct port_use *u = ports_taken(&p, &v4);
     ok(u && u->dual && u->inode == inode(fd), "an IPv6 wildcard without V6ONLY takes IPv4 as well /* E4 */");
     owner_explain(&v4, u, text, sizeof text);
@@ -97,7 +97,7 @@ static void wildcards(void) {
     port = 0;
     fd = listener(AF_INET6, "::", true, &port);
     v4.port = v6.port = port;
-    ok(fd >= 0 && ports_read(&p, port, false, &e) && !ports_taken(&p, &v4) && ports_taken(&p, &v6), "with V6ONLY it leaves IPv4 alone");
+    ok(fd >= 0 && ports_read(&p, port, false, false, &e) && !ports_taken(&p, &v4) && ports_taken(&p, &v6), "with V6ONLY it leaves IPv4 alone");
     ports_finish(&p);
     close(fd);
 }
@@ -118,7 +118,7 @@ static void connection(void) {
     ok(sock_listen(&here, SOCK_EXCLUSIVE, 5, &refused, &e) < 0, "its own port cannot be bound: %s", e.text);
     struct ports p;
     char text[OWNER_TEXT + 256];
-    ok(ports_read(&p, here.port, true, &e), "all that uses the port is read");
+    ok(ports_read(&p, here.port, true, false, &e), "all that uses the port is read");
     const struct port_use *u = ports_taken(&p, &here);
     ok(u && !u->listening && u->peer.port == port, "it is the connection");
     if (u) owner_explain(&here, u, text, sizeof text);
@@ -144,7 +144,7 @@ static void without_netlink(void) {
         struct ports p, q;
         struct addr v4 = at("127.0.0.1", port), v6 = at("::1", port6), other = at("127.0.0.2", port);
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) _exit(2);
-        if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0 || !ports_read(&p, 0, false, &e) || !ports_read(&q, port, true, &e)) _exit(3);
+        if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0 || !ports_read(&p, 0, false, false, &e) || !ports_read(&q, port, true, false, &e)) _exit(3);
         const struct port_use *u = ports_taken(&p, &v4), *w = ports_taken(&p, &v6), *x = ports_taken(&q, &v4);
         _exit(u && u->inode == inode(fd) && u->uid == geteuid() && (fd6 < 0 || (w && w->inode == inode(fd6))) && x &&
                       x->inode == u->inode && !ports_taken(&p, &other)

@@ -164,6 +164,48 @@ static void deafness(void) {
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) close(mine[i]);
 }
 
+static int send_to(const char *ip, uint16_t port, const char *text) {
+    struct sockaddr_storage sa;
+    struct addr a = at(ip, port);
+    socklen_t n = addr_to_sockaddr(&a, &sa);
+    int fd = socket(sa.ss_family, SOCK_DGRAM, 0);
+    bool sent = sendto(fd, text, strlen(text), 0, (struct sockaddr *)&sa, n) > 0;
+    close(fd);
+    return sent;
+}
+
+static bool got(int fd, const char *text) {
+    char in[64];
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    ssize_t n = poll(&p, 1, 2000) == 1 ? recv(fd, in, sizeof in, 0) : -1;
+    return n == (ssize_t)strlen(text) && memcmp(in, text, (size_t)n) == 0;
+}
+
+/* G1 G4 */
+static void datagrams(void) {
+    uint16_t port = 0, same = 0, tcp = 0;
+    struct addr a = at("127.0.0.1", 0), any = at("0.0.0.0", 0);
+    a.udp = any.udp = true;
+    int fd = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
+    ok(fd >= 0 && option(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM && send_to("127.0.0.1", port, "x") && got(fd, "x"), "a UDP socket receives when it is bound");
+    struct addr beside = at("127.0.0.1", port);
+    int both = sock_listen(&beside, SOCK_EXCLUSIVE, 16, &tcp, &e);
+    ok(both >= 0 && tcp == port, "TCP on the same port is no conflict");
+    a.port = any.port = port;
+    ok(sock_bind(&a, SOCK_EXCLUSIVE, &same, &e) < 0 && errno == EADDRINUSE, "a second exclusive one is: %s", e.text);
+    int stranger = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+    struct sockaddr_storage sa;
+    socklen_t n = addr_to_sockaddr(&a, &sa);
+    setsockopt(stranger, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    ok(bind(stranger, (struct sockaddr *)&sa, n) != 0 && errno == EADDRINUSE, "and SO_REUSEADDR lets no stranger in");
+    int second = sock_bind(&a, 0, &same, &e), late = sock_unbound(&any, 0, &e);
+    ok(second >= 0 && late >= 0, "a worker's socket joins: %s", e.text);
+    ok(sock_bind_late(late, &any) && sock_deafen(fd) && sock_deafen(second), "the wildcard takes their place");
+    ok(send_to("127.0.0.1", port, "y") && got(late, "y") && recv(fd, &same, sizeof same, MSG_DONTWAIT) < 0, "and gets what comes from then on");
+    int mine[] = {fd, both, stranger, second, late};
+    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) close(mine[i]);
+}
+
 /* Q7 Q18: sockets of addresses that are not here (192.0.2.0/24 and 2001:db8::/32 are nobody's). */
 static void missing(void) {
     uint16_t port = 0;
@@ -203,6 +245,7 @@ int main(void) {
     halves();
     claims();
     deafness();
+    datagrams();
     missing();
     words();
     return tap_end();

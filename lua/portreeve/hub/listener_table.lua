@@ -111,6 +111,10 @@ local function tls_cell(row, prefix, certificates)
   if row.fixed then
     return from_sockets(row, function(s) return s.external_tls and "Ext" or s.scheme == "https" and "On" or "Off" end)
   end
+  if row.say.Transport == "UDP" then -- TLS is not offered (G16)
+    return { "UDP", h.input { type = "hidden", name = prefix .. ".InitTLS", value = row.say.InitTLS },
+      h.input { type = "hidden", name = prefix .. ".Certificate", value = row.say.Certificate } }
+  end
   return { choice(row, prefix, "InitTLS", spec.InitTLS.words, true),
     #certificates > 1 and choice(row, prefix, "Certificate", certificates)
       or h.input { type = "hidden", name = prefix .. ".Certificate", value = row.say.Certificate } }

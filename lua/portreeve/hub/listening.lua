@@ -17,8 +17,8 @@ local spec = schema.sections[FILE]
 
 -- Entries in the order of the form. Those that this version of listeners.ini does not know are left out.
 local entries = {}
-for _, entry in ipairs { "Port", "Address", "WhenMissing", "InitTLS", "Certificate", "Services", "Restriction", "List", "MaxConnections",
-                         "MaxPerAddress", "Reserve", "Backlog" } do
+for _, entry in ipairs { "Port", "Address", "WhenMissing", "Transport", "InitTLS", "Certificate", "Services", "Restriction", "List",
+                         "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" } do
   if spec[entry] then
     entries[#entries + 1] = entry
   end

@@ -13,6 +13,7 @@ local SHOWN = 500
 local purpose = {
   tracker = "events from mails", ui = "campaigns and reports", hub = "administration", ops = "monitoring",
   internal = "calls between components", transfer = "the ui fetches events", shutdown = "the shutdown command",
+  ["remote-log"] = "log messages of other machines", script = "a protocol written in Lua",
 }
 
 local function is_own(s)
@@ -61,7 +62,7 @@ local function firewall(s, port)
   elseif s.waiting then
     return "nothing yet"
   end
-  return ("TCP %d%s"):format(port, s.restriction == "grant" and ", from that list" or "")
+  return ("%s %d%s"):format(s.transport == "udp" and "UDP" or "TCP", port, s.restriction == "grant" and ", from that list" or "")
 end
 
 local function socket_cells(c, p, i, s)
