@@ -39,7 +39,9 @@ local function take(e, spec, ctx)
   end
   if remark then ctx.report.warn(e, remark) end
   if spec.kind == "path" and e.bad_escape then ctx.report.warn(e, "a single backslash vanishes: write / or \\\\") end
-  return { value = value, port = port, file = e.file, line = e.line, entry = e.entry,
+  local inline = spec.kind == "list" and value.inline or nil -- such a list goes by the name of its entry
+  if inline then value = e.entry end
+  return { value = value, inline = inline, port = port, file = e.file, line = e.line, entry = e.entry,
            text = spec.kind ~= "secret" and kinds.trim(e.text) or nil }
 end
 

@@ -90,6 +90,15 @@ function kinds.name(text)
   return nil, "not a name: letters, digits, _ - and . only, at most 60"
 end
 
+-- The name of an address list, or the list itself: { inline = "10.0.0.0/8, !10.1.0.0/16" }. No list's file can have a name with a dot, a
+-- slash or a colon, and no address does without.
+function kinds.list(text)
+  local s = trim(text)
+  if s:find("[.:/!,]") then return { inline = s } end
+  local name, why = kinds.name(s)
+  return name, why and "neither the name of an address list (letters, digits, _ and -) nor addresses, ranges and networks with commas between them"
+end
+
 -- "host: 2025", "[::1]:SMTP" (E6) -> host without brackets, port text or nil. A bare IPv6 address has no port.
 local function split_host(s)
   local host, port = s:match("^%[([^%]]*)%]%s*:%s*(.*)$")

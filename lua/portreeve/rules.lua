@@ -115,6 +115,22 @@ function rules.read(texts, quiet, short)
   return r, found
 end
 
+-- Lists that stand in entries of listeners.ini.
+local function inline_lists(r)
+  local out = {}
+  local function take(line)
+    local e = line.given.List and line.List
+    if e and e.inline then out[#out + 1] = { name = e.value, text = e.inline, file = e.file, line = e.line } end
+  end
+  for _, l in ipairs(r.listeners) do
+    take(l)
+    for _, row in ipairs(l.rows) do
+      take(row)
+    end
+  end
+  return out
+end
+
 -- What the gate needs beside the policies: plain values that C reads.
 --   settings: field of the plan -> integer; components: "tracker,ui,hub"; user: text or nil;
 --   certificates: { { name=, certificate=, key=, password=, password_file=, names=, file=, line=, entry= }, … }
@@ -132,6 +148,7 @@ function rules.for_gate(r)
       names = c.Names and concat(c.Names.value, ",") or nil, file = from.file, line = from.line, entry = from.entry,
     }
   end
+  out.lists = inline_lists(r)
   return out
 end
 

@@ -76,7 +76,7 @@ local schema = {
       Script = { kind = "name" },
       WhenMissing = { kind = "word", words = { "Refuse", "Wait", "Freebind" }, default = "Refuse" },
       Restriction = { kind = "word", words = { "None", "Grant", "Deny" }, default = "None" },
-      List = { kind = "name" },
+      List = { kind = "list" },
       MaxConnections = { kind = "integer", least = 0, most = 1000000, default = 0 },
       MaxPerAddress = { kind = "integer", least = 0, most = 1000000, default = 0 },
       Reserve = { kind = "integer", least = 0, most = 1000000, default = 0 },

@@ -52,7 +52,7 @@ static const struct text *read_once(struct folder *f, const char *path) {
     return t;
 }
 
-static bool fetch(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+static bool fetch(void *ctx, const char *name, struct alist_text *out) {
     static const char *const ending[] = {".list", ""};
     struct folder *f = ctx;
     const struct text *t = NULL;
@@ -65,9 +65,7 @@ static bool fetch(void *ctx, const char *name, const char **text, size_t *n, con
     }
     if (!t) return false;
     f->trouble.text[0] = 0;
-    *text = t->bytes.p ? t->bytes.p : "";
-    *n = t->bytes.n;
-    *display = t->path;
+    *out = (struct alist_text){.text = t->bytes.p ? t->bytes.p : "", .n = t->bytes.n, .display = t->path};
     return true;
 }
 

@@ -1,6 +1,5 @@
 #include "engine/firewall.h"
 #include "engine/states.h"
-#include "plan/alist.h"
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,11 +37,9 @@ static const struct firewall_list *list_of(struct firewall *f, const struct plan
     for (uint32_t i = 0; i < f->nlists; i++)
         if (strcmp(f->list[i].name, name) == 0) return &f->list[i];
     struct firewall_list *l = &f->list[f->nlists++];
-    struct err e;
     snprintf(l->name, sizeof l->name, "%s", name);
-    struct pset *set = alist_load(name, planner_list, (void *)(uintptr_t)p, &e); /* it was loaded before, by the gate */
+    const struct pset *set = planner_set(p, name);
     if (set) pset_each(set, take_range, l);
-    pset_destroy(set);
     return l;
 }
 

@@ -1,7 +1,6 @@
 #include "engine/generation.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "plan/alist.h"
 #include "plan/plan_check.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,61 +127,25 @@ static bool index_inodes(struct generation *g, struct err *e) {
     return true;
 }
 
-static bool fetch_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
-    const struct bundle *b = ctx;
-    char path[BUNDLE_PATH];
-    snprintf(path, sizeof path, "lists/%.200s.list", name);
-    const struct bundle_file *f = bundle_find(b, path);
-    if (!f) return false;
-    *text = bundle_text(b, f);
-    *n = f->size;
-    *display = f->display;
-    return true;
-}
-
-static bool empty_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
-    (void)ctx;
-    *text = "";
-    *n = 0;
-    *display = name;
-    return true;
-}
-
-static bool add_list(struct generation *g, const char *name, alist_fetch *fetch, struct err *e) {
-    if (lists_find(&g->lists, name)) return true;
-    if (g->lists.n == LISTS_MAX) return err_set(e, "more than %u address lists", LISTS_MAX);
-    struct pset *set = alist_load(name, fetch, g->bundle, e);
-    if (!set) return false;
-    struct named_list *more = realloc(g->lists.list, (g->lists.n + 1) * sizeof *more);
-    if (!more) {
-        pset_destroy(set);
-        return err_set(e, "out of memory");
-    }
-    g->lists.list = more;
-    struct named_list *l = &more[g->lists.n++];
-    snprintf(l->name, sizeof l->name, "%s", name);
-    l->set = set;
-    return true;
-}
-
-/* Every list of the bundle, and the five that policies may always ask for even where no file of theirs exists: those are empty. */
+/* The sets lie in the bundle and are shared as they are; nothing is read here. */
 static bool load_lists(struct generation *g, struct err *e) {
     for (unsigned i = 0; i < bundle_count(g->bundle); i++) {
-        const char *p = bundle_at(g->bundle, i)->path;
-        size_t n = strlen(p);
-        if (strncmp(p, "lists/", 6) != 0 || n < 12 || n - 11 >= sizeof(((struct named_list *)0)->name) || strcmp(p + n - 5, ".list") != 0) continue;
-        char name[64];
-        snprintf(name, sizeof name, "%.*s", (int)(n - 11), p + 6);
-        if (!add_list(g, name, fetch_list, e)) return false;
+        const struct bundle_file *f = bundle_at(g->bundle, i);
+        if (strncmp(f->path, "sets/", 5) != 0) continue;
+        const struct pset *set = pset_check(bundle_text(g->bundle, f), f->size, f->display, e);
+        if (!set || !lists_add(&g->lists, f->path + 5, set, e)) return false;
     }
-    static const char *const always[] = {"denied", "clients", "cluster", "admin", "components"};
+    static const char *const always[] = {"denied", "clients", "cluster", "admin", "components"}; /* policies may ask for them without looking */
     for (unsigned i = 0; i < sizeof always / sizeof *always; i++)
-        if (!add_list(g, always[i], empty_list, e)) return false;
+        if (!lists_find(&g->lists, always[i])) return err_set(e, "the bundle holds no address list \"%s\"", always[i]);
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         const struct plan_socket *s = &g->plan.socket[i];
         if (s->restriction != RESTRICT_NONE && !lists_find(&g->lists, s->list))
             return err_at(e, s->because.file, s->because.line, "%s: there is no address list '%s'", s->because.entry, s->list);
     }
+    struct generation *before = engine_current(g->eng);
+    if (before) lists_carry(&g->lists, &before->lists);
+    generation_unref(before);
     return true;
 }
 

@@ -4,7 +4,6 @@
 #include "engine/luadir.h"
 #include "engine/planner_ahead.h"
 #include "net/tls.h"
-#include "plan/alist.h"
 #include "plan/plan_check.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -62,45 +61,6 @@ void planner_say(struct planner *p) {
 
 /* ---- the last stages ---- */
 
-bool planner_list(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
-    char path[BUNDLE_PATH];
-    snprintf(path, sizeof path, "lists/%.200s.list", name);
-    const struct bundle_file *f = bundle_writer_find(((struct planner *)ctx)->files, path, text);
-    if (!f) return false;
-    *n = f->size;
-    *display = f->display;
-    return true;
-}
-
-/* Every list that a listener is restricted by is there. */
-static void ask_for_lists(struct planner *p) {
-    char path[BUNDLE_PATH];
-    const struct plan_socket *last = NULL;
-    for (uint32_t i = 0; i < p->plan.nsockets; i++) {
-        const struct plan_socket *s = &p->plan.socket[i];
-        if (s->restriction == RESTRICT_NONE) continue;
-        snprintf(path, sizeof path, "lists/%s.list", s->list);
-        bool told = last && strcmp(last->name, s->name) == 0 && strcmp(last->list, s->list) == 0; /* the listener's sockets stand together */
-        last = s;
-        if (!told && !bundle_writer_find(p->files, path, NULL))
-            planner_error(p, "%s:%u: %s: listener %s asks for the address list %s, but there is no file lists/%s.list", s->because.file,
-                          s->because.line, s->because.entry, s->name, s->list, s->list);
-    }
-}
-
-static void check_lists(struct planner *p) {
-    char name[PLAN_NAME];
-    for (unsigned i = 0; i < p->nlists; i++) {
-        const char *base = p->list[i]->path + strlen("lists/");
-        struct err e;
-        snprintf(name, sizeof name, "%.*s", (int)(strlen(base) - strlen(".list")), base);
-        struct pset *set = alist_load(name, planner_list, p, &e);
-        if (!set) planner_error(p, "%s", e.text);
-        pset_destroy(set);
-    }
-    ask_for_lists(p);
-}
-
 static void warn_cert(void *ctx, const char *text) {
     planner_warn(ctx, "%s", text);
 }
@@ -146,7 +106,8 @@ static bool say_edits(struct planner *p) {
 
 static bool check_all(struct planner *p, int bundle_fd) {
     (void)plan_check_each(&p->plan, say_fault, p);
-    check_lists(p);
+    planner_sets(p);
+    planner_ask_for_lists(p);
     if (p->errors) return false;
     try_bundle(p, bundle_fd);
     if (p->errors == 0 && p->preflight) planner_preflight(p);
@@ -164,7 +125,7 @@ bool planner_run_again(struct planner *p, int bundle_fd) {
     if (p->errors == 0) planner_lua(p);
     if (p->errors == 0) planner_certs(p);
     if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
-    if (p->errors == 0) ask_for_lists(p);
+    if (p->errors == 0) planner_ask_for_lists(p);
     return p->errors == 0;
 }
 
@@ -179,7 +140,8 @@ bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
     if (p->errors == 0) planner_lua(p);
     if (p->errors == 0) planner_certs(p);
     if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
-    if (p->errors == 0) ask_for_lists(p);
+    if (p->errors == 0) planner_sets(p);
+    if (p->errors == 0) planner_ask_for_lists(p);
     if (p->errors == 0) try_bundle(p, bundle_fd);
     return p->errors == 0 && say_edits(p);
 }
@@ -212,10 +174,13 @@ bool planner_run(struct planner *p, int bundle_fd) {
 
 void planner_finish(struct planner *p) {
     bundle_writer_destroy(p->files);
+    bundle_unmap(p->base);
+    planner_inlines_finish(p);
     plan_finish(&p->plan);
     buf_free(&p->report);
     buf_free(&p->edited);
     p->files = NULL;
+    p->base = NULL;
 }
 
 /* ---- options ---- */
@@ -314,8 +279,9 @@ int planner_main(int argc, char **argv) {
     if (!p) return 1;
     /* It has passwords and keys in memory, in reserve for days, and its plan is believed: nobody of the same user looks or reaches in. */
     if (!HARDEN_SANITIZED) (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    bool again = word_is(argc, argv, "--again"), reserve = word_is(argc, argv, "--reserve");
-    int usage = planner_options(p, argc - (again || reserve), argv + (again || reserve), NULL, NULL);
+    bool again = word_is(argc, argv, "--again"), reserve = word_is(argc, argv, "--reserve"), beside = word_is(argc, argv, "--beside");
+    int word = again || reserve || beside;
+    int usage = planner_options(p, argc - word, argv + word, NULL, NULL);
     if (usage) {
         free(p);
         fputs(
@@ -325,6 +291,7 @@ int planner_main(int argc, char **argv) {
     }
     if (reserve && !wait_for_call(p, &ahead)) _exit(0);
     p->may_write = true;
+    if (beside) p->base = bundle_map(BASE_FD, NULL); /* without it everything is read, which is as good */
     bool good = again && p->nedits ? planner_run_edited(p, BASE_FD, BUNDLE_FD)
                 : again            ? planner_run_again(p, BUNDLE_FD)
                                    : planner_run(p, BUNDLE_FD);

@@ -1,6 +1,7 @@
 /* The gate before every start and reload, shared by `portreeve-engine --plan`, `check` and `plan`:
  *   planner_read.c   every file once into a bundle           planner_edit.c  entries changed from console and hub
  *   planner_lua.c    rules, policies and their tests, bind
+ *   planner_lists.c  address lists into prefix sets
  *   planner_certs.c  certificates into the bundle            planner_bind.c  what waits, preflight; host.c: facts
  *   planner_ahead.c  what a planner in reserve does before it is called
  *   planner.c        the order of these, and `--plan`
@@ -10,6 +11,7 @@
 #define PORTREEVE_ENGINE_PLANNER_H
 #include "base/buf.h"
 #include "net/ifwatch.h"
+#include "base/pset.h"
 #include "plan/bundle.h"
 #include "plan/plan.h"
 
@@ -32,6 +34,7 @@ struct planner {
     bool preflight; /* try to bind each address */
     bool tap;       /* every test of a policy prints a line */
     bool again;     /* set by planner_run_again */
+    struct bundle *base; /* of the running generation, for lists that have not changed; NULL = none */
     struct planner_ahead *ahead, *keep; /* what has been done ahead; where to keep what is done now. NULL as a rule */
 
     /* what came of it */
@@ -41,6 +44,11 @@ struct planner {
     struct bundle_writer *files;
     const struct bundle_file *policy[PLANNER_FILES], *list[PLANNER_FILES]; /* in order of names */
     unsigned npolicies, nlists;
+    struct planner_inline { /* a list written into listeners.ini; its name is that of the entry, "NAME.List" */
+        char name[PLAN_NAME], file[BUNDLE_PATH], *text;
+        unsigned line;
+    } *inlines;
+    unsigned ninlines;
     char policies_dir[PLANNER_PATH], certs_dir[PLANNER_PATH]; /* as read */
     char luadir[PLANNER_PATH];
     char user[PLAN_NAME]; /* User of portreeve.ini, "" = not given */
@@ -72,7 +80,7 @@ struct planner_flag {
 };
 int planner_options(struct planner *p, int argc, char **argv, const struct planner_flag *flags, const char **word);
 /* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit
- * status 0. `portreeve-engine --plan --again`: fd 3 is the running generation's bundle, which is only read; `--plan --again --conf …
+ * status 0. `portreeve-engine --plan --beside …`: fd 5 is the running generation's bundle. `portreeve-engine --plan --again`: fd 3 is the running generation's bundle, which is only read; `--plan --again --conf …
  * --edit …`: fd 5 is that, and fd 3 gets the edited one. `--plan --reserve --conf …`: fd 5 is a pipe; everything is read and tried ahead, and
  * nothing written; a byte in the pipe is the call to do what `--plan` does, its end the order to leave. */
 
@@ -92,7 +100,14 @@ void planner_lua(struct planner *p);      /* fills p->plan but for what planner_
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
 void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */
 
-bool planner_list(void *planner, const char *name, const char **text, size_t *n, const char **display); /* alist_fetch from p->files */
+struct alist_text;
+bool planner_list(void *planner, const char *name, struct alist_text *out); /* alist_fetch from p->files */
+/* Each list of p->files as a prefix set beside it, "sets/NAME"; afterwards the files' texts are gone. */
+void planner_sets(struct planner *p);
+const struct pset *planner_set(const struct planner *p, const char *name); /* from then on; NULL = there is no such list, or it was not made again */
+void planner_ask_for_lists(struct planner *p);
+bool planner_inline_add(struct planner *p, const char *name, const char *text, const char *file, unsigned line); /* false: out of memory */
+void planner_inlines_finish(struct planner *p);
 
 struct host {
     struct iflist list;

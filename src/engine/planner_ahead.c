@@ -30,6 +30,8 @@ void ahead_make(struct planner_ahead *a, const struct planner *options, bool (*c
     if (p->errors || called()) return;
     planner_try_policies(p);
     a->tested = p->errors == 0;
+    if (called()) return;
+    planner_sets(p);
     if (a->tested && !called()) make_bind(a, p);
 }
 

@@ -179,7 +179,24 @@ static void take_certs(struct planner *p, lua_State *L) {
     lua_pop(L, 1);
 }
 
-/* What the plan needs beside the sockets: settings, components, certificates. The rules are on top and stay. */
+/* Lists written into listeners.ini: { { name =, text =, file =, line = }, … }. */
+static void take_inlines(struct planner *p, lua_State *L) {
+    planner_inlines_finish(p);
+    lua_getfield(L, -1, "lists");
+    for (lua_Unsigned i = 1; i <= lua_rawlen(L, -1); i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        lua_getfield(L, -1, "name");
+        lua_getfield(L, -2, "text");
+        lua_getfield(L, -3, "file");
+        lua_getfield(L, -4, "line");
+        if (!planner_inline_add(p, lua_tostring(L, -4), lua_tostring(L, -3), lua_tostring(L, -2), (unsigned)lua_tointeger(L, -1)))
+            planner_error(p, "out of memory");
+        lua_pop(L, 5);
+    }
+    lua_pop(L, 1);
+}
+
+/* What the plan needs beside the sockets: settings, components, certificates, lists within entries. The rules are on top and stay. */
 static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     lua_State *L = vm_lua(v);
     lua_pushvalue(L, -1);
@@ -197,6 +214,7 @@ static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     (void)text_field(p, L, "components", "portreeve.ini: Components", p->plan.components, sizeof p->plan.components);
     (void)text_field(p, L, "user", "portreeve.ini: User", p->user, sizeof p->user);
     take_certs(p, L);
+    take_inlines(p, L);
     lua_pop(L, 1);
     return true;
 }

@@ -22,6 +22,7 @@ static const struct {
 } shipped_lists[] = {
     {"denied", ""},
     {"clients", ""},
+    {"cluster", ""},
     {"admin", "127.0.0.0/8\n::1\n"},
     {"components", "127.0.0.0/8\n::1\n"},
 };
@@ -287,8 +288,8 @@ void planner_read_bundle(struct planner *p, const struct bundle *b) {
     for (unsigned i = 0; i < bundle_count(b); i++) {
         const struct bundle_file *f = bundle_at(b, i);
         struct err e;
-        bool list = strncmp(f->path, "lists/", 6) == 0;
-        if (!p->files || !bundle_add(p->files, f->path, f->display, bundle_text(b, f), list ? 0 : f->size, f->mode, &e)) {
+        bool list = strncmp(f->path, "lists/", 6) == 0, set = strncmp(f->path, "sets/", 5) == 0;
+        if (!p->files || !bundle_add(p->files, f->path, f->display, bundle_text(b, f), set ? 0 : f->size, f->mode, &e)) {
             planner_error(p, "%s", p->files ? e.text : "out of memory");
             return;
         }
@@ -318,6 +319,11 @@ static void take_edited(struct planner *p, const struct bundle *b, const char *n
     buf_free(&text);
 }
 
+/* Sets of lists within entries are named like these, with a dot, which no list's file can be. They are made anew of the edited entries. */
+static bool is_inline(const char *path) {
+    return strncmp(path, "sets/", 5) == 0 && strchr(path, '.');
+}
+
 void planner_read_edited(struct planner *p, const struct bundle *b) {
     struct err e;
     p->files = bundle_writer_create(sha256);
@@ -329,8 +335,9 @@ void planner_read_edited(struct planner *p, const struct bundle *b) {
     for (unsigned i = 0; i < bundle_count(b); i++) {
         const struct bundle_file *f = bundle_at(b, i);
         bool list = strncmp(f->path, "lists/", 6) == 0;
-        if (name_known(f->path)) continue;
-        if (!bundle_add(p->files, f->path, f->display, bundle_text(b, f), f->size, f->mode, &e)) planner_error(p, "%s", e.text);
+        if (name_known(f->path) || is_inline(f->path)) continue;
+        if (!bundle_add_hashed(p->files, f->path, f->display, bundle_text(b, f), f->size, f->mode, f->hash, &e))
+            planner_error(p, "%s", e.text);
         else if (list || strncmp(f->path, "policies/", 9) == 0) note(p, f->path, f->display, !list);
     }
     find_certs_dir(p);

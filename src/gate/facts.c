@@ -62,3 +62,9 @@ void verdict_clear(struct verdict *v, enum stage s) {
     v->tags.n = 0;
     v->because[0] = v->list[0] = v->text[0] = '\0';
 }
+
+struct pset_hit facts_ask(const struct facts *f, const struct pset *set) {
+    struct pset_hit hit = pset_find(set, &f->remote);
+    if (hit.line && f->fd >= 0) lists_count(f->lists, set, hit);
+    return hit;
+}

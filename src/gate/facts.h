@@ -37,6 +37,9 @@ struct facts {
     int64_t real_ms;
 };
 
+/* Ask a list on behalf of a decision: the line that spoke is counted, unless the facts are those of a question (`would`: fd is -1). */
+struct pset_hit facts_ask(const struct facts *f, const struct pset *set);
+
 /* Why. The order is that of refusal_name, of counters and of records: append, never insert. */
 enum refusal { REFUSE_NONE, REFUSE_DENIED, REFUSE_RESTRICTION, REFUSE_PER_ADDRESS, REFUSE_MAXIMUM, REFUSE_RESERVE, REFUSE_POLICY, REFUSE_ERROR,
                REFUSE_BANNED, REFUSE_RATE, REFUSE_CLIENTS, REFUSALS };

@@ -3,12 +3,12 @@
 #include <stdio.h>
 
 static enum rule_says refuse_listed(const struct rule *r, const struct facts *f, struct verdict *v) {
-    struct pset_hit hit = pset_find(r->set, &f->remote);
+    struct pset_hit hit = facts_ask(f, r->set);
     return hit.in ? rule_refuse_line(v, REFUSE_DENIED, r->set, hit, "") : RULE_NEXT;
 }
 
 static enum rule_says unlisted(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why) {
-    struct pset_hit hit = pset_find(r->set, &f->remote);
+    struct pset_hit hit = facts_ask(f, r->set);
     if (hit.in) return RULE_NEXT;
     char none[sizeof r->list + 16];
     snprintf(none, sizeof none, "not in list %s", r->list);
@@ -26,7 +26,7 @@ static enum rule_says clients_only(const struct rule *r, const struct facts *f, 
 static enum rule_says allow(const struct rule *r, const struct facts *f, struct verdict *v) {
     (void)f, (void)v;
     if (!r->set) return RULE_ALLOW;
-    return pset_find(r->set, &f->remote).in ? RULE_ALLOW : RULE_NEXT;
+    return facts_ask(f, r->set).in ? RULE_ALLOW : RULE_NEXT;
 }
 
 static enum rule_says refuse(const struct rule *r, const struct facts *f, struct verdict *v) {
@@ -40,7 +40,7 @@ static enum rule_says restriction(const struct rule *r, const struct facts *f, s
     const struct plan_socket *s = f->listener;
     if (s->restriction == RESTRICT_NONE) return RULE_NEXT;
     const struct pset *set = lists_find(f->lists, s->list);
-    struct pset_hit hit = set ? pset_find(set, &f->remote) : (struct pset_hit){0};
+    struct pset_hit hit = set ? facts_ask(f, set) : (struct pset_hit){0};
     if (s->restriction == RESTRICT_DENY) return hit.in ? rule_refuse_line(v, REFUSE_RESTRICTION, set, hit, "") : RULE_NEXT;
     if (hit.in) return RULE_NEXT;
     char none[PLAN_NAME + 16];
@@ -74,7 +74,7 @@ static enum rule_says maximum(const struct rule *r, const struct facts *f, struc
 static enum rule_says reserve(const struct rule *r, const struct facts *f, struct verdict *v) {
     int64_t keep = r->number >= 0 ? r->number : f->listener->reserve, most = maximum_of(f);
     if (most == 0 || keep == 0 || most - ((int64_t)f->counts.active - 1) > keep) return RULE_NEXT;
-    if (pset_find(r->set, &f->remote).in) return RULE_NEXT;
+    if (facts_ask(f, r->set).in) return RULE_NEXT;
     return over(r, f, v, REFUSE_RESERVE, "Reserve", f->listener->reserve);
 }
 

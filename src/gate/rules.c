@@ -30,7 +30,7 @@ enum rule_says rule_refuse_line(struct verdict *v, enum refusal why, const struc
 bool rule_applies(const struct rule *r, const struct facts *f) {
     bool here = r->nlisteners == 0;
     for (uint32_t i = 0; !here && i < r->nlisteners; i++) here = strcmp(r->listener[i], f->listener->name) == 0;
-    return here && (!r->listed_set || pset_find(r->listed_set, &f->remote).in) && (!r->except_set || !pset_find(r->except_set, &f->remote).in);
+    return here && (!r->listed_set || facts_ask(f, r->listed_set).in) && (!r->except_set || !facts_ask(f, r->except_set).in);
 }
 
 static void decided(const struct rule *r, uint32_t place, struct verdict *v) {

@@ -132,12 +132,8 @@ static bool read_include(struct loader *l, const char *s, size_t n, struct err *
     return load_list(l, name, e);
 }
 
-static bool read_line(struct loader *l, const char *s, size_t n, struct err *e) {
-    const char *comment = memchr(s, ';', n);
-    if (comment) n = (size_t)(comment - s);
-    trim(&s, &n);
-    if (n == 0) return true;
-    if (*s == '#') return read_include(l, s + 1, n - 1, e);
+/* s is trimmed and not empty. */
+static bool read_signed(struct loader *l, const char *s, size_t n, struct err *e) {
     if (*s != '!') return read_item(l, s, n, true, e);
     s++;
     n--;
@@ -145,6 +141,42 @@ static bool read_line(struct loader *l, const char *s, size_t n, struct err *e) 
     if (n == 0) return refuse(l, e, "an address is missing behind the !");
     if (*s == '#') return refuse(l, e, "\"!%.*s\": a whole list cannot be taken out, only addresses, ranges and networks", SHOWN(s, n));
     return read_item(l, s, n, false, e);
+}
+
+/* Most lines of long lists are a bare IPv4 address or network: those are read without looking for what else they might be. Whatever is not
+ * exactly that (also what is wrong) is left to read_line. */
+static bool read_quick(struct loader *l, const char *s, size_t n) {
+    uint8_t ip[4] = {0};
+    unsigned part = 0, digits = 0, v = 0;
+    size_t i = 0;
+    for (; i < n; i++) {
+        unsigned c = (unsigned char)s[i];
+        if (c - '0' < 10) {
+            if (digits == 3 || (digits && v == 0)) return false;
+            v = v * 10 + (c - '0');
+            digits++;
+        } else if (c == '.' && digits && v < 256 && part < 3) {
+            ip[part++] = (uint8_t)v;
+            v = digits = 0;
+        } else
+            break;
+    }
+    if (part != 3 || !digits || v > 255) return false;
+    ip[3] = (uint8_t)v;
+    struct addr lo = {.family = 4, .ip = {ip[0], ip[1], ip[2], ip[3]}}, hi = lo;
+    unsigned bits = 32;
+    if (i < n && (s[i] != '/' || !parse_bits(s + i + 1, n - i - 1, 32, &bits) || !last_of_net(&lo, bits, &hi))) return false;
+    const struct place *at = &l->chain[l->depth - 1];
+    return pset_add(l->builder, &lo, &hi, true, at->source, at->line);
+}
+
+static bool read_line(struct loader *l, const char *s, size_t n, struct err *e) {
+    if (read_quick(l, s, n)) return true;
+    const char *comment = memchr(s, ';', n);
+    if (comment) n = (size_t)(comment - s);
+    trim(&s, &n);
+    if (n == 0) return true;
+    return *s == '#' ? read_include(l, s + 1, n - 1, e) : read_signed(l, s, n, e);
 }
 
 static bool read_text(struct loader *l, const char *s, size_t n, struct err *e) {
@@ -179,33 +211,56 @@ static bool refuse_missing(const struct loader *l, const char *name, struct err 
 }
 
 static bool load_list(struct loader *l, const char *name, struct err *e) {
-    const char *text = NULL, *display = NULL;
-    size_t n = 0;
+    struct alist_text t = {0};
     if (l->depth == ALIST_DEPTH) return refuse(l, e, "#%s: lists are included more than %u deep", name, ALIST_DEPTH - 1);
-    if (!l->fetch(l->ctx, name, &text, &n, &display)) return refuse_missing(l, name, e);
+    if (!l->fetch(l->ctx, name, &t)) return refuse_missing(l, name, e);
     for (unsigned i = 0; i < l->depth; i++)
-        if (strcmp(l->chain[i].display, display) == 0) return refuse_cycle(l, i, name, e);
+        if (strcmp(l->chain[i].display, t.display) == 0) return refuse_cycle(l, i, name, e);
     if (l->files++ == ALIST_FILES) return refuse(l, e, "#%s: more than %u lists are included altogether", name, ALIST_FILES);
-    l->bytes += n;
+    l->bytes += t.n;
     if (l->bytes > ALIST_MAX_BYTES)
-        return err_at(e, display, 0, "this list with all it includes has more than %llu bytes", ALIST_MAX_BYTES);
-    int source = pset_builder_source(l->builder, display);
-    if (source < 0) return err_at(e, display, 0, "out of memory");
-    l->chain[l->depth++] = (struct place){.display = display, .source = (unsigned)source};
-    bool fine = read_text(l, text, n, e);
+        return err_at(e, t.display, 0, "this list with all it includes has more than %llu bytes", ALIST_MAX_BYTES);
+    int source = pset_builder_source(l->builder, t.display, t.hash);
+    if (source < 0) return err_at(e, t.display, 0, "out of memory");
+    l->chain[l->depth++] = (struct place){.display = t.display, .source = (unsigned)source};
+    bool fine = read_text(l, t.text, t.n, e);
     l->depth--;
     return fine;
 }
 
+/* Builds what `read` has added. */
+static struct pset *finish(struct loader *l, bool fine, const char *name, struct err *e) {
+    struct pset *s = fine ? pset_build(l->builder) : NULL;
+    if (fine && !s) err_set(e, "address list \"%s\": out of memory", name);
+    pset_builder_destroy(l->builder);
+    return s;
+}
+
+static bool read_inline(struct loader *l, const char *s, size_t n, struct err *e) {
+    for (size_t at = 0; at <= n;) {
+        const char *comma = memchr(s + at, ',', n - at), *item = s + at;
+        size_t k = comma ? (size_t)(comma - item) : n - at;
+        at += k + 1;
+        trim(&item, &k);
+        if (k == 0) return refuse(l, e, "an item is missing: write addresses, ranges and networks with one comma between them");
+        if (*item == '#')
+            return refuse(l, e, "\"%.*s\": a list within an entry takes in no other list; make it a file lists/NAME.list, and write List=NAME",
+                          SHOWN(item, k));
+        if (!read_signed(l, item, k, e)) return false;
+    }
+    return true;
+}
+
+struct pset *alist_inline(const char *text, size_t n, const char *display, unsigned line, const uint8_t hash[32], struct err *e) {
+    struct loader l = {.builder = pset_builder_create()};
+    int source = l.builder ? pset_builder_source(l.builder, display, hash) : -1;
+    if (source < 0) err_at(e, display, line, "out of memory");
+    l.chain[l.depth++] = (struct place){.display = display, .source = (unsigned)source, .line = line};
+    return finish(&l, source >= 0 && read_inline(&l, text, n, e), display, e);
+}
+
 struct pset *alist_load(const char *name, alist_fetch *fetch, void *ctx, struct err *e) {
     struct loader l = {.fetch = fetch, .ctx = ctx, .builder = pset_builder_create()};
-    struct pset *s = NULL;
-    if (!l.builder) {
-        err_set(e, "address list \"%s\": out of memory", name);
-    } else if (load_list(&l, name, e)) {
-        s = pset_build(l.builder);
-        if (!s) err_set(e, "address list \"%s\": out of memory", name);
-    }
-    pset_builder_destroy(l.builder);
-    return s;
+    if (!l.builder) err_set(e, "address list \"%s\": out of memory", name);
+    return finish(&l, l.builder && load_list(&l, name, e), name, e);
 }

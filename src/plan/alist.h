@@ -11,11 +11,20 @@
 #define ALIST_MAX_BYTES (512ull << 20) /* text altogether, counted likewise */
 #define ALIST_NAME      64             /* bytes of an included list's name with its NUL */
 
-/* Fetch the text of list `name` ("clients" for `#clients`): false = no such list. Text and display stay the callee's and must be valid
+/* Fetch the text of list `name` ("clients" for `#clients`): false = no such list. Everything stays the callee's and must be valid
  * until alist_load returns. Two names of one list must give the same display (cycles are found by it). */
-typedef bool alist_fetch(void *ctx, const char *name, const char **text, size_t *n, const char **display);
+struct alist_text {
+    const char *text;
+    size_t n;
+    const char *display;
+    const uint8_t *hash; /* SHA-256 of the text, for pset_source_hash; NULL = none */
+};
+typedef bool alist_fetch(void *ctx, const char *name, struct alist_text *out);
 
 /* Parse the list `name` and everything it includes. NULL with e filled ("clients.list:7: …"; a cycle names the way round). The caller
  * owns the set. Bounds above; exceeding one is an error. */
 struct pset *alist_load(const char *name, alist_fetch *fetch, void *ctx, struct err *e);
+/* A list written into an entry of an INI file: the same items between commas, no includes and no comments. All of them stand in `line` of
+ * `display`; hash: of the text, or NULL. An empty text is an error. */
+struct pset *alist_inline(const char *text, size_t n, const char *display, unsigned line, const uint8_t hash[32], struct err *e);
 #endif

@@ -14,12 +14,13 @@ struct head {
     uint32_t count;
     uint32_t entry; /* sizeof(struct bundle_file): an image of another build is refused, not misread */
 };
-static const char MAGIC[8] = {'P', 'R', 'B', 'U', 'N', 'D', 'L', '1'};
+static const char MAGIC[8] = {'P', 'R', 'B', 'U', 'N', 'D', 'L', '2'};
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 struct item {
     struct bundle_file file;
-    char text[];
+    char *own; /* file.size bytes and a NUL; NULL = forgotten */
+    const char *text;
 };
 struct bundle_writer {
     void (*sha256)(const void *p, size_t n, uint8_t out[32]);
@@ -44,7 +45,8 @@ struct bundle_writer *bundle_writer_create(void (*sha256)(const void *p, size_t 
 void bundle_writer_destroy(struct bundle_writer *w) {
     if (!w) return;
     for (uint32_t i = 0; i < w->n; i++) {
-        explicit_bzero(w->item[i], sizeof *w->item[i] + w->item[i]->file.size);
+        if (w->item[i]->own) explicit_bzero(w->item[i]->own, w->item[i]->file.size);
+        free(w->item[i]->own);
         free(w->item[i]);
     }
     free(w);
@@ -59,26 +61,59 @@ const struct bundle_file *bundle_writer_find(const struct bundle_writer *w, cons
     return NULL;
 }
 
-bool bundle_add(struct bundle_writer *w, const char *path, const char *display, const void *text, size_t n, uint32_t mode, struct err *e) {
+static struct bundle_file *add(struct bundle_writer *w, const char *path, const char *display, const void *text, size_t n, uint32_t mode,
+                               struct err *e) {
     size_t path_n = strlen(path), display_n = strlen(display);
     if (path_n == 0 || path_n >= BUNDLE_PATH || display_n >= BUNDLE_PATH)
-        return err_set(e, "%s: a path of a configuration file has 1 to %d bytes", display, BUNDLE_PATH - 1);
-    if (bundle_writer_find(w, path, NULL)) return err_set(e, "%s: there are two files for \"%s\"; remove one", display, path);
-    if (w->n == BUNDLE_MAX_FILES) return err_set(e, "%s: more than %u configuration files", display, BUNDLE_MAX_FILES);
+        return (void)err_set(e, "%s: a path of a configuration file has 1 to %d bytes", display, BUNDLE_PATH - 1), NULL;
+    if (bundle_writer_find(w, path, NULL)) return (void)err_set(e, "%s: there are two files for \"%s\"; remove one", display, path), NULL;
+    if (w->n == BUNDLE_MAX_FILES) return (void)err_set(e, "%s: more than %u configuration files", display, BUNDLE_MAX_FILES), NULL;
     if (n > BUNDLE_MAX_BYTES - w->bytes)
-        return err_set(e, "%s: all configuration files together have more than %llu bytes", display, BUNDLE_MAX_BYTES);
-    struct item *x = calloc(1, sizeof *x + n + 1);
-    if (!x) return err_set(e, "%s: out of memory", display);
+        return (void)err_set(e, "%s: all configuration files together have more than %llu bytes", display, BUNDLE_MAX_BYTES), NULL;
+    struct item *x = calloc(1, sizeof *x);
+    if (x && !(x->own = malloc(n + 1))) {
+        free(x);
+        x = NULL;
+    }
+    if (!x) return (void)err_set(e, "%s: out of memory", display), NULL;
     memcpy(x->file.path, path, path_n);
     memcpy(x->file.display, display, display_n);
-    if (n > 0) memcpy(x->text, text, n);
+    if (n > 0) memcpy(x->own, text, n);
+    x->own[n] = '\0';
+    x->text = x->own;
     x->file.size = n;
     x->file.mode = mode;
-    w->sha256(x->text, n, x->file.hash);
     w->item[w->n++] = x;
     w->bytes += n;
-    return true;
+    return &x->file;
 }
+
+bool bundle_add(struct bundle_writer *w, const char *path, const char *display, const void *text, size_t n, uint32_t mode, struct err *e) {
+    struct bundle_file *f = add(w, path, display, text, n, mode, e);
+    if (f) w->sha256(n ? text : "", n, f->hash);
+    return f;
+}
+
+bool bundle_add_hashed(struct bundle_writer *w, const char *path, const char *display, const void *text, size_t n, uint32_t mode,
+                       const uint8_t hash[32], struct err *e) {
+    struct bundle_file *f = add(w, path, display, text, n, mode, e);
+    if (f) memcpy(f->hash, hash, sizeof f->hash);
+    return f;
+}
+
+void bundle_forget(struct bundle_writer *w, const char *path) {
+    for (uint32_t i = 0; i < w->n; i++) {
+        struct item *x = w->item[i];
+        if (strcmp(x->file.path, path) != 0) continue;
+        w->bytes -= x->file.size;
+        x->file.size = 0;
+        x->text = "";
+        free(x->own);
+        x->own = NULL;
+        return;
+    }
+}
+
 
 static bool write_all(int fd, const void *p, size_t n) {
     const char *s = p;
@@ -92,18 +127,27 @@ static bool write_all(int fd, const void *p, size_t n) {
     return true;
 }
 
+/* Every text begins at a multiple of 8, for those that are no text. */
+static uint64_t padded(uint64_t n) {
+    return (n + 7) / 8 * 8;
+}
+
 static bool write_image(struct bundle_writer *w, int fd) {
-    uint64_t at = sizeof(struct head) + (uint64_t)w->n * sizeof(struct bundle_file);
-    struct head head = {.bytes = at + w->bytes, .count = w->n, .entry = sizeof(struct bundle_file)};
+    static const char zero[8];
+    struct head head = {.count = w->n, .entry = sizeof(struct bundle_file)};
     memcpy(head.magic, MAGIC, sizeof MAGIC);
-    if (ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET) < 0 || !write_all(fd, &head, sizeof head)) return false;
+    head.bytes = sizeof head + (uint64_t)w->n * sizeof(struct bundle_file);
     for (uint32_t i = 0; i < w->n; i++) {
-        w->item[i]->file.offset = at;
-        at += w->item[i]->file.size;
-        if (!write_all(fd, &w->item[i]->file, sizeof w->item[i]->file)) return false;
+        w->item[i]->file.offset = head.bytes;
+        head.bytes += padded(w->item[i]->file.size);
     }
+    if (ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET) < 0 || !write_all(fd, &head, sizeof head)) return false;
     for (uint32_t i = 0; i < w->n; i++)
-        if (!write_all(fd, w->item[i]->text, w->item[i]->file.size)) return false;
+        if (!write_all(fd, &w->item[i]->file, sizeof w->item[i]->file)) return false;
+    for (uint32_t i = 0; i < w->n; i++) {
+        uint64_t n = w->item[i]->file.size;
+        if (!write_all(fd, w->item[i]->text, n) || !write_all(fd, zero, padded(n) - n)) return false;
+    }
     return true;
 }
 
@@ -145,7 +189,7 @@ static bool check_image(struct bundle *b, struct err *e) {
 struct bundle *bundle_map(int memfd, struct err *e) {
     struct stat st;
     int seals = fcntl(memfd, F_GET_SEALS);
-    const size_t most = sizeof(struct head) + BUNDLE_MAX_FILES * sizeof(struct bundle_file) + BUNDLE_MAX_BYTES;
+    const size_t most = sizeof(struct head) + BUNDLE_MAX_FILES * (sizeof(struct bundle_file) + 8) + BUNDLE_MAX_BYTES;
     if (seals < 0 || (seals & (F_SEAL_SHRINK | F_SEAL_WRITE)) != (F_SEAL_SHRINK | F_SEAL_WRITE) || fstat(memfd, &st)) {
         err_set(e, "bundle: not a sealed memory file");
         return NULL;

@@ -29,9 +29,8 @@ static bool renewed(const struct diff_input *in, const char *name) {
 }
 
 static bool list_differs(const struct diff_input *in, const char *name) {
-    char path[BUNDLE_PATH] = "lists/";
+    char path[BUNDLE_PATH] = "sets/"; /* its number stands for all the texts that it is made of */
     strncat(path, name, PLAN_NAME);
-    strcat(path, ".list");
     return !same_file(in, path, path);
 }
 
@@ -335,6 +334,7 @@ bool plan_diff_file(const struct diff_input *in, uint32_t at[2], const char **pa
         if (c <= 0) at[0]++;
         if (c >= 0) at[1]++;
         if (c == 0 && memcmp(x->hash, y->hash, sizeof x->hash) == 0) continue;
+        if (strncmp(c <= 0 ? x->path : y->path, "sets/", 5) == 0) continue; /* made of files that are compared themselves */
         *path = c <= 0 ? x->path : y->path;
         *what = c == 0 ? "changed" : c < 0 ? "gone" : "new";
         return true;

@@ -76,7 +76,7 @@ static int push_hit(lua_State *L, bool only_in) {
         lua_pushnil(L);
         return 1;
     }
-    struct pset_hit hit = pset_find(set, &f->remote);
+    struct pset_hit hit = only_in ? facts_ask(f, set) : pset_find(set, &f->remote); /* `spoken` only tells which line it was */
     char where[320];
     if ((only_in && !hit.in) || lists_where(set, hit, where, sizeof where) == 0)
         lua_pushnil(L);

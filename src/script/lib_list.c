@@ -43,7 +43,7 @@ static int ask(lua_State *L) {
 }
 
 /* The builder of alist_load is alive while this runs: nothing here may raise. */
-static bool fetch(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+static bool fetch(void *ctx, const char *name, struct alist_text *out) {
     struct asked *q = ctx;
     q->name = name;
     if (!lua_checkstack(q->L, 8)) return err_set(&q->failed, "too many nested calls");
@@ -52,9 +52,7 @@ static bool fetch(void *ctx, const char *name, const char **text, size_t *n, con
     lua_pushvalue(q->L, ARG_FETCH);
     lua_pushvalue(q->L, ARG_TEXTS);
     if (!vm_call(vm_of(q->L), 3, 0, &q->failed) || !q->found) return false;
-    *text = q->text;
-    *n = q->n;
-    *display = q->display;
+    *out = (struct alist_text){.text = q->text, .n = q->n, .display = q->display};
     return true;
 }
 

@@ -117,6 +117,7 @@ static int request_listed(lua_State *L) { /* req:listed("admin") -> "file:line" 
     const struct pset *set = lists_find(b->lists, name);
     if (!set) return luaL_error(L, "there is no address list '%s'", name);
     struct pset_hit hit = pset_find(set, &b->exchange->peer->remote);
+    if (hit.line) lists_count(b->lists, set, hit);
     char where[320];
     if (!hit.in || lists_where(set, hit, where, sizeof where) == 0)
         lua_pushnil(L);

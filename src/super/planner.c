@@ -74,11 +74,11 @@ static bool launch(struct planner *p, const char *engine, const char *const *arg
     return false;
 }
 
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e) {
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd, struct err *e) {
     const char *argv[ARGS];
-    arguments(o, NULL, NULL, argv);
+    arguments(o, base_fd < 0 ? NULL : "--beside", NULL, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return launch(p, engine, argv, as, -1, e);
+    return launch(p, engine, argv, as, base_fd, e);
 }
 
 static bool identify(const char *program, uint64_t id[4]) {

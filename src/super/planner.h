@@ -27,8 +27,9 @@ struct planner_result { /* the caller takes the fds and frees the text */
 };
 
 void planner_init(struct planner *p);
-/* as: run as this user (name "" = as we are). */
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e);
+/* as: run as this user (name "" = as we are). base_fd: the running generation's bundle, so that lists that have not changed need not be read
+ * again; -1 = none. */
+bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd, struct err *e);
 /* One that reads and tries everything ahead and then waits. planner_call makes it the planner of a reload; false: the program on disk is
  * another now, so it is of no use. */
 bool planner_reserve(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e);

@@ -144,7 +144,7 @@ static void start_planner(struct super *s) {
     r->from_reserve = !r->follow && !r->edit && reserve_call(s);
     bool started = r->follow ? planner_start_again(&r->planner, s->engine_path, s->gen->bundle_fd, &s->user, &e)
                    : r->edit ? planner_start_edited(&r->planner, s->engine_path, &s->opt, &s->user, s->gen->bundle_fd, r->edit->arg, &e)
-                             : r->from_reserve || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, &e);
+                             : r->from_reserve || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, s->gen ? s->gen->bundle_fd : -1, &e);
     if (!started) reload_failed(s, e.text);
     else if (s->gen && s->gen->plan.nsockets >= RESERVE_FROM) foreign_ahead(&(struct mine){.old = s->gen, .retired = &s->retired});
 }

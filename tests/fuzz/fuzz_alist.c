@@ -19,14 +19,12 @@ static void must(bool fine) {
     if (!fine) abort();
 }
 
-static bool fetch(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+static bool fetch(void *ctx, const char *name, struct alist_text *out) {
     static const char *const names[LISTS] = {"a", "b", "c", "d"};
     const struct lists *l = ctx;
     for (unsigned i = 0; i < l->count; i++) {
         if (strcmp(names[i], name) != 0) continue;
-        *text = l->text[i];
-        *n = l->n[i];
-        *display = names[i];
+        *out = (struct alist_text){.text = l->text[i], .n = l->n[i], .display = names[i]};
         return true;
     }
     return false;
@@ -109,6 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct pset *moved = malloc(pset_bytes(s));
         must(moved != NULL);
         memcpy(moved, s, pset_bytes(s));
+        must(pset_check(moved, pset_bytes(s), "a", NULL) == moved);
         for (size_t i = 0; i < size && i < 64; i += 4) {
             struct addr a = address_from(data + i, size - i);
             check_answer(&l, s, moved, &a);

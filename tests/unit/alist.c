@@ -9,16 +9,14 @@ struct list {
     size_t n; /* 0 = strlen */
 };
 
-static bool fetch(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
+static bool fetch(void *ctx, const char *name, struct alist_text *out) {
     static char shown[64][100]; /* the set names lists while it is built */
     const struct list *first = ctx;
     for (const struct list *l = first; l->name; l++) {
         if (strcmp(l->name, name) != 0) continue;
-        *text = l->text;
-        *n = l->n ? l->n : strlen(l->text);
         size_t at = (size_t)(l - first) % 64;
         snprintf(shown[at], sizeof shown[at], "lists/%s.list", name);
-        *display = shown[at];
+        *out = (struct alist_text){.text = l->text, .n = l->n ? l->n : strlen(l->text), .display = shown[at]};
         return true;
     }
     return false;

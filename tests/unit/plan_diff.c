@@ -84,7 +84,7 @@ static void test_fields(void) {
     struct plan_socket o[1] = {make("http", "192.0.2.10", 80)}, w[1] = {o[0]};
     struct plan old = plan_of(o, 1), now = plan_of(w, 1);
     const struct diff_live live[1] = {{address("192.0.2.10", 80), 1}};
-    struct running_file f[3] = {{.path = "certs/default.chain"}, {.path = "lists/lan.list"}, {.path = "tomcat.ini"}}, g[3] = {f[0], f[1], f[2]};
+    struct running_file f[3] = {{.path = "certs/default.chain"}, {.path = "sets/lan"}, {.path = "tomcat.ini"}}, g[3] = {f[0], f[1], f[2]};
     struct diff_input in = {.old = {&old, NULL, f, 3}, .now = {&now, NULL, g, 3}, .live = live, .nlive = 1, .live_known = true};
     static const struct {
         const char *says;

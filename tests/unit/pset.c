@@ -77,7 +77,7 @@ static unsigned round_of(unsigned n, uint32_t space, unsigned long *asked) {
     static const char *const names[] = {"conf/lists/a.list", "b", "c"};
     struct pset_builder *b = pset_builder_create();
     unsigned wrong = 0;
-    for (int i = 0; i < 3; i++) pset_builder_source(b, names[i]);
+    for (int i = 0; i < 3; i++) pset_builder_source(b, names[i], NULL);
     for (unsigned i = 0; i < n; i++) {
         lines[i] = any_line(rnd(2) ? 4 : 6, space);
         pset_add(b, &lines[i].lo, &lines[i].hi, lines[i].in, lines[i].source, i + 1);
@@ -117,7 +117,7 @@ static void check_edges(void) {
     ok(s && pset_spans(s) == 0 && pset_find(s, &zero).line == 0 && pset_find(s, &zero6).line == 0, "an empty set knows nobody");
     ok(strcmp(pset_source(s, 0), "") == 0, "and no file");
     pset_destroy(s);
-    ok(pset_builder_source(b, "x.list") == 0 && pset_builder_source(b, "y.list") == 1 && pset_builder_source(b, "x.list") == 0,
+    ok(pset_builder_source(b, "x.list", NULL) == 0 && pset_builder_source(b, "y.list", NULL) == 1 && pset_builder_source(b, "x.list", NULL) == 0,
        "one index a file");
     ok(!pset_add(b, &zero, &top6, true, 0, 1) && !pset_add(b, &none, &none, true, 0, 1), "mixed families are refused");
     pset_add(b, &zero, &top, true, 0, 7);
@@ -162,7 +162,7 @@ static void check_nested(void) {
 static void check_size(void) {
     struct pset_builder *b = pset_builder_create();
     unsigned n = 1000000;
-    pset_builder_source(b, "big.list");
+    pset_builder_source(b, "big.list", NULL);
     for (unsigned i = 0; i < n; i++) {
         struct addr a = {.family = 4};
         put32(a.ip, i * 2654435761u);
