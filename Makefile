@@ -25,7 +25,7 @@ LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now,-z,noexecstack $(OPT_$(MODE)) $(LDFLAGS)
 ENGINE_LIBS := -llua5.4 -lev -lssl -lcrypto -lsqlite3 -lcurl -lcrypt -lseccomp -ledit -lpthread -lm
 
 # The supervisor links floors 1 and 2, the sockets and the counters, and libc: nothing else can take it down.
-SUPER_SRC := $(wildcard src/base/*.c src/plan/*.c src/super/*.c) $(addprefix src/net/,diag.c iftable.c ifwatch.c owner.c ports.c sock.c) src/gate/counters.c src/gate/recorder.c src/gate/recorder_read.c
+SUPER_SRC := $(wildcard src/base/*.c src/plan/*.c src/super/*.c) $(addprefix src/net/,diag.c iftable.c ifwatch.c owner.c ports.c sock.c) src/gate/counters.c src/gate/hold.c src/gate/recorder.c src/gate/recorder_read.c
 ENGINE_SRC := $(filter-out src/super/%,$(wildcard src/*/*.c))
 ENGINE_MAIN := src/engine/main.c
 SUPER_OBJ := $(SUPER_SRC:%.c=$(B)/%.o)
@@ -92,7 +92,7 @@ e2e:
 
 # The units and the real processes once more, with the sanitizer looking on; with TSan only the units that have threads.
 SANITIZED_asan := unit/ e2e/
-SANITIZED_tsan := e2e/ $(addprefix unit/,consock console counters fdlink log probe recorder spool)
+SANITIZED_tsan := e2e/ $(addprefix unit/,bans consock console counters fdlink log probe rates recorder spool)
 asan tsan:
 	@.ci/need build test
 	@$(BUILD) MODE=$@ all units

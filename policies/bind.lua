@@ -2,6 +2,7 @@
 --
 -- rules.tomcat.Port.value and so on are the entries of conf/*.ini, host the addresses of this machine (see ARCHITECTURE.md).
 -- To change a rule: edit a row below, run `portreeve check`, then `portreeve reload`. bind_test.lua proves the rows at every reload.
+local limits = require "portreeve.limits"
 local plan = require "portreeve.plan"
 
 -- The addresses a row can open. c.B, c.S, c.X are what BindAddress, SecureServer and the Secure-ADDRESS entries list.
@@ -112,8 +113,8 @@ local function because(entry, row_name, policy)
   return { file = entry.file, line = entry.line, entry = entry.entry, row = row_name, policy = policy }
 end
 
-local function with(socket, limits)
-  for name, value in pairs(limits) do
+local function with(socket, more)
+  for name, value in pairs(more) do
     socket[name] = value
   end
   return socket
@@ -161,17 +162,19 @@ local function warn_ignored(p, secure, used, why)
   end
 end
 
--- What a line of listeners.ini says beside its sockets' places. Counts are the listener's, over all its sockets; UDP has none.
+-- What a line of listeners.ini says beside its sockets' places. Counts are the listener's, over all its sockets; UDP has none (G23).
 local function limits_of(listener, line, udp)
-  local limits = {
+  local counts = limits.of(listener, line)
+  local out = {
+    rates = counts.rates, bits = counts.bits, limit_lines = counts.lines, limit_file = counts.file,
     when_missing = line.WhenMissing.value:lower(), restriction = line.Restriction.value:lower(), list = line.List and line.List.value,
     backlog = line.Backlog.value,
   }
   if not udp then
-    limits.max_connections, limits.max_per_address, limits.reserve =
-      listener.MaxConnections.value, listener.MaxPerAddress.value, listener.Reserve.value
+    out.max_connections, out.max_per_address, out.reserve, out.give_way =
+      listener.MaxConnections.value, listener.MaxPerAddress.value, listener.Reserve.value, counts.give_way
   end
-  return limits
+  return out
 end
 
 -- The section of a listener whose sockets come from other files, and its limits.
@@ -185,7 +188,7 @@ end
 -- The sockets of tomcat.ini: the table above.
 local function main_listener(p, rules, host)
   local t, c = rules.tomcat, {}
-  local section, limits = builtin(rules, "http")
+  local section, its_limits = builtin(rules, "http")
   local when = section and section.WhenMissing.value
   local bind, secure_server = t.BindAddress, t.SecureServer
   local S_is_list = type(secure_server.value) == "table"
@@ -221,7 +224,7 @@ local function main_listener(p, rules, host)
       scheme = https and "https" or "http",
       certificate = https and (x and x.certificate or "default") or nil, services = rules.portreeve.Components.value,
       because = because(entry, r.name, r.policy),
-    }, limits)
+    }, its_limits)
   end, function(item)
     local x = c.is_X[item.address]
     return r.https(c, item.address) and (x and x.certificate or "default")
@@ -231,13 +234,13 @@ end
 -- Between the components: 1099 (RMIPort) and, where the tracker runs, 7000. Only for peers in lists/components.list.
 local function internal_listeners(p, rules, host)
   local function internal(name, port, service)
-    local _, limits = builtin(rules, name)
-    if (limits.restriction or "none") == "none" then limits.restriction, limits.list = "grant", "components" end
+    local _, its_limits = builtin(rules, name)
+    if (its_limits.restriction or "none") == "none" then its_limits.restriction, its_limits.list = "grant", "components" end
     open(p, wildcards(host, port), function(item)
       return with({
         name = name, address = item.address, port = port.value, scheme = "http", services = { service },
         because = because(port, nil, plan.here()),
-      }, limits)
+      }, its_limits)
     end)
   end
   internal("internal", rules.internal_port, "internal")
@@ -277,7 +280,7 @@ local function further_sockets(p, rules, host, l, line)
   end
   local https = line.InitTLS.value == "On"
   local udp = line.Transport.value == "UDP"
-  local limits = limits_of(l, line, udp)
+  local its_limits = limits_of(l, line, udp)
   local why = because(line.Port, nil, plan.here())
   open(p, items, function(item)
     return with({
@@ -286,7 +289,7 @@ local function further_sockets(p, rules, host, l, line)
       certificate = https and line.Certificate.value or nil, services = services,
       transport = udp and "udp" or nil, script = services[1] == "script" and line.Script.value or nil,
       because = why,
-    }, limits)
+    }, its_limits)
   end)
 end
 

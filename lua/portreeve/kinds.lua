@@ -2,6 +2,7 @@
 -- nil, "what is allowed". from_set: the value came by --set; names: the protocol names that ports may have (portreeve.portnames).
 -- Texts come with blanks and line ends at their ends; every kind but `text` and `secret` trims them (I8).
 local addr = require "portreeve.addr"
+local duration = require "portreeve.duration"
 local portnames = require "portreeve.portnames"
 local ipairs, tostring = ipairs, tostring
 local math_type, tointeger = math.type, math.tointeger
@@ -60,6 +61,17 @@ function kinds.integer(text, spec)
   end
   local unit = spec.unit and " (" .. spec.unit .. ")" or ""
   return between(text, spec.least, spec.most, ("a whole number from %d to %d%s"):format(spec.least, spec.most, unit))
+end
+
+-- "100/10s", "5/m": so many in that time; 0 = no limit. The value is { number, milliseconds }.
+function kinds.rate(text)
+  local s = trim(text)
+  if s == "0" then return { 0, 0 } end
+  local number, time = s:match("^(%d+)%s*/%s*(%w+)$")
+  local n = number and integer(number)
+  local ms = time and duration.ms(time:find("^%d") and time or "1" .. time)
+  if n and n >= 1 and n <= 1000000 and ms and ms <= 86400000 then return { n, ms } end
+  return nil, "not a rate: write how many in what time, like 100/10s or 5/m (1 to 1000000 in at most 24h), or 0 for no limit"
 end
 
 -- One word of spec.words, written in any case; the value is the word as spec has it.

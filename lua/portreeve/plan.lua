@@ -20,6 +20,7 @@ local known = {
   certificate = "string", because = "table", external = "boolean", restriction = "string", list = "string",
   max_connections = "number", max_per_address = "number", reserve = "number", backlog = "number", when_missing = "string",
   waiting = "boolean", transport = "string", script = "string",
+  give_way = "boolean", rates = "table", bits = "table", limit_lines = "table", limit_file = "string",
 }
 
 -- "policies/bind.lua:41" of the function `level` calls up.
@@ -42,6 +43,7 @@ function methods:socket(s)
     name = nil, address = nil, addresses = nil, port = nil, scheme = nil, services = nil, certificate = nil, because = nil, external = nil,
     restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
     waiting = nil, transport = nil, script = nil,
+    give_way = nil, rates = nil, bits = nil, limit_lines = nil, limit_file = nil,
   }
   for key, value in pairs(s) do
     local want = known[key]

@@ -80,6 +80,17 @@ local schema = {
       MaxConnections = { kind = "integer", least = 0, most = 1000000, default = 0 },
       MaxPerAddress = { kind = "integer", least = 0, most = 1000000, default = 0 },
       Reserve = { kind = "integer", least = 0, most = 1000000, default = 0 },
+      GiveWay = { kind = "word", words = { "Off", "On" }, default = "Off" },
+      PrefixIPv4 = { kind = "integer", least = 8, most = 32, unit = "bits", default = 32 },
+      PrefixIPv6 = { kind = "integer", least = 16, most = 128, unit = "bits", default = 64 },
+      NetIPv4 = { kind = "integer", least = 8, most = 32, unit = "bits", default = 24 },
+      NetIPv6 = { kind = "integer", least = 16, most = 128, unit = "bits", default = 48 },
+      RateConnections = { kind = "rate", default = { 0, 0 } },
+      RateHandshakes = { kind = "rate", default = { 0, 0 } },
+      RateRequests = { kind = "rate", default = { 0, 0 } },
+      RateConnectionsPerNet = { kind = "rate", default = { 0, 0 } },
+      RateHandshakesPerNet = { kind = "rate", default = { 0, 0 } },
+      RateRequestsPerNet = { kind = "rate", default = { 0, 0 } },
       Backlog = { kind = "integer", least = 1, most = 65535, default = 511 },
     },
   },
@@ -88,7 +99,9 @@ local schema = {
   origin = {
     http = "tomcat.ini", internal = "RMIPort (hub.ini, lui.ini, tracker.ini)", communications = "CommunicationsPort (tracker.ini)",
   },
-  limit_list = { "WhenMissing", "Restriction", "List", "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" },
+  limit_list = { "WhenMissing", "Restriction", "List", "MaxConnections", "MaxPerAddress", "Reserve", "GiveWay", "PrefixIPv4", "PrefixIPv6",
+                 "NetIPv4", "NetIPv6", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
+                 "RateHandshakesPerNet", "RateRequestsPerNet", "Backlog" },
   -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
   row = {
     "Port", "Address", "Transport", "InitTLS", "Certificate", "Services", "Script", "WhenMissing", "Restriction", "List", "Backlog",

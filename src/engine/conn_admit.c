@@ -106,7 +106,7 @@ enum judged conn_judge(struct conn *c, enum stage s) {
     if (s != STAGE_PEER && !(c->gen->asks & 1u << s)) return JUDGED_IN;
     struct facts f;
     conn_facts(c, s, &f);
-    if (s == STAGE_PEER) ticket_take(&c->ticket, w->eng->counters, w->eng->live, f.listener_id, &c->remote, &f.counts);
+    if (s == STAGE_PEER) ticket_take(&c->ticket, w->eng->counters, w->eng->live, f.listener_id, &c->remote, plan_bits(f.listener, c->remote.family, false), &f.counts);
     __attribute__((uninitialized)) struct verdict v; /* a kilobyte and a half to zero at each connection otherwise */
     __attribute__((uninitialized)) struct err e;
     if (!hooks_judge(c->gen->hooks[w->index], &f, &v, &e)) policy_failed(c, &e, &v);

@@ -69,6 +69,15 @@ struct counters *counters_map(int fd, struct err *e) {
 
 void counters_reset_live(struct counters *c, unsigned instance) {
     memset(&c->live[instance & 1], 0, sizeof c->live[0]);
+    hold_begins(&c->roll, instance);
+}
+
+void counters_engine_ended(struct counters *c, unsigned instance) {
+    hold_ended(&c->roll, instance);
+}
+
+struct holder_id counters_holder(const struct counters *c, unsigned instance) {
+    return (struct holder_id){.roll = &c->roll, .me = atomic_load(&c->roll.living[instance & 1])};
 }
 
 uint64_t counters_sum(const struct counters *c, size_t offset) {

@@ -1,8 +1,10 @@
-/* Counters that outlive generations and engines: one memfd, made by the supervisor, mapped by the engine. Fixed layout, relaxed atomics,
+/* Counters, rates and bans that outlive generations and engines: one memfd, made by the supervisor, mapped by the engine. Fixed layout, relaxed atomics,
  * one cache-line-aligned block per worker so that workers never share a line; readers sum. */
 #ifndef PORTREEVE_GATE_COUNTERS_H
 #define PORTREEVE_GATE_COUNTERS_H
 #include "base/err.h"
+#include "gate/bans.h"
+#include "gate/rates.h"
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -56,18 +58,23 @@ struct counters_live {
     _Atomic uint32_t listener[LIVE_LISTENERS]; /* by listener id */
     struct live_bucket bucket[LIVE_BUCKETS];
 };
-#define COUNTERS_MAGIC 0x7072763163747231ull
+#define COUNTERS_MAGIC 0x7072763163747232ull
 struct counters {
     uint64_t magic, bytes;
     uint64_t hash_key[2];
     struct counters_super super;
     struct counters_block worker[COUNTERS_WORKERS];
     struct counters_live live[2];
+    struct hold_roll roll; /* who may hold the locks of the tables below */
+    struct rates rates;
+    struct bans bans;
 };
 
 int counters_create(struct counters **out, struct err *e);            /* supervisor: returns the memfd (CLOEXEC), maps it */
 struct counters *counters_map(int fd, struct err *e);                 /* engine: checks magic and size */
 void counters_reset_live(struct counters *c, unsigned instance);      /* supervisor, before starting an engine in that slot */
+void counters_engine_ended(struct counters *c, unsigned instance);    /* supervisor: the engine in that slot has been reaped */
+struct holder_id counters_holder(const struct counters *c, unsigned instance); /* engine: for the tables' locks */
 struct counter_def { const char *field, *metric, *help; size_t offset; };
 extern const struct counter_def counter_defs[];                       /* ends with field NULL */
 uint64_t counters_sum(const struct counters *c, size_t offset);       /* over workers */

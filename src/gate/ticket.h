@@ -12,9 +12,10 @@ struct ticket {
 };
 struct ticket_counts {
     uint32_t active;       /* live connections of the listener, this one included */
-    uint32_t from_address; /* of the same remote address (IPv6: /64) on that listener, this one included; UINT32_MAX = table full here */
+    uint32_t from_address; /* of the same remote address (its first `bits` bits) on that listener, this one included; UINT32_MAX = table full here */
 };
+/* bits: how much of an address says who it is (NAME.PrefixIPv4, PrefixIPv6). When that changes, living connections stay counted as they came. */
 void ticket_take(struct ticket *t, struct counters *c, struct counters_live *live, uint16_t listener_id, const struct addr *remote,
-                 struct ticket_counts *out);
+                 unsigned bits, struct ticket_counts *out);
 void ticket_give(struct ticket *t, struct counters_live *live); /* idempotent */
 #endif

@@ -34,6 +34,23 @@ enum plan_missing { /* what to do where the address is not on this machine */
     MISSING_FREEBIND  /* bound all the same (IP_FREEBIND): callers arrive as soon as the address does */
 };
 
+/* Limits whose place in listeners.ini is known, so that a refusal can name it. */
+enum plan_limit {
+    LIMIT_RESTRICTION, LIMIT_CONNECTIONS, LIMIT_PER_ADDRESS, LIMIT_RESERVE,
+    LIMIT_RATES, /* from here on the rates, in the order of plan_socket.rate */
+    LIMIT_RATE_CONNECTIONS = LIMIT_RATES, LIMIT_RATE_HANDSHAKES, LIMIT_RATE_REQUESTS,
+    LIMIT_NET_CONNECTIONS, LIMIT_NET_HANDSHAKES, LIMIT_NET_REQUESTS, /* the same of a whole net */
+    PLAN_LIMITS
+};
+#define PLAN_RATES 6u
+#define PLAN_RATE_KINDS 3u /* rate[k] is of one address, rate[PLAN_RATE_KINDS + k] of its net */
+#define PLAN_RATE_MOST 1000000u
+#define PLAN_RATE_MS_MOST 86400000u
+#define PLAN_LINE_SET UINT32_MAX /* a limit given by --set */
+struct plan_rate {
+    uint32_t n, ms; /* n in ms milliseconds; n 0 = no limit */
+};
+
 struct plan_because {
     char file[PLAN_PATH];   /* display path of the INI file, "" = a built-in default */
     uint32_t line;
@@ -60,6 +77,11 @@ struct plan_socket {
     uint32_t max_connections;  /* G27; 0 = engine's own bound only */
     uint32_t max_per_address;  /* G24; 0 = no limit */
     uint32_t reserve;          /* G26 */
+    bool give_way;             /* at the maximum the idlest connection of no client ends where a client comes */
+    struct plan_rate rate[PLAN_RATES];
+    uint32_t bits4, bits6, net4, net6; /* how many bits of an address are one caller, and one net; 0 = 32, 64, 24, 48 */
+    uint32_t limit_line[PLAN_LIMITS];  /* 0 = not written */
+    char limit_file[PLAN_PATH];
     uint32_t backlog;
     struct plan_because because;
 };
@@ -130,6 +152,12 @@ const char *plan_scheme_text(const struct plan_socket *s); /* "http", "https"; "
 uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */
+/* How many bits of a remote address count: as one caller, or (net) as one net. family: 4 or 6. */
+unsigned plan_bits(const struct plan_socket *s, uint8_t family, bool net);
+/* "conf/listeners.ini:12 shop.MaxPerAddress", without line where the entry is not written. Returns its length. */
+size_t plan_limit_text(const struct plan_socket *s, enum plan_limit which, char *out, size_t cap);
+const char *plan_limit_name(enum plan_limit which); /* "MaxPerAddress" */
+bool plan_limits_differ(const struct plan_socket *a, const struct plan_socket *b); /* in what they allow, not in where it stands */
 void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */
 /* "waiting for 192.0.2.7", "bound", "bound, 192.0.2.7 is away", or "planned" where nothing has been bound yet. */
 void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]);

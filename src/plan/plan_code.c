@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC     "portreeve-plan 2"
+#define MAGIC     "portreeve-plan 3"
 #define NEXT      "[next]"
 #define MAX_CERTS 4096u
 
@@ -30,6 +30,11 @@ static const char *const restrictions[] = {"none", "grant", "deny", NULL};
     TEXT_FIELD(rec, "file", because.file), {"line", NUMBER, AT(rec, because.line), 0, NULL}, TEXT_FIELD(rec, "entry", because.entry),      \
         TEXT_FIELD(rec, "row", because.row), TEXT_FIELD(rec, "policy", because.policy)
 
+#define RATE_FIELDS(key, i)                                                                                                                \
+    {key "_n", NUMBER, AT(plan_socket, rate[i].n), 0, NULL}, {key "_ms", NUMBER, AT(plan_socket, rate[i].ms), 0, NULL}
+#define LINE_FIELD(key, which)                                                                                                             \
+    { key, NUMBER, AT(plan_socket, limit_line[which]), 0, NULL }
+
 static const struct field socket_fields[] = {
     TEXT_FIELD(plan_socket, "name", name),
     {"address", ADDRESS, AT(plan_socket, at), 0, NULL},
@@ -50,6 +55,19 @@ static const struct field socket_fields[] = {
     {"max_connections", NUMBER, AT(plan_socket, max_connections), 0, NULL},
     {"max_per_address", NUMBER, AT(plan_socket, max_per_address), 0, NULL},
     {"reserve", NUMBER, AT(plan_socket, reserve), 0, NULL},
+    {"give_way", FLAG, AT(plan_socket, give_way), 0, NULL},
+    RATE_FIELDS("rate_connections", 0), RATE_FIELDS("rate_handshakes", 1), RATE_FIELDS("rate_requests", 2),
+    RATE_FIELDS("net_connections", 3), RATE_FIELDS("net_handshakes", 4), RATE_FIELDS("net_requests", 5),
+    {"bits4", NUMBER, AT(plan_socket, bits4), 0, NULL},
+    {"bits6", NUMBER, AT(plan_socket, bits6), 0, NULL},
+    {"net4", NUMBER, AT(plan_socket, net4), 0, NULL},
+    {"net6", NUMBER, AT(plan_socket, net6), 0, NULL},
+    LINE_FIELD("restriction_line", LIMIT_RESTRICTION), LINE_FIELD("max_connections_line", LIMIT_CONNECTIONS),
+    LINE_FIELD("max_per_address_line", LIMIT_PER_ADDRESS), LINE_FIELD("reserve_line", LIMIT_RESERVE),
+    LINE_FIELD("rate_connections_line", LIMIT_RATE_CONNECTIONS), LINE_FIELD("rate_handshakes_line", LIMIT_RATE_HANDSHAKES),
+    LINE_FIELD("rate_requests_line", LIMIT_RATE_REQUESTS), LINE_FIELD("net_connections_line", LIMIT_NET_CONNECTIONS),
+    LINE_FIELD("net_handshakes_line", LIMIT_NET_HANDSHAKES), LINE_FIELD("net_requests_line", LIMIT_NET_REQUESTS),
+    TEXT_FIELD(plan_socket, "limit_file", limit_file),
     {"backlog", NUMBER, AT(plan_socket, backlog), 0, NULL},
     BECAUSE_FIELDS(plan_socket),
 };

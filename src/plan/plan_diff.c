@@ -56,7 +56,7 @@ static uint32_t compare(const struct diff_input *in, struct memory *m, const str
         if (!m->list || strcmp(m->list, b->list) != 0) m->differs = list_differs(in, m->list = b->list);
         if (m->differs) f |= DIFF_LIST;
     }
-    if (a->max_connections != b->max_connections || a->max_per_address != b->max_per_address || a->reserve != b->reserve) f |= DIFF_LIMITS;
+    if (plan_limits_differ(a, b)) f |= DIFF_LIMITS;
     if (a->backlog != b->backlog) f |= DIFF_BACKLOG;
     if (strcmp(a->name, b->name) != 0) f |= DIFF_LISTENER;
     return f;

@@ -82,10 +82,38 @@ static bool limit(const char *name, uint32_t a, uint32_t b, struct buf *out) {
     return buf_fmt(out, "; %s: %" PRIu32 " before, %" PRIu32 " now", name, a, b);
 }
 
+static void rate_text(const struct plan_rate *r, char *out, size_t cap) {
+    if (r->n) snprintf(out, cap, "%" PRIu32 " in %" PRIu32 " ms", r->n, r->ms);
+    else snprintf(out, cap, "no limit");
+}
+
+static bool rates(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    bool good = true;
+    for (unsigned i = 0; good && i < PLAN_RATES; i++) {
+        char before[48], after[48];
+        rate_text(&a->rate[i], before, sizeof before);
+        rate_text(&b->rate[i], after, sizeof after);
+        if (strcmp(before, after) != 0) good = buf_fmt(out, "; %s: %s before, %s now", plan_limit_name((enum plan_limit)(LIMIT_RATES + i)), before, after);
+    }
+    return good;
+}
+
+static bool bits(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    bool good = true;
+    for (uint8_t family = 4; good && family <= 6; family += 2)
+        for (unsigned net = 0; good && net < 2; net++) {
+            unsigned x = plan_bits(a, family, net), y = plan_bits(b, family, net);
+            if (x != y) good = buf_fmt(out, "; one %s of IPv%u: %u bits before, %u now", net ? "net" : "caller", family, x, y);
+        }
+    if (good && a->give_way != b->give_way)
+        good = buf_str(out, b->give_way ? "; at the maximum the idlest connection gives way to a client" : "; no connection gives way to a client any more");
+    return good;
+}
+
 static bool limits(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
     return limit("connections at once", a->max_connections, b->max_connections, out) &&
            limit("connections of one address", a->max_per_address, b->max_per_address, out) &&
-           limit("reserve for clients", a->reserve, b->reserve, out) &&
+           limit("reserve for clients", a->reserve, b->reserve, out) && rates(a, b, out) && bits(a, b, out) &&
            buf_str(out, " (new callers are counted so, open connections stay)");
 }
 

@@ -102,11 +102,24 @@ static bool json_services(struct buf *out, uint32_t services) {
     return good && buf_str(out, "]");
 }
 
+static bool json_rates(struct buf *out, const struct plan_socket *s) {
+    bool good = buf_str(out, ",\"rates\":{"), first = true;
+    for (unsigned i = 0; good && i < PLAN_RATES; i++) {
+        if (!s->rate[i].n) continue;
+        good = buf_fmt(out, "%s\"%s\":{\"number\":%" PRIu32 ",\"ms\":%" PRIu32 "}", first ? "" : ",",
+                       plan_limit_name((enum plan_limit)(LIMIT_RATES + i)), s->rate[i].n, s->rate[i].ms);
+        first = false;
+    }
+    return good && buf_fmt(out, "},\"prefix\":{\"ipv4\":%u,\"ipv6\":%u,\"net_ipv4\":%u,\"net_ipv6\":%u},\"give_way\":%s", plan_bits(s, 4, false),
+                           plan_bits(s, 6, false), plan_bits(s, 4, true), plan_bits(s, 6, true), s->give_way ? "true" : "false");
+}
+
 static bool json_limits(struct buf *out, const struct plan_socket *s) {
     static const char *const names[] = {"None", "Grant", "Deny"};
     return buf_fmt(out, ",\"restriction\":\"%s\",", names[s->restriction]) && json_text(out, "list", s->list) &&
            buf_fmt(out, ",\"max_connections\":%" PRIu32 ",\"max_per_address\":%" PRIu32 ",\"reserve\":%" PRIu32 ",\"backlog\":%" PRIu32,
-                   s->max_connections, s->max_per_address, s->reserve, s->backlog);
+                   s->max_connections, s->max_per_address, s->reserve, s->backlog) &&
+           json_rates(out, s);
 }
 
 static bool json_because(struct buf *out, const struct plan_because *b) {

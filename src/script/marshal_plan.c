@@ -1,4 +1,5 @@
 #include "script/marshal_plan.h"
+#include "script/marshal_limits.h"
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -7,7 +8,7 @@
 
 #define MOST_MESSAGES 1000
 
-enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE, ADDRESSES };
+enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE, ADDRESSES, RATES, BITS, LINES };
 struct field {
     const char *name;
     enum kind kind;
@@ -36,6 +37,11 @@ static const struct field socket_fields[] = {
     SOCKET_INT("max_connections", max_connections),
     SOCKET_INT("max_per_address", max_per_address),
     SOCKET_INT("reserve", reserve),
+    {"give_way", FLAG, offsetof(struct plan_socket, give_way), 0, false},
+    {"rates", RATES, 0, 0, false},
+    {"bits", BITS, 0, 0, false},
+    {"limit_lines", LINES, 0, 0, false},
+    SOCKET_TEXT("limit_file", limit_file, false),
     SOCKET_INT("backlog", backlog),
     {"when_missing", MISSING, 0, 0, false},
     {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false},
@@ -70,7 +76,7 @@ static bool read_text(struct reader *r, const struct field *f) {
     size_t n;
     const char *s = text_of(r->L, &n);
     if (!s) return refuse(r, f->name, "must be a string, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
-    if (n >= f->size && strcmp(f->name, "file") != 0 && strcmp(f->name, "policy") != 0)
+    if (n >= f->size && strcmp(f->name, "file") != 0 && strcmp(f->name, "limit_file") != 0 && strcmp(f->name, "policy") != 0)
         return refuse(r, f->name, "is longer than %zu bytes", f->size - 1);
     if (n >= f->size) { /* places are for people: the end of a long path tells most */
         s += n - f->size + 1;
@@ -143,6 +149,15 @@ static bool read_services(struct reader *r, const char *name) {
     return n == lua_rawlen(L, -1) || refuse(r, name, "must be a list without holes (%d)", (int)n);
 }
 
+static bool read_limits(struct reader *r, const char *name, enum marshal_limits_kind kind) {
+    const char *bad = "";
+    int top = lua_gettop(r->L);
+    bool good = marshal_limits(r->L, r->s, kind, &bad);
+    if (!good) refuse(r, name, "holds something that is not as it must be: %.60s", bad);
+    lua_settop(r->L, top);
+    return good;
+}
+
 static bool read_table(struct reader *r, const struct field *fields);
 
 static bool read_field(struct reader *r, const struct field *f) {
@@ -189,6 +204,9 @@ static bool read_field(struct reader *r, const struct field *f) {
     case ADDRESSES:
         r->several = lua_istable(r->L, -1) && lua_rawlen(r->L, -1) > 0;
         return r->several || refuse(r, f->name, "must be a list of addresses%s", "");
+    case RATES: return read_limits(r, f->name, MARSHAL_RATES);
+    case BITS: return read_limits(r, f->name, MARSHAL_BITS);
+    case LINES: return read_limits(r, f->name, MARSHAL_LINES);
     case BECAUSE:
         return lua_istable(r->L, -1) ? read_table(r, because_fields)
                                      : refuse(r, f->name, "must be a table, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
@@ -199,7 +217,7 @@ static bool read_field(struct reader *r, const struct field *f) {
 /* The table on top by its list of fields: unknown keys are refused, needed ones demanded. */
 static bool read_table(struct reader *r, const struct field *fields) {
     lua_State *L = r->L;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     lua_pushnil(L);
     while (lua_next(L, -2)) {
         const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "(not a name)";
@@ -210,11 +228,11 @@ static bool read_table(struct reader *r, const struct field *fields) {
             lua_pop(L, 2);
             return false;
         }
-        seen |= 1u << i;
+        seen |= 1ull << i;
         lua_pop(L, 1);
     }
     for (unsigned i = 0; fields[i].name; i++)
-        if (fields[i].needed && !(seen & 1u << i)) return refuse(r, fields[i].name, "is missing%s", "");
+        if (fields[i].needed && !(seen & 1ull << i)) return refuse(r, fields[i].name, "is missing%s", "");
     return true;
 }
 

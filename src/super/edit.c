@@ -12,7 +12,9 @@
 /* What may be changed while the server runs. Nothing here names a file, a key or a program: a captured engine that could change those
  * would be out of its cage. */
 static const char *const listener_entries[] = {"Port",           "Address",       "InitTLS", "Certificate", "Services",    "Restriction", "List",
-                                               "MaxConnections", "MaxPerAddress", "Reserve", "Backlog",     "WhenMissing", "*"};
+                                               "MaxConnections", "MaxPerAddress", "Reserve", "Backlog",     "WhenMissing", "GiveWay",
+                                               "PrefixIPv4",     "PrefixIPv6",    "NetIPv4", "NetIPv6",     "RateConnections", "RateHandshakes",
+                                               "RateRequests",   "RateConnectionsPerNet",    "RateHandshakesPerNet", "RateRequestsPerNet", "*"};
 
 static bool listener_entry(const char *entry) {
     const char *dot = strchr(entry, '.');

@@ -318,6 +318,7 @@ void engine_gone(struct super *s, struct engine *en, int status) {
     char how[64];
     child_status_text(status, how, sizeof how);
     en->reaped = true;
+    counters_engine_ended(s->counters, en->instance); /* its locks */
     engine_readable(s, en); /* its last words may explain it, and COMMITTED may be among them */
     struct engine was = *en;
     close_link(en);

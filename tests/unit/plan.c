@@ -56,6 +56,11 @@ static void test_round_trip(void) {
     s[1].max_connections = UINT32_MAX;
     s[1].max_per_address = 3;
     s[1].reserve = 7;
+    for (unsigned i = 0; i < PLAN_RATES; i++) s[1].rate[i] = (struct plan_rate){i + 1, 1000 * (i + 1)};
+    for (unsigned i = 0; i < PLAN_LIMITS; i++) s[1].limit_line[i] = i ? 10 + i : PLAN_LINE_SET;
+    s[1].bits4 = 24, s[1].bits6 = 56, s[1].net4 = 16, s[1].net6 = 32;
+    s[1].give_way = true;
+    snprintf(s[1].limit_file, sizeof s[1].limit_file, "conf/listeners.ini");
     s[2].at.scope = 4;
     s[2].external_tls = true;
     snprintf(s[2].because.file, sizeof s[2].because.file, "conf/odd\nname %%41.ini");
