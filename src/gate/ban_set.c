@@ -36,7 +36,7 @@ static bool gather(struct ban_set *s, struct holder_id id, int64_t now_ms) {
 /* A later line decides (L2), so the last to end comes last. */
 static bool build(struct ban_set *s) {
     struct pset_builder *b = pset_builder_create();
-    bool good = b && pset_builder_source(b, "bans") == 0;
+    bool good = b && pset_builder_source(b, "bans", NULL) == 0;
     for (uint32_t i = 0; good && i < s->n; i++) good = pset_add(b, &s->ban[i].ban.lo, &s->ban[i].ban.hi, true, 0, i + 1);
     s->set = good ? pset_build(b) : NULL;
     pset_builder_destroy(b);
@@ -102,37 +102,28 @@ uint64_t ban_set_hits(const struct ban_set *s, const struct ban *b) {
 
 /* ---- words ---- */
 
-struct item {
-    const char *text;
-    size_t n;
+struct range {
     struct addr *lo, *hi;
 };
 
-static bool fetch_item(void *ctx, const char *name, const char **text, size_t *n, const char **display) {
-    const struct item *it = ctx;
-    *text = it->text;
-    *n = it->n;
-    *display = name;
-    return true;
-}
-
 static bool take_range(void *ctx, const struct addr *lo, const struct addr *hi) {
-    struct item *it = ctx;
-    *it->lo = *lo;
-    *it->hi = *hi;
+    struct range *r = ctx;
+    *r->lo = *lo;
+    *r->hi = *hi;
     return false;
 }
 
 bool bans_parse(const char *text, size_t n, struct addr *lo, struct addr *hi, struct err *e) {
-    struct item it = {.text = text, .n = n, .lo = lo, .hi = hi};
+    static const char wanted[] = "an address, a prefix like 203.0.113.0/24 or a range like 10.0.0.5-10.0.0.9 is wanted";
+    struct range r = {lo, hi};
     lo->family = 0;
     for (size_t i = 0; i < n; i++)
-        if (strchr("!#;\n\r", text[i])) return err_set(e, "an address, a prefix like 203.0.113.0/24 or a range like 10.0.0.5-10.0.0.9 is wanted");
-    struct pset *set = alist_load("address", fetch_item, &it, e);
+        if (strchr("!#;,\n\r", text[i])) return err_set(e, wanted);
+    struct pset *set = alist_inline(text, n, "address", 1, NULL, e);
     if (!set) return false;
-    pset_each(set, take_range, &it);
+    pset_each(set, take_range, &r);
     pset_destroy(set);
-    return lo->family || err_set(e, "an address, a prefix like 203.0.113.0/24 or a range like 10.0.0.5-10.0.0.9 is wanted");
+    return lo->family || err_set(e, wanted);
 }
 
 /* Bits of the prefix that lo..hi is, or -1. */
