@@ -168,7 +168,7 @@ local function limits_of(listener, line, udp)
   local out = {
     rates = counts.rates, bits = counts.bits, limit_lines = counts.lines, limit_file = counts.file,
     when_missing = line.WhenMissing.value:lower(), restriction = line.Restriction.value:lower(), list = line.List and line.List.value,
-    backlog = line.Backlog.value,
+    backlog = line.Backlog.value, labels = line.Labels and line.Labels.value,
   }
   if not udp then
     out.max_connections, out.max_per_address, out.reserve, out.give_way =

@@ -7,6 +7,7 @@ local near = require "portreeve.near"
 local report = require "portreeve.report"
 local schema = require "portreeve.schema"
 local ipairs, pairs, setmetatable, tonumber, type = ipairs, pairs, setmetatable, tonumber, type
+local concat, sort = table.concat, table.sort
 local _ENV = nil
 
 local entries = {}
@@ -105,12 +106,42 @@ local function section_of(out, by_name, name, row, e)
   return by_name[key]
 end
 
+-- NAME.Label-KEY=value: what the operator says of a listener to policies of his own (facts.label.KEY).
+local label_spec = { kind = "label" }
+local function take_label(section, key, e, ctx)
+  if not key:find("^[%w_]+$") or #key > 30 then
+    ctx.report.error(e, "the name of a label has letters, digits and _ only, at most 30")
+    return
+  end
+  local entry = take(e, label_spec, ctx)
+  if not entry then return end
+  section.label = section.label or {}
+  section.label[key] = entry
+end
+
+-- Labels as the plan carries them, "KEY=value" lines in order of keys: { value =, file =, line =, entry = } of the last one.
+local function join_labels(section, above, ctx)
+  local all, keys, lines = {}, {}, {}
+  for key, e in pairs(above or {}) do all[key] = e end
+  for key, e in pairs(section.label or {}) do all[key] = e end
+  for key in pairs(all) do keys[#keys + 1] = key end
+  if not keys[1] then return all end
+  sort(keys)
+  for i, key in ipairs(keys) do lines[i] = key .. "=" .. all[key].value end
+  local first, text = all[keys[1]], concat(lines, "\n")
+  if #text > 255 then ctx.report.error(first, "the labels of one listener have 255 bytes together at most") end
+  section.Labels = { value = text, file = first.file, line = first.line, entry = first.entry }
+  return all
+end
+
 -- What a row does not say it takes from its section; what the section does not say has its default. A port is each socket's own.
-local function fill(section, spec, row_spec)
+local function fill(section, spec, row_spec, ctx)
+  local labels = row_spec and join_labels(section, nil, ctx)
   for entry, s in pairs(spec) do
     if not section.given[entry] then section[entry] = default_of(entry, s) end
   end
   for _, row in ipairs(section.rows) do
+    join_labels(row, labels, ctx)
     for entry in pairs(row_spec) do
       if not row.given[entry] and entry ~= "Port" then row[entry] = section[entry] end
     end
@@ -132,6 +163,8 @@ function entries.sections(file, spec, ctx, row_spec)
       ctx.report.error(e, ("entries of this file are written NAME.Entry%s, the name of letters, digits, _ and -"):format(rows))
     elseif row and spec[entry] and not known[entry] then
       ctx.report.error(e, ("this counts for all sockets of the listener together: write %s.%s"):format(name, entry))
+    elseif row_spec and entry:find("^Label%-.") then
+      take_label(section_of(out, by_name, name, row, e), entry:sub(7), e, ctx)
     elseif not known[entry] then
       ctx.report.warn(e, hint(entry, known, ctx))
     else
@@ -141,7 +174,7 @@ function entries.sections(file, spec, ctx, row_spec)
     end
   end
   for _, section in ipairs(out) do
-    fill(section, spec, row_spec)
+    fill(section, spec, row_spec, ctx)
   end
   return out
 end

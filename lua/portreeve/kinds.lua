@@ -111,6 +111,13 @@ function kinds.list(text)
   return name, why and "neither the name of an address list (letters, digits, _ and -) nor addresses, ranges and networks with commas between them"
 end
 
+-- What an operator says of a listener to his own policies.
+function kinds.label(text)
+  local s = trim(text)
+  if s:find("[%z\1-\31\127]") or #s > 120 then return nil, "a label has at most 120 bytes, without control characters" end
+  return s
+end
+
 -- "host: 2025", "[::1]:SMTP" (E6) -> host without brackets, port text or nil. A bare IPv6 address has no port.
 local function split_host(s)
   local host, port = s:match("^%[([^%]]*)%]%s*:%s*(.*)$")

@@ -19,7 +19,7 @@ local known = {
   name = "string", address = "string", addresses = "table", port = "number", scheme = "string", services = "table",
   certificate = "string", because = "table", external = "boolean", restriction = "string", list = "string",
   max_connections = "number", max_per_address = "number", reserve = "number", backlog = "number", when_missing = "string",
-  waiting = "boolean", transport = "string", script = "string",
+  waiting = "boolean", transport = "string", script = "string", labels = "string",
   give_way = "boolean", rates = "table", bits = "table", limit_lines = "table", limit_file = "string",
 }
 
@@ -42,7 +42,7 @@ function methods:socket(s)
   local copy = {
     name = nil, address = nil, addresses = nil, port = nil, scheme = nil, services = nil, certificate = nil, because = nil, external = nil,
     restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
-    waiting = nil, transport = nil, script = nil,
+    waiting = nil, transport = nil, script = nil, labels = nil,
     give_way = nil, rates = nil, bits = nil, limit_lines = nil, limit_file = nil,
   }
   for key, value in pairs(s) do

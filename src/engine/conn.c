@@ -192,6 +192,11 @@ void conn_drain(struct conn *c) {
 
 static void shake_hands(struct conn *c) {
     int r = c->ops->handshake(c->stream, c->fd);
+    if (r == STREAM_HELLO) {
+        c->guest->has_hello = true;
+        (void)conn_judge(c, STAGE_HELLO); /* let in: the next turn of conn_run goes on */
+        return;
+    }
     if (r == STREAM_WANT_READ || r == STREAM_WANT_WRITE) {
         conn_blocked(c, r);
         return;
@@ -205,6 +210,10 @@ static void shake_hands(struct conn *c) {
         return;
     }
     COUNT(c->w->count, tls_handshakes);
+    if (c->guest && c->guest->has_hello) {
+        tls_identify(c->stream, &c->guest->identity);
+        c->guest->has_identity = true;
+    }
     if (conn_judge(c, STAGE_IDENTITY) == JUDGED_IN) conn_speak(c);
 }
 

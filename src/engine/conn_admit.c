@@ -103,7 +103,7 @@ static enum judged park(struct conn *c, const struct verdict *v) {
 enum judged conn_judge(struct conn *c, enum stage s) {
     struct worker *w = c->w;
     if (c->guest && c->guest->status) return JUDGED_IN; /* it is already on its way to its answer */
-    if (s != STAGE_PEER && !(c->gen->asks & 1u << s)) return JUDGED_IN;
+    if (s != STAGE_PEER && !(c->listener->asks & 1u << s)) return JUDGED_IN;
     struct facts f;
     conn_facts(c, s, &f);
     if (s == STAGE_PEER) ticket_take(&c->ticket, w->eng->counters, w->eng->live, f.listener_id, &c->remote, plan_bits(f.listener, c->remote.family, false), &f.counts);
@@ -152,6 +152,12 @@ void conn_enter(struct conn *c) {
         return;
     }
     c->ops = &stream_tls;
+    struct guest *g = c->listener->asks_tls ? conn_guest(c) : NULL;
+    if (g) tls_want_hello(c->stream, &g->hello);
+    if (c->listener->asks_tls && !g) {
+        conn_close(c, "out of memory");
+        return;
+    }
     c->state = CONN_HANDSHAKE;
     conn_want(c, CONN_READABLE);
     conn_deadline(c, conn_settings(c)->handshake_ms);

@@ -123,7 +123,7 @@ static void finish_body(struct conn *c) {
 
 /* The head is whole: is this request let in? It is asked before its body is read. */
 static bool let_in(struct conn *c) {
-    bool asks = c->gen->asks & 1u << STAGE_REQUEST;
+    bool asks = c->listener->asks & 1u << STAGE_REQUEST;
     if (__builtin_expect(!asks && !c->guest, 1)) return true;
     if (asks && conn_judge(c, STAGE_REQUEST) != JUDGED_IN) return false;
     if (!c->guest || !c->guest->status) return true;
@@ -156,7 +156,7 @@ static enum h1_result next_head(struct conn *c) {
 
 /* Where requests are judged one by one, the answers to earlier ones leave first: the next may have to wait, or end the connection. */
 static bool flushed_for_judging(struct conn *c) {
-    return !(c->gen->asks & 1u << STAGE_REQUEST) || !c->rq->out.n || c->rq->pos == c->rq->in_n || conn_flush(c);
+    return !(c->listener->asks & 1u << STAGE_REQUEST) || !c->rq->out.n || c->rq->pos == c->rq->in_n || conn_flush(c);
 }
 
 /* Parse and answer what stands in the input, as far as it goes. */

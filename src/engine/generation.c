@@ -173,8 +173,10 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
     if (!g->hooks) return err_set(e, "out of memory");
     for (unsigned i = 0; i < g->nhooks; i++)
         if (!(g->hooks[i] = hooks_create(&cfg, e))) return false;
-    for (unsigned s = 0; s < STAGES; s++)
-        if (hooks_has(g->hooks[0], (enum stage)s)) g->asks |= (uint8_t)(1u << s);
+    for (uint32_t i = 0; g->nhooks && i < g->plan.nsockets; i++) {
+        g->listener[i].asks = rules_asks(hooks_rules(g->hooks[0]), &g->plan.socket[i], false);
+        g->listener[i].asks_tls = rules_asks(hooks_rules(g->hooks[0]), &g->plan.socket[i], true) >> STAGE_HELLO != 0;
+    }
     return true;
 }
 

@@ -12,6 +12,8 @@ struct gen_listener { /* one socket of the plan */
     const struct plan_socket *plan;
     uint16_t port;  /* really bound */
     uint16_t id;    /* of its name, for live counts */
+    uint8_t asks;   /* bit s: the policy has a rule for this listener at stage s */
+    bool asks_tls;  /* a Lua rule may want to know about the TLS of its connections */
     uint64_t inode; /* of the first worker's socket: tells which listener of another generation is the same */
     unsigned first, count; /* its descriptors in generation.socket; none where it waits for its address */
 };
@@ -34,7 +36,6 @@ struct generation {
     struct token_ring *ring; /* STATE/keys/tracker.keys as it was when this generation was made */
     struct lists lists;
     struct policy_health health; /* of its admission policy */
-    uint8_t asks;                /* bit s: its policy asks at stage s */
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */
     uint32_t *by_inode; /* hash of the listeners' inodes: place + 1, 0 = free; inode_slots of them, a power of two */

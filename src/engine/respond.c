@@ -90,7 +90,7 @@ static void describe_peer(struct conn *c) {
     struct request_state *rq = c->rq;
     const struct plan_socket *s = c->listener->plan;
     rq->peer = (struct peer){.remote = c->remote, .fd = c->fd, .listener = s->name, .services = s->services, .sni = "", .tls = ""};
-    if (c->guest) rq->peer.services &= c->guest->only;
+    if (c->guest) rq->peer.services &= c->guest->only, rq->peer.tags = &c->guest->tags;
     rq->peer.secure = s->scheme == SCHEME_HTTPS ? 1 : s->external_tls ? 2 : 0;
     if (c->stream) rq->peer.tls = tls_version(c->stream), rq->peer.sni = tls_sni(c->stream);
     rq->x.peer = &rq->peer;

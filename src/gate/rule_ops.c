@@ -98,18 +98,18 @@ static enum rule_says delay(const struct rule *r, const struct facts *f, struct 
 }
 
 const struct rule_op rule_ops[] = {
-    /* name, stage, needs_list, may_list, bind, judge */
-    {"refuse_listed", STAGE_PEER, true, true, NULL, refuse_listed},
-    {"only_listed", STAGE_PEER, true, true, NULL, only_listed},
-    {"clients_only", STAGE_PEER, true, true, NULL, clients_only},
-    {"allow", STAGE_PEER, false, true, NULL, allow},
-    {"refuse", STAGE_PEER, false, false, NULL, refuse},
-    {"restriction", STAGE_PEER, false, false, NULL, restriction},
-    {"per_address", STAGE_PEER, false, false, NULL, per_address},
-    {"maximum", STAGE_PEER, false, false, NULL, maximum},
-    {"reserve", STAGE_PEER, true, true, NULL, reserve},
-    {"tag", STAGE_PEER, false, false, NULL, tag},
-    {"only", STAGE_PEER, false, false, NULL, only},
-    {"delay", STAGE_PEER, false, false, NULL, delay},
-    {"lua", STAGE_PEER, false, false, NULL, NULL},
-    {NULL, STAGE_PEER, false, false, NULL, NULL}};
+    /* name, stage, needs_list, may_list, wants, bind, judge */
+    {"refuse_listed", STAGE_PEER, true, true, NULL, NULL, refuse_listed},
+    {"only_listed", STAGE_PEER, true, true, NULL, NULL, only_listed},
+    {"clients_only", STAGE_PEER, true, true, NULL, NULL, clients_only},
+    {"allow", STAGE_PEER, false, true, NULL, NULL, allow},
+    {"refuse", STAGE_PEER, false, false, NULL, NULL, refuse},
+    {"restriction", STAGE_PEER, false, false, NULL, NULL, restriction},
+    {"per_address", STAGE_PEER, false, false, NULL, NULL, per_address},
+    {"maximum", STAGE_PEER, false, false, NULL, NULL, maximum},
+    {"reserve", STAGE_PEER, true, true, NULL, NULL, reserve},
+    {"tag", STAGE_PEER, false, false, NULL, NULL, tag},
+    {"only", STAGE_PEER, false, false, NULL, NULL, only},
+    {"delay", STAGE_PEER, false, false, NULL, NULL, delay},
+    {"lua", STAGE_PEER, false, false, NULL, NULL, NULL},
+    {NULL, STAGE_PEER, false, false, NULL, NULL, NULL}};

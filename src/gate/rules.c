@@ -27,10 +27,23 @@ enum rule_says rule_refuse_line(struct verdict *v, enum refusal why, const struc
     return rule_refuse(v, why, "%s", v->list[0] ? v->list : otherwise);
 }
 
-bool rule_applies(const struct rule *r, const struct facts *f) {
+static bool concerns(const struct rule *r, const struct plan_socket *s) {
     bool here = r->nlisteners == 0;
-    for (uint32_t i = 0; !here && i < r->nlisteners; i++) here = strcmp(r->listener[i], f->listener->name) == 0;
-    return here && (!r->listed_set || facts_ask(f, r->listed_set).in) && (!r->except_set || !facts_ask(f, r->except_set).in);
+    for (uint32_t i = 0; !here && i < r->nlisteners; i++) here = strcmp(r->listener[i], s->name) == 0;
+    return here;
+}
+
+uint8_t rules_asks(const struct rules *r, const struct plan_socket *s, bool lua_only) {
+    unsigned bits = 0;
+    for (uint32_t i = 0; i < r->n; i++) {
+        const struct rule *one = &r->rule[i];
+        if ((one->lua || !lua_only) && concerns(one, s) && (!one->op->wants || one->op->wants(one, s))) bits |= 1u << one->stage;
+    }
+    return (uint8_t)bits;
+}
+
+bool rule_applies(const struct rule *r, const struct facts *f) {
+    return concerns(r, f->listener) && (!r->listed_set || facts_ask(f, r->listed_set).in) && (!r->except_set || !facts_ask(f, r->except_set).in);
 }
 
 static void decided(const struct rule *r, uint32_t place, struct verdict *v) {

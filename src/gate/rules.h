@@ -21,6 +21,8 @@ struct rule_op {
     const char *name;          /* as portreeve.admission writes it */
     enum stage stage;          /* where it belongs unless the policy says else */
     bool needs_list, may_list; /* `list` */
+    /* Has it anything to do on that socket? NULL = always. What nothing asks costs nothing: a stage without rules is not even entered. */
+    bool (*wants)(const struct rule *r, const struct plan_socket *s);
     /* Look up what stays the same for a generation; NULL = nothing. */
     bool (*bind)(struct rule *r, const struct lists *l, struct err *e);
     enum rule_says (*judge)(const struct rule *r, const struct facts *f, struct verdict *v); /* NULL: a Lua rule */
@@ -69,6 +71,8 @@ struct rule_count {
 unsigned rules_judge(const struct rules *r, const struct facts *f, unsigned at, bool skip_lua, struct verdict *v, struct rule_count *count);
 /* Does the rule concern this connection (listener, listed, except)? */
 bool rule_applies(const struct rule *r, const struct facts *f);
+/* Bit s: something is asked at stage s on that socket; lua_only: by a Lua rule. */
+uint8_t rules_asks(const struct rules *r, const struct plan_socket *s, bool lua_only);
 /* Sort by stage, look up lists, count stages. Errors name the policy's line. */
 bool rules_bind(struct rules *r, const struct lists *l, struct err *e);
 /* The rules that Portreeve has of itself, for a policy whose Lua is suspended: denied list, restriction, per-address, maximum, reserve. */

@@ -1,5 +1,6 @@
 /* One byte stream, clear or TLS, behind a vtable. Awkward truths:
  *  - every call may return STREAM_WANT_READ or STREAM_WANT_WRITE; with TLS a read may want a write and the reverse;
+ *  - handshake says STREAM_HELLO once where tls_want_hello was called: the ClientHello is here, nothing is answered; call again to go on;
  *  - read returns 0 at a clean end (FIN or close_notify), STREAM_ERROR for everything final (reset, protocol error): then only close;
  *  - write may take less than offered; a TLS write that wanted something must be repeated with the same bytes;
  *  - the stream never closes the fd: conn_close does. stream_free frees what the stream allocated, nothing more. */
@@ -9,7 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { STREAM_ERROR = -1, STREAM_WANT_READ = -2, STREAM_WANT_WRITE = -3 };
+enum { STREAM_ERROR = -1, STREAM_WANT_READ = -2, STREAM_WANT_WRITE = -3, STREAM_HELLO = -4 };
 
 struct stream_ops {
     ssize_t (*read)(void *self, int fd, void *p, size_t n);

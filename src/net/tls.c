@@ -2,8 +2,11 @@
  * this one's errors. SSL_ERROR_SYSCALL and SSL_ERROR_SSL are final: after them only SSL_free. */
 #include "net/tls.h"
 #include "net/tls_ctx.h"
+#include "net/tls_hello.h"
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +15,8 @@ struct tls {
     struct tls_certs *certs;
     const struct tls_cert *own; /* the listener's certificate */
     const char *why;
+    struct tls_hello *hello; /* where the ClientHello's words go; NULL = nobody asks, or they have been told */
+    bool heard;              /* they stand there, and STREAM_HELLO has not been said */
     bool ready; /* the handshake is done */
     bool dead;  /* a final error was seen */
 };
@@ -29,6 +34,26 @@ int tls_on_name(SSL *ssl, int *alert, void *certs) {
     const struct tls_cert *pick = tls_certs_pick(certs, asked, t->own);
     if (pick != t->own && SSL_set_SSL_CTX(ssl, pick->ctx) == NULL) return SSL_TLSEXT_ERR_ALERT_FATAL;
     return SSL_TLSEXT_ERR_OK; /* an unknown name gets the listener's certificate: the client decides whether it will do */
+}
+
+/* The whole message, as it came; before tls_on_hello is asked. */
+static void on_message(int write_p, int version, int type, const void *p, size_t n, SSL *ssl, void *arg) {
+    (void)version, (void)arg;
+    struct tls *t = SSL_get_app_data(ssl);
+    if (write_p || type != SSL3_RT_HANDSHAKE || !t || !t->hello || t->heard) return;
+    t->heard = true;
+    (void)tls_hello_parse(p, n, t->hello); /* what is no ClientHello OpenSSL refuses itself */
+}
+
+int tls_on_hello(SSL *ssl, int *alert, void *arg) {
+    (void)alert, (void)arg;
+    const struct tls *t = SSL_get_app_data(ssl);
+    return t && t->heard ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
+}
+
+void tls_want_hello(struct tls *t, struct tls_hello *into) {
+    t->hello = into;
+    SSL_set_msg_callback(t->ssl, on_message);
 }
 
 struct tls *tls_accept(const struct tls_certs *c, const char *fallback, int fd) {
@@ -110,6 +135,12 @@ static int tls_stream_handshake(void *self, int fd) {
     ERR_clear_error();
     errno = 0;
     int rc = SSL_accept(t->ssl);
+    if (rc != 1 && t->heard && SSL_get_error(t->ssl, rc) == SSL_ERROR_WANT_CLIENT_HELLO_CB) {
+        t->heard = false;
+        t->hello = NULL;
+        SSL_set_msg_callback(t->ssl, NULL);
+        return STREAM_HELLO;
+    }
     if (rc == 1) {
         t->ready = true;
         return 1;
@@ -169,4 +200,44 @@ const char *tls_version(const struct tls *t) {
 
 const char *tls_why(const struct tls *t) {
     return t->why;
+}
+
+/* The host names and mail addresses of its subjectAltName, with commas; what does not fit is left out. */
+static void read_names(X509 *x, char *out, size_t cap) {
+    GENERAL_NAMES *all = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+    size_t at = 0;
+    for (int i = 0; all != NULL && i < sk_GENERAL_NAME_num(all); i++) {
+        const GENERAL_NAME *g = sk_GENERAL_NAME_value(all, i);
+        if (g->type != GEN_DNS && g->type != GEN_EMAIL) continue;
+        const char *s = (const char *)ASN1_STRING_get0_data(g->d.ia5);
+        size_t n = (size_t)ASN1_STRING_length(g->d.ia5);
+        if (n == 0 || memchr(s, '\0', n) || memchr(s, ',', n) || at + n + 2 > cap) continue;
+        at += (size_t)snprintf(out + at, cap - at, "%s%.*s", at ? "," : "", (int)n, s);
+    }
+    GENERAL_NAMES_free(all);
+}
+
+static void read_name(const X509_NAME *name, char *out, size_t cap) {
+    BIO *b = BIO_new(BIO_s_mem());
+    int n = b != NULL && X509_NAME_print_ex(b, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0 ? BIO_read(b, out, (int)cap - 1) : 0;
+    out[n > 0 ? n : 0] = '\0';
+    BIO_free(b);
+}
+
+void tls_identify(const struct tls *t, struct tls_identity *out) {
+    *out = (struct tls_identity){0};
+    snprintf(out->version, sizeof out->version, "%s", SSL_get_version(t->ssl));
+    const char *cipher = SSL_get_cipher_name(t->ssl);
+    snprintf(out->cipher, sizeof out->cipher, "%s", cipher ? cipher : "");
+    X509 *x = SSL_get0_peer_certificate(t->ssl);
+    if (x == NULL) return;
+    unsigned char md[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    out->shown = true;
+    out->verified = SSL_get_verify_result(t->ssl) == X509_V_OK && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE;
+    read_name(X509_get_subject_name(x), out->subject, sizeof out->subject);
+    read_name(X509_get_issuer_name(x), out->issuer, sizeof out->issuer);
+    read_names(x, out->names, sizeof out->names);
+    if (X509_digest(x, EVP_sha256(), md, &n) == 1)
+        for (unsigned i = 0; i < n && i < 32; i++) snprintf(out->sha256 + i * 2, 3, "%02x", md[i]);
 }

@@ -31,6 +31,10 @@ struct tls_identity {
 struct tls; /* one connection's SSL */
 /* Server side on an accepted fd: certificate by SNI, else `fallback` (the listener's, chosen by local address). NULL on ENOMEM. */
 struct tls *tls_accept(const struct tls_certs *c, const char *fallback, int fd);
+/* Before the handshake: stop it once, with STREAM_HELLO, when the ClientHello has come and stands in *into, which outlives the tls. */
+void tls_want_hello(struct tls *t, struct tls_hello *into);
+/* After the handshake. */
+void tls_identify(const struct tls *t, struct tls_identity *out);
 extern const struct stream_ops stream_tls; /* self is struct tls * */
 /* After the handshake: name asked for ("" = none), protocol "TLSv1.3", cipher. Strings live as long as the tls. */
 const char *tls_sni(const struct tls *t);

@@ -99,6 +99,7 @@ static SSL_CTX *make_ctx(const struct plan_cert *pc, const struct tls_material *
     } else if (self_handshake(pc, x, e)) {
         SSL_CTX_set_tlsext_servername_callback(x, tls_on_name);
         SSL_CTX_set_tlsext_servername_arg(x, all);
+        SSL_CTX_set_client_hello_cb(x, tls_on_hello, NULL);
         tls_tickets_use(x);
         return x;
     }

@@ -28,6 +28,8 @@ void tls_certs_drop(struct tls_certs *c);
 const struct tls_cert *tls_certs_pick(const struct tls_certs *c, const char *asked, const struct tls_cert *own);
 int tls_on_name(SSL *ssl, int *alert, void *certs); /* tls.c: servername callback; certs is struct tls_certs * */
 
+int tls_on_hello(SSL *ssl, int *alert, void *arg); /* tls.c: client hello callback */
+
 /* tls_ticket.c: keys for session tickets, one set per certificate of a generation. They go by the listener's certificate, not by the one
  * picked by name, since OpenSSL opens a TLS 1.2 ticket before it hears the name. When listeners get client-certificate rules, a set
  * per rule is needed: a ticket must never be good under another rule. */

@@ -8,6 +8,7 @@
 
 #define PLAN_NAME 64
 #define PLAN_PATH 256
+#define PLAN_LABELS 256
 #define PLAN_ZONE 16
 #define PLAN_STATE (ADDR_TEXT + 32)
 #define PLAN_SHOWN (PLAN_STATE + 320) /* a state with what the self-probe says */
@@ -83,6 +84,7 @@ struct plan_socket {
     uint32_t limit_line[PLAN_LIMITS];  /* 0 = not written */
     char limit_file[PLAN_PATH];
     uint32_t backlog;
+    char labels[PLAN_LABELS];  /* "KEY=value" lines: what the operator says of the listener to his own policies; "" = none */
     struct plan_because because;
 };
 

@@ -69,6 +69,7 @@ static const struct field socket_fields[] = {
     LINE_FIELD("net_handshakes_line", LIMIT_NET_HANDSHAKES), LINE_FIELD("net_requests_line", LIMIT_NET_REQUESTS),
     TEXT_FIELD(plan_socket, "limit_file", limit_file),
     {"backlog", NUMBER, AT(plan_socket, backlog), 0, NULL},
+    TEXT_FIELD(plan_socket, "labels", labels),
     BECAUSE_FIELDS(plan_socket),
 };
 static const struct field cert_fields[] = {

@@ -39,6 +39,7 @@ static inline bool slice_is(struct slice s, const char *text) {
     return s.n == n && memcmp(s.p, text, n) == 0;
 }
 bool slice_is_nocase(struct slice s, const char *text);
+struct tags;
 /* Who is on the other side, as far as a handler may know. Borrowed from the connection. */
 struct peer {
     struct addr remote;
@@ -48,6 +49,7 @@ struct peer {
     uint8_t secure;       /* 0 clear, 1 our TLS, 2 TLS by a device in front (Ext) */
     const char *sni;      /* "" = none */
     const char *tls;      /* "TLSv1.3" or "" */
+    const struct tags *tags; /* given at admission (gate/facts.h); NULL = none */
 };
 struct exchange {
     struct request req;

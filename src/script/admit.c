@@ -133,6 +133,7 @@ static bool use_last(struct hooks *h, unsigned at, const struct facts *f, struct
 static enum said ask(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v, struct err *e) {
     lua_State *L = vm_lua(h->vm);
     h->facts->facts = f;
+    h->facts->given = &v->tags;
     lua_rawgeti(L, SLOT_RULES, (lua_Integer)at + 1);
     lua_pushvalue(L, SLOT_FACTS);
     enum said said = vm_call(h->vm, 1, VERDICTS_MOST, e) ? read_verdicts(L, h->rules.rule[at].strict, v, e) : SAID_NONSENSE;
@@ -188,10 +189,6 @@ bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *v, stru
         break;
     }
     return fine;
-}
-
-bool hooks_has(const struct hooks *h, enum stage s) {
-    return h->rules.first[s + 1] > h->rules.first[s];
 }
 
 const struct rules *hooks_rules(const struct hooks *h) {

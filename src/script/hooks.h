@@ -27,7 +27,6 @@ void hooks_destroy(struct hooks *h); /* NULL is legal */
 /* Judge at f->stage (admit.c). Rules in C are walked without entering Lua. false: a Lua rule failed (e says where); `out` then holds what the
  * policy's fail-safe says: closed, or the last good verdict of that rule about that address. */
 bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e);
-bool hooks_has(const struct hooks *h, enum stage s); /* is anything asked at that stage */
 const struct rules *hooks_rules(const struct hooks *h);
 const struct rule_count *hooks_rule_counts(const struct hooks *h); /* in the order of the rules; any thread may read */
 

@@ -53,7 +53,7 @@ static int request_part(lua_State *L) {
     return luaL_error(L, "req has no field '%s'", luaL_tolstring(L, 2, NULL));
 }
 
-static const struct field *field_named(lua_State *L, const struct request *r, int index) {
+const struct field *request_field_named(lua_State *L, const struct request *r, int index) {
     size_t n;
     const char *name = luaL_checklstring(L, index, &n);
     char lower[64];
@@ -68,7 +68,7 @@ static int request_header(lua_State *L) {
     int last = lua_gettop(L);
     luaL_checkstring(L, 2);
     for (int i = 2; i <= last; i++) {
-        const struct field *f = field_named(L, &b->exchange->req, i);
+        const struct field *f = request_field_named(L, &b->exchange->req, i);
         if (!f) continue;
         lua_pushlstring(L, f->value.p, f->value.n);
         return 1;
@@ -126,8 +126,15 @@ static int request_listed(lua_State *L) { /* req:listed("admin") -> "file:line" 
     return 1;
 }
 
+static int request_tagged(lua_State *L) { /* req:tagged("office") -> boolean: has admission given the connection this tag */
+    struct request_box *b = box_check(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    lua_pushboolean(L, tags_have(b->exchange->peer->tags, name));
+    return 1;
+}
+
 struct request_box *request_push_box(lua_State *L) {
-    static const luaL_Reg methods[] = {{"header", request_header}, {"starts", request_starts}, {"offers", request_offers}, {"fits", request_fits}, {"listed", request_listed}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"tagged", request_tagged}, {"header", request_header}, {"starts", request_starts}, {"offers", request_offers}, {"fits", request_fits}, {"listed", request_listed}, {NULL, NULL}};
     struct request_box *b = lua_newuserdatauv(L, sizeof *b, 0);
     *b = (struct request_box){0};
     vm_set_owner(vm_of(L), b);

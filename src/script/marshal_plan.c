@@ -43,6 +43,7 @@ static const struct field socket_fields[] = {
     {"limit_lines", LINES, 0, 0, false},
     SOCKET_TEXT("limit_file", limit_file, false),
     SOCKET_INT("backlog", backlog),
+    SOCKET_TEXT("labels", labels, false),
     {"when_missing", MISSING, 0, 0, false},
     {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false},
     {NULL, TEXT, 0, 0, false},
