@@ -1,50 +1,40 @@
--- Who comes in: admit(facts) -> verdict. Runs for every connection right after accept, before any byte is read or sent.
--- A refused caller sees the connection closed, nothing else (G14); `portreeve eval 'refusals()'` tells the reason.
+-- Who comes in.
 --
--- facts (ARCHITECTURE.md has them all):
---   facts.address              the caller, as text
---   facts:listed("NAME")       "file:line" where lists/NAME.list has the caller, else nil
---   facts.active               connections of this listener     facts.maximum      MaxConnections of listeners.ini, 0 = no limit
---   facts.active_from_address  … of this caller (IPv6: its /64) facts.per_address  MaxPerAddress, 0 = no limit
---   facts.reserve              places kept for lists/clients.list
---   facts.restriction          "none" "grant" "deny", with facts.list
--- Both counts include the connection that is being judged.
+-- The rules below are asked from top to bottom, for every caller, right after he has called and before a byte is read or sent. The first
+-- that refuses decides; whom none refuses comes in. A refused caller sees the connection closed, nothing else (G14); the log and
+-- `portreeve why ADDRESS` tell the rule's line and the line of the list.
 --
--- To close a door of your own, add lines such as these (and a test to admission_test.lua):
---   if facts.listener == "secure" and facts:listed("partners") == nil then return refuse("policy", "partners only") end
-local verdict = require "portreeve.verdict"
-local allow, refuse = verdict.allow, verdict.refuse
+-- What stands behind two dashes is a remark. To put a rule in force, take its dashes away; to take one out, put dashes before it.
+-- Numbers are in conf/listeners.ini, addresses in the lists of conf/lists. After a change: `portreeve check`, then `portreeve reload`.
+local admission = require "portreeve.admission"
+local rule, rules = admission.rule, admission.rules
 
-return function(facts)
-  -- The denied list comes before everything (G10).
-  local line = facts:listed("denied")
-  if line then return refuse("denied", line) end
+return rules {
+  -- Denied addresses: nobody in lists/denied.list comes in anywhere (G10).
+  rule.refuse_listed "denied",
 
-  -- Restriction of the listener: grant = only those in its list, deny = all but those (G11, G12).
-  local restriction = facts.restriction
-  if restriction == "grant" then
-    if not facts:listed(facts.list) then return refuse("restriction", facts:spoken(facts.list) or "not in list " .. facts.list) end
-  elseif restriction == "deny" then
-    line = facts:listed(facts.list)
-    if line then return refuse("restriction", line) end
-  end
+  -- Restriction (NAME.Restriction and NAME.List): None = everybody, Grant = only those in the list, Deny = all but those (G9, G11, G12).
+  rule.restriction(),
 
-  -- Connections of one caller (G24).
-  local per_address = facts.per_address
-  if per_address > 0 and facts.active_from_address > per_address then
-    return refuse("per-address", "MaxPerAddress=" .. per_address .. " of listener " .. facts.listener)
-  end
+  -- Limit of connections from the same address (NAME.MaxPerAddress). Those in lists/cluster.list are not limited (G24, G25).
+  rule.per_address(),
 
-  -- All connections of the listener (G27), the last places being kept for clients: with as many places free as are reserved, or fewer,
-  -- only clients come in (G26).
-  local maximum = facts.maximum
-  if maximum > 0 then
-    local others = facts.active - 1
-    if others >= maximum then return refuse("maximum", "MaxConnections=" .. maximum .. " of listener " .. facts.listener) end
-    local reserve = facts.reserve
-    if reserve > 0 and maximum - others <= reserve and not facts:listed("clients") then
-      return refuse("reserve", "Reserve=" .. reserve .. " of listener " .. facts.listener)
-    end
-  end
-  return allow
-end
+  -- Limit of connections of the listener (NAME.MaxConnections), for clients too (G27).
+  rule.maximum(),
+
+  -- Reserve of connections for clients (NAME.Reserve): the last places are for those in lists/clients.list (G26).
+  rule.reserve "clients",
+
+  -- Some more rules, out of force as shipped. There is a book of them in examples/policies.
+  --
+  -- On the listener named `secure` only clients; others get a page that says so, and are closed (G15):
+  -- rule.clients_only("clients", { listener = "secure" }),
+  --
+  -- On the listener named `front`, who is not in lists/office.list reaches the tracker only, not the pages of ui and hub:
+  -- rule.only("tracker", { listener = "front", except = "office" }),
+  --
+  -- A rule of your own is a function of what is known about the caller (examples/policies/README.md); nil leaves the word to the next:
+  -- rule.at("hello", function(facts)
+  --   if facts.sni == nil then return admission.verdict.refuse("policy", "no name asked for") end
+  -- end),
+}

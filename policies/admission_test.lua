@@ -12,7 +12,7 @@ local function lists(name, line, address)
 end
 
 return {
-  ["without limits everybody comes in"] = function(t)
+  ["without limits everybody comes in (G9)"] = function(t)
     t.eq(reason {}, "allow")
   end,
   ["the denied list comes first, even before a grant (G10)"] = function(t)
@@ -36,6 +36,11 @@ return {
     t.eq(reason { per_address = 3, active_from_address = 3 }, "allow")
     t.eq(reason { per_address = 3, active_from_address = 4 }, "per-address")
     t.eq(reason { per_address = 0, active_from_address = 4000 }, "allow", "0 is no limit")
+  end,
+  ["members of the cluster are not limited per address (G25)"] = function(t)
+    local l = lists("cluster", "conf/lists/cluster.list:1")
+    t.eq(reason { per_address = 3, active_from_address = 400, lists = l }, "allow")
+    t.eq(reason { per_address = 3, active_from_address = 400, maximum = 100, active = 101, lists = l }, "maximum", "but counted")
   end,
   ["the maximum holds for clients too (G27)"] = function(t)
     t.eq(reason { maximum = 10, active = 10 }, "allow", "the tenth place")

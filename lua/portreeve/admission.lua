@@ -2,8 +2,8 @@
 --   local admission = require "portreeve.admission"
 --   local rule, rules = admission.rule, admission.rules
 --   return rules { rule.refuse_listed "denied", rule.restriction(), …, rule.at("hello", function(facts) … end) }
--- The rules are asked in order; the first that says allow or refuse decides. All but rule.at are compiled to C (src/gate/rule_ops.c) and never
--- enter Lua in the server; here each says the same in Lua, which is what tests of policies run.
+-- The rules are asked in order; the first that says allow or refuse decides. All but rule.at are compiled to C (src/gate/rule_ops.c) and
+-- never enter Lua in the server; here each says the same in Lua, which is what tests of policies run.
 local verdict = require "portreeve.verdict"
 local near = require "portreeve.near"
 local error, ipairs, math_type, pairs, setmetatable, tostring, type =
@@ -11,7 +11,7 @@ local error, ipairs, math_type, pairs, setmetatable, tostring, type =
 local getinfo = debug.getinfo
 local _ENV = nil
 
-local admission = { rule = {}, ops = {} }
+local admission = { rule = {}, ops = {}, verdict = verdict }
 local rule, ops = admission.rule, admission.ops
 local stages = { peer = true, hello = true, identity = true, request = true }
 
@@ -247,8 +247,13 @@ end
 
 -- ---- the list ----
 
+-- Tags of a test's facts grow as the server's do.
+local function note_tag(facts, name)
+  if type(facts) == "table" and type(facts.tags) == "table" then facts.tags[name] = true end
+end
+
 -- Sum up what one rule returned in `more`; the verdict where it is final.
-local function take(more, v)
+local function take(more, facts, v)
   if v == nil or v == "allow" then return v end
   if type(v) ~= "table" then error(("a verdict is one of portreeve.verdict, this is a %s"):format(type(v)), 0) end
   if v.refuse then return v end
@@ -256,6 +261,7 @@ local function take(more, v)
     if not more.tagged[v.tag] and #more.tags < 8 then
       more.tags[#more.tags + 1] = v.tag
       more.tagged[v.tag] = true
+      note_tag(facts, v.tag)
     end
   elseif v.delay then
     more.delay = more.delay + v.delay
@@ -271,9 +277,9 @@ local function take(more, v)
   end
 end
 
-local function first(more, v, ...)
+local function first(more, facts, v, ...)
   if v == nil then return nil end
-  return take(more, v) or first(more, ...)
+  return take(more, facts, v) or first(more, facts, ...)
 end
 
 -- What the list says of these facts at their stage: "allow" or a refusal; then { tags =, delay =, only = set or nil, rule = who decided }.
@@ -281,7 +287,7 @@ local function judge(list, facts)
   local more = { tags = {}, tagged = {}, delay = 0 }
   for i, r in ipairs(list.rules) do
     if r.stage == facts.stage and applies(r, facts) then
-      local v = first(more, ops[r.op](r, facts))
+      local v = first(more, facts, ops[r.op](r, facts))
       if v then
         more.rule = i
         return v, more
@@ -296,6 +302,7 @@ local made = setmetatable({}, { __mode = "k" })
 
 -- The policy: rules in order, and
 --   on_error = "closed" (refuse) or "last" (what this rule last said of this address; refuse where it has said nothing) when a rule of Lua fails
+--   (without it 100; 0 = never)
 --   suspend_after = so many failures within a minute suspend the rules of Lua for the built-in ones until the next reload (0 = never; 100)
 function admission.rules(given)
   local at = getinfo(2, "Sl")
@@ -309,7 +316,7 @@ function admission.rules(given)
   for key, r in pairs(given) do
     if math_type(key) == "integer" then
       if type(r) ~= "table" or not ops[r.op] then
-        error(here .. ("entry %d is no rule: write rule.NAME(…), or rule.at(\"peer\", function(facts) … end)"):format(key), 0)
+        error(("%sentry %d is no rule: write rule.NAME(…), or rule.at(\"peer\", function(facts) … end)"):format(here, key), 0)
       end
     elseif key ~= "on_error" and key ~= "suspend_after" then
       error(here .. ("there is no setting '%s' (on_error, suspend_after)"):format(tostring(key)), 0)
@@ -329,7 +336,8 @@ function admission.compile(value, display)
              on_error = "closed", suspend_after = 100 }
   end
   if type(value) == "table" and made[value] then return value end
-  return nil, ("%s: the file must return rules { … } of portreeve.admission, or a function(facts); it returns a %s"):format(display, type(value))
+  return nil, ("%s: the file must return rules { … } of portreeve.admission, or a function(facts); it returns a %s"):format(
+    display, type(value))
 end
 
 return admission

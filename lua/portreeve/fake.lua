@@ -28,6 +28,21 @@ end
 
 -- fake.facts{ address = "192.0.2.9", lists = { denied = { ["192.0.2.9"] = "conf/lists/denied.list:3" } } }
 -- A line that takes an address out of a list: lists = { NAME = { ["192.0.2.9"] = { out = "conf/lists/NAME.list:4" } } }
+-- stage = "hello", "identity" or "request" (default "peer"): what is not known yet at the stage is an error, as in the server. What TLS or
+-- a request would have told and is not given is nil. fake.at(facts, "request", { path = "/x" }) takes the same connection to a later stage.
+local from = {
+  sni = 2, alpn = 2, ja4 = 2, tls = 3, cipher = 3, certificate = 3, certificate_issuer = 3, certificate_names = 3, certificate_sha256 = 3,
+  certificate_verified = 3, method = 4, path = 4, query = 4, host = 4,
+}
+local stages = { peer = 1, hello = 2, identity = 3, request = 4 }
+local names = { "peer", "hello", "identity", "request" }
+
+local function known_at(self, what, stage)
+  if stages[self.stage] < stage then
+    error(("facts.%s is not known at stage %s: it comes at stage %s"):format(what, self.stage, names[stage]), 3)
+  end
+end
+
 local fact_methods = {}
 local function hit(self, name)
   local list = self.lists[name]
@@ -42,18 +57,52 @@ function fact_methods:spoken(name)
   local line = hit(self, name)
   return line and (line.out or line) or nil
 end
-local fact_meta = strict("facts", fact_methods)
+function fact_methods:tagged(name) return self.tags[name] or false end
+function fact_methods:header(...)
+  known_at(self, "header", 4)
+  for _, name in ipairs { ... } do
+    local value = self.headers[name:lower()]
+    if value then return value end
+  end
+  return nil
+end
+
+local fact_meta = {
+  __index = function(self, key)
+    if fact_methods[key] then return fact_methods[key] end
+    local stage = from[key]
+    if not stage then error(("facts has no field '%s'"):format(tostring(key)), 2) end
+    known_at(self, key, stage)
+    return self.later[key]
+  end,
+}
 
 function fake.facts(given)
   local f = copy({
-    address = "192.0.2.1", port = 40000, local_address = "192.0.2.254", local_port = 80, listener = "http", services = "tracker,ui,hub",
-    restriction = "none", active = 1, maximum = 0, reserve = 0, active_from_address = 1, per_address = 0, lists = {},
+    stage = "peer", address = "192.0.2.1", port = 40000, local_address = "192.0.2.254", local_port = 80, listener = "http",
+    services = "tracker,ui,hub", restriction = "none", active = 1, maximum = 0, reserve = 0, active_from_address = 1, per_address = 0,
+    secure = "none", now = 1700000000000, lists = {}, label = {}, tags = {}, headers = {},
   }, given)
-  for _, name in ipairs { "denied", "clients", "admin", "components" } do
+  if not stages[f.stage] then error("a stage is peer, hello, identity or request", 2) end
+  for _, name in ipairs { "denied", "clients", "cluster", "admin", "components" } do
     f.lists[name] = f.lists[name] or {}
   end
   f.list = f.list or false
+  f.later = {}
+  for key in pairs(from) do
+    f.later[key], f[key] = f[key], nil
+  end
   return setmetatable(f, fact_meta)
+end
+
+-- The same connection at a later stage; `more`: what is known now.
+function fake.at(facts, stage, more)
+  if not stages[stage] then error("a stage is peer, hello, identity or request", 2) end
+  facts.stage = stage
+  for key, value in pairs(more or {}) do
+    if from[key] then facts.later[key] = value else facts[key] = value end
+  end
+  return facts
 end
 
 -- fake.req{ path = "/trk/o/x", services = { tracker = true }, lists = { admin = { ["127.0.0.1"] = "conf/lists/admin.list:2" } } }
@@ -62,6 +111,7 @@ function req_methods:starts(prefix) return self.path:sub(1, #prefix) == prefix e
 function req_methods:offers(service) return self.services[service] or false end
 function req_methods:fits(prefix, service) return self:starts(prefix) and self:offers(service) end
 function req_methods:header(name) return self.headers[name:lower()] end
+function req_methods:tagged(name) return self.tags[name] or false end
 function req_methods:listed(name)
   local list = self.lists[name]
   if not list then error(("there is no address list '%s'"):format(tostring(name)), 2) end
@@ -74,7 +124,7 @@ function fake.req(given)
     method = "GET", path = "/", query = false, host = "localhost",
     address = "192.0.2.1", local_address = "192.0.2.254", listener = "http",
     secure = "none", now = 1700000000000, body = "",
-    headers = {}, services = { tracker = true, ui = true, hub = true }, lists = { admin = {} },
+    headers = {}, services = { tracker = true, ui = true, hub = true }, lists = { admin = {} }, tags = {},
   }, given), req_meta)
 end
 

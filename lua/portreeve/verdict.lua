@@ -56,7 +56,9 @@ function verdict.services(list, level)
   end
   if #out == 0 then error("services are named as in listeners.ini: tracker, ui, hub, ops, internal or transfer", (level or 1) + 1) end
   for _, name in ipairs(out) do
-    if not services[name] then error(("there is no service '%s' (tracker ui hub ops internal transfer)"):format(tostring(name)), (level or 1) + 1) end
+    if not services[name] then
+      error(("there is no service '%s' (tracker ui hub ops internal transfer)"):format(tostring(name)), (level or 1) + 1)
+    end
   end
   return out
 end

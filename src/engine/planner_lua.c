@@ -4,6 +4,7 @@
 #include "engine/planner_vm.h"
 #include "script/lib.h"
 #include "script/marshal_plan.h"
+#include "script/rules_read.h"
 #include "script/vm.h"
 #include <inttypes.h>
 #include <lua5.4/lauxlib.h>
@@ -272,14 +273,40 @@ static bool run_tests(struct planner *p, struct vm *v, const char *display, stru
     return true;
 }
 
+static bool list_there(const struct planner *p, const char *name) {
+    static const char *const always[] = {"denied", "clients", "cluster", "admin", "components"};
+    char path[BUNDLE_PATH];
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        if (strcmp(always[i], name) == 0) return true;
+    snprintf(path, sizeof path, "lists/%.200s.list", name);
+    return name[0] == '\0' || bundle_writer_find(p->files, path, NULL);
+}
+
+/* The rules of admission: can they be read, and are their lists there? */
+static bool try_admission(const struct planner *p, struct vm *v, const char *display, struct err *e) {
+    struct rules r;
+    if (!rules_read(v, display, NULL, &r, e)) return false;
+    bool good = true;
+    for (uint32_t i = 0; good && i < r.n; i++) {
+        const struct rule *one = &r.rule[i];
+        const char *name[] = {one->list, one->listed, one->except};
+        for (unsigned k = 0; good && k < 3; k++)
+            good = list_there(p, name[k]) || err_at(e, one->file, one->line, "%s: there is no address list '%s': make lists/%s.list", one->op->name, name[k], name[k]);
+    }
+    rules_finish(&r);
+    return good;
+}
+
 static void try_policy(struct planner *p, const struct bundle_file *f, const char *text) {
     struct err e;
     struct vm *v = planner_policy_vm(p, &e);
     bool good = v && vm_policy(v, text, f->size, f->display, &e);
     if (good && is_test(f->path)) {
         good = run_tests(p, v, f->display, &e);
+    } else if (good && strcmp(f->path, "policies/admission.lua") == 0) {
+        good = try_admission(p, v, f->display, &e);
     } else if (good) {
-        static const char *const functions[] = {"policies/bind.lua", "policies/admission.lua", "policies/route.lua"};
+        static const char *const functions[] = {"policies/bind.lua", "policies/route.lua"};
         for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
             if (strcmp(f->path, functions[i]) == 0 && !lua_isfunction(vm_lua(v), -1))
                 good = err_set(&e, "%s: the file must return a function, it returns a %s", f->display, luaL_typename(vm_lua(v), -1));

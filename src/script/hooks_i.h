@@ -3,6 +3,7 @@
 #define PORTREEVE_SCRIPT_HOOKS_I_H
 #include "script/hooks.h"
 #include "script/lib_facts.h"
+#include "script/rules_read.h"
 
 /* Stack of a worker's state, fixed for life: every hook pushes above these and comes back to them. */
 enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_RULES, SLOT_SERVE, SLOT_TOP = SLOT_SERVE };
@@ -28,6 +29,4 @@ struct hooks {
     char tracker_id[64];
 };
 
-/* rules_read.c. The policy's value on top (replaced by a table of the functions of its Lua rules, at place + 1): read, checked and bound. */
-bool rules_read(struct vm *v, const char *display, const struct lists *l, struct rules *out, struct err *e);
 #endif

@@ -1,6 +1,6 @@
 /* From what policies/admission.lua returns to rules in C. portreeve.admission has made and checked the value, but it is a table that a policy has
  * had in its hands: everything is read raw, and strictly. */
-#include "script/hooks_i.h"
+#include "script/rules_read.h"
 #include <lua5.4/lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
