@@ -2,9 +2,11 @@
  * Exit status: 0 done, 1 refused (the reason is on standard error), 2 wrong usage. */
 #ifndef PORTREEVE_ENGINE_CMD_H
 #define PORTREEVE_ENGINE_CMD_H
+#include <stdbool.h>
 
 int cmd_ini(int argc, char **argv);  /* cmd_ini.c: show an INI file as it is read */
 int cmd_list(int argc, char **argv); /* cmd_list.c: which line of an address list decides about an address */
+int cmd_lists(int argc, char **argv); /* cmd_lists.c: what the lists in force have decided */
 int cmd_login_link(int argc, char **argv); /* cmd_login.c: a one-time address of the hub */
 
 int cmd_check(int argc, char **argv); /* cmd_check.c: the reload gate without reloading */
@@ -17,6 +19,8 @@ int cmd_events(int argc, char **argv); /* cmd_events.c: show what the spool hold
 int cmd_console(int argc, char **argv); /* cmd_console.c: lines typed, evaluated inside the running engine */
 int cmd_eval(int argc, char **argv);    /* cmd_eval.c: one expression, for scripts */
 
+/* Evaluate inside the running engine and print; state: as given, or NULL. Exit status. */
+int eval_print(const char *state, const char *text, bool json);
 /* State folder of a command: the one given, else $PORTREEVE_STATE, ./var where it is there, /var/lib/portreeve. */
 const char *cmd_state(const char *given);
 #endif

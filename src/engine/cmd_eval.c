@@ -18,12 +18,12 @@ static const char HELP[] =
     "\n"
     "Only root and the user the engine runs as may ask. Exit status: 0 evaluated, 1 an error (on standard error), 2 wrong usage.\n";
 
-static int evaluate(const char *state, const char *text, bool json) {
+int eval_print(const char *given, const char *text, bool json) {
     struct console_call c;
     struct buf out = {0};
     struct err e;
     bool ok = false;
-    bool asked = console_call_init(&c, state, &e) && console_call_eval(&c, text, json, &ok, &out, &e);
+    bool asked = console_call_init(&c, cmd_state(given), &e) && console_call_eval(&c, text, json, &ok, &out, &e);
     console_call_finish(&c);
     if (!asked) {
         fprintf(stderr, "portreeve: %s\n", e.text);
@@ -54,5 +54,5 @@ int cmd_eval(int argc, char **argv) {
         else state = optarg;
     }
     if (optind != argc - 1) return fputs(HELP, stderr), 2;
-    return evaluate(cmd_state(state), argv[optind], json);
+    return eval_print(state, argv[optind], json);
 }

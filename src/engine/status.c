@@ -4,6 +4,7 @@
 #include "engine/ask.h"
 #include "engine/generation.h"
 #include "engine/harden.h"
+#include "engine/lists_show.h"
 #include "engine/probe.h"
 #include "engine/worker.h"
 #include <inttypes.h>
@@ -212,6 +213,10 @@ static bool edit(void *ctx, const char *request, size_t n, struct buf *out) {
     return ask(ctx, WIRE_EDIT, request, n, out);
 }
 
+static bool lists(void *ctx, const char *name, struct buf *out) {
+    return lists_show(ctx, name, out);
+}
+
 static bool probe(void *ctx) {
     struct engine *eng = ctx;
     return eng->probe && probe_again(eng->probe);
@@ -219,5 +224,5 @@ static bool probe(void *ctx) {
 
 void status_api(struct engine *eng, struct engine_api *out) {
     *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .refusals = refusals, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
-                               .probe = probe};
+                               .probe = probe, .lists = lists};
 }

@@ -67,6 +67,13 @@ static int engine_refusals(lua_State *L) { /* refusals([limit]) -> array, newest
     return decoded(L, a->refusals(a->ctx, limit, &b), &b);
 }
 
+static int engine_lists(lua_State *L) { /* lists([name]) -> array, or what there is to say of one, or nil */
+    const struct engine_api *a = api_of(L);
+    const char *name = luaL_optstring(L, 1, "");
+    struct buf b = {0};
+    return decoded(L, a->lists(a->ctx, name, &b), &b);
+}
+
 static int engine_probe(lua_State *L) { /* probe() -> boolean: every socket was called */
     const struct engine_api *a = api_of(L);
     lua_pushboolean(L, a->probe(a->ctx));
@@ -163,7 +170,7 @@ static int engine_edit(lua_State *L) {
 
 int lib_engine(lua_State *L) {
     static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
-                                         {"refusals", engine_refusals}, {"reload", engine_reload},
+                                         {"refusals", engine_refusals}, {"lists", engine_lists}, {"reload", engine_reload},
                                          {"edit", engine_edit},         {"probe", engine_probe},   {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");

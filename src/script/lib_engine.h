@@ -13,6 +13,7 @@ struct engine_api {
     bool (*refusals)(void *ctx, unsigned limit, struct buf *out);    /* JSON array */
     bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
+    bool (*lists)(void *ctx, const char *name, struct buf *out);     /* engine/lists_show.h; name "" = all */
     bool (*reload)(void *ctx, struct buf *text);                     /* blocks; true = in force */
     bool (*probe)(void *ctx);                                        /* blocks; true = every socket has been called once more */
     bool (*edit)(void *ctx, const char *request, size_t n, struct buf *text); /* the same; request: WIRE_EDIT from "dry" on (plan/wire.h) */

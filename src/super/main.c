@@ -51,6 +51,7 @@ static const struct command commands[] = {
     {"explain", "say which entry binds an address and port, or why nothing does", 0, NULL, NULL},
     {"ini", "show an INI file's entries as they are read", 0, NULL, NULL},
     {"list", "ask an address list about addresses", 0, NULL, NULL},
+    {"lists", "the address lists in force: which lines decide, and which never", 0, NULL, NULL},
     {"test", "run the policies' tests", 0, NULL, NULL},
     {"console", "look inside the running server", 0, NULL, NULL},
     {"eval", "evaluate one expression inside the running server", 0, NULL, NULL},

@@ -21,6 +21,10 @@ local offers = {
   { 'listener("NAME")', "one listener, or several of that name" },
   { "connections([N])", "open connections, at most N (1000)", reads = true },
   { "refusals([N])", "the last refused connections, newest first, and the line that decided", reads = true },
+  { "lists()", "the address lists: lines, how often they have decided, how many never have and how many never can", reads = true },
+  { 'lists("NAME")', "one list: the lines that decide most, those that never have, those that never can" },
+  { 'lists.unused(["NAME"])', "lines that could decide and never have" },
+  { 'lists.shadowed(["NAME"])', "lines that can never decide: later ones speak of all their addresses" },
   { "plan()", "the bind plan in force", reads = true },
   { "probe()", "call every socket from within the machine: does this server answer, with the scheme and certificate planned?" },
   { "stats()", "counters since the server started", reads = true },
@@ -98,6 +102,38 @@ local function functions(engine, session)
   end
   function f.connections(n) return as_list(engine.connections(n)) end
   function f.refusals(n) return as_list(engine.refusals(n)) end
+  local function list_named(name)
+    local l = type(name) == "string" and name ~= "" and engine.lists(name)
+    if type(l) ~= "table" then error(format("there is no address list '%s': lists() shows all", tostring(name)), 0) end
+    return l
+  end
+  function f.lists(name)
+    if name == nil then return as_list(engine.lists()) end
+    return list_named(name)
+  end
+  -- The rows of a kind, of one list or of all; what was left off of a list is a row too.
+  local function rows_of(name, kind, make)
+    local out = as_list {}
+    for _, l in ipairs(name == nil and engine.lists() or { { name = name } }) do
+      local one = list_named(l.name)
+      for _, row in ipairs(one[kind]) do
+        out[#out + 1] = make(row, l.name)
+      end
+      local more = one[kind .. "_more"]
+      if more > 0 then out[#out + 1] = { name = l.name, text = format("… and %d more", more) } end
+    end
+    return out
+  end
+  local function unused(name)
+    return rows_of(name, "never", function(row, list)
+      return { name = list, file = row.file, line = row.line, to = row.to, lines = row.lines }
+    end)
+  end
+  local function shadowed(name)
+    return rows_of(name, "shadows", function(row, list)
+      return { name = list, file = row.file, line = row.line, because = { file = row.by_file, line = row.by_line } }
+    end)
+  end
   function f.plan() return as_list(engine.plan()) end
   function f.probe()
     local all, out = engine.probe(), as_list {}
@@ -135,7 +171,7 @@ local function functions(engine, session)
     if type(name) == "table" then return edits.listeners(name) end
     return edits.listener(name, fields)
   end
-  local methods = { listener = {
+  local methods = { lists = { unused = unused, shadowed = shadowed }, listener = {
     set = function(name, fields) return change(wanted(name, fields)) end,
     try = function(name, fields)
       local list, why = wanted(name, fields)
