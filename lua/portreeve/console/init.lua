@@ -109,7 +109,11 @@ local function functions(engine, session)
   end
   function f.lists(name)
     if name == nil then return as_list(engine.lists()) end
-    return list_named(name)
+    local l = list_named(name)
+    for _, kind in ipairs { "most", "never", "shadows" } do
+      if not l[kind][1] then l[kind], l[kind .. "_more"] = nil, nil end
+    end
+    return l
   end
   -- The rows of a kind, of one list or of all; what was left off of a list is a row too.
   local function rows_of(name, kind, make)
