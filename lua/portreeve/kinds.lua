@@ -108,7 +108,7 @@ function kinds.list(text)
   local s = trim(text)
   if s:find("[.:/!,]") then return { inline = s } end
   local name, why = kinds.name(s)
-  return name, why and "neither the name of an address list (letters, digits, _ and -) nor addresses, ranges and networks with commas between them"
+  return name, why and "neither the name of an address list (letters, digits, _ and -) nor addresses and networks with commas between them"
 end
 
 -- What an operator says of a listener to his own policies.

@@ -34,6 +34,12 @@ local function fake_engine(world)
       return world.connections
     end,
     refusals = function() return world.refusals end,
+    lists = function(name)
+      if not name then return { { name = "denied", lines = 3.0 } } end
+      if name ~= "denied" then return nil end
+      return { name = "denied", lines = 3.0, most = {}, most_more = 0.0, never = { { file = "d.list", line = 1.0, to = 2.0, lines = 2.0 } },
+        never_more = 7.0, shadows = { { file = "d.list", line = 3.0, by_file = "d.list", by_line = 4.0 } }, shadows_more = 0.0 }
+    end,
     plan = function() return world.listeners end,
     stats = function() return { uptime_ms = 90000.0, counters = { accepted = 12.0, refused = 0.0 } } end,
     reload = function()
@@ -167,8 +173,19 @@ describe("the console", function()
     assert.matches("seccomp", eval "security()")
   end)
 
+  it("shows the lists and what their lines decide", function()
+    assert.matches("denied", eval "lists()", 1, true)
+    assert.same({ { name = "denied", file = "d.list", line = 1, to = 2, lines = 2 }, { name = "denied", text = "… and 7 more" } },
+      cjson.decode(eval("lists.unused()", true)))
+    assert.matches("d.list:4", eval 'lists.shadowed("denied")', 1, true)
+    assert.is_nil(cjson.decode(eval('lists("denied")', true)).most)
+    local ok, why = console.eval 'lists("nix")'
+    assert.is_false(ok)
+    assert.matches("no address list 'nix'", why, 1, true)
+  end)
+
   it("completes names, fields and listeners, and calls nothing that changes", function()
-    assert.same({ "listener(", "listeners(" }, console.complete "lis")
+    assert.same({ "listener(", "listeners(", "lists(" }, console.complete "lis")
     assert.same({ "listeners()[1].scheme", "listeners()[1].services", "listeners()[1].state" }, console.complete "listeners()[1].s")
     assert.same({ "listeners()[1].because.file" }, console.complete "listeners()[1].because.f")
     assert.same({ 'listener("http")', 'listener("https")' }, console.complete 'listener("ht')
@@ -183,7 +200,7 @@ describe("the console", function()
     assert.same({ ok = true, text = "3" }, cjson.decode(console.answer '{"eval":"1+2"}'))
     assert.matches('^{"ok":true,"text":"', (console.answer '{"eval":"1+2"}'))
     assert.same({ ok = true, text = "[1]" }, cjson.decode(console.answer '{"eval":"{1}","json":true}'))
-    assert.same({ ok = true, text = "listener(\nlisteners(" }, cjson.decode(console.answer '{"complete":"lis"}'))
+    assert.same({ ok = true, text = "listener(\nlisteners(\nlists(" }, cjson.decode(console.answer '{"complete":"lis"}'))
     for _, bad in ipairs { "", "x", "[]", "{}", "1", '{"eval":1}', '{"eval"' } do
       assert.is_false(cjson.decode(console.answer(bad)).ok, bad)
     end
