@@ -257,7 +257,19 @@ local function shutdown_listener(p, rules)
   }
 end
 
-local needs_none = { ops = true, ["remote-log"] = true, script = true } -- services of the engine itself, whatever is installed here
+-- Where the tunnel of a line leads: the name of the set, or nil where the line is no tunnel.
+local function backends_of(p, line)
+  local names = line.keyed.Backend or {}
+  if not line.Backend and not names[1] then return nil end
+  if line.Backend then p:backend { set = line.name, to = line.Backend.value, because = because(line.Backend, nil, plan.here()) } end
+  for _, e in ipairs(names) do
+    p:backend { set = line.name, sni = e.key, to = e.value, because = because(e, nil, plan.here()) }
+  end
+  return line.name
+end
+
+-- Services of the engine itself, whatever is installed here.
+local needs_none = { ops = true, tunnel = true, ["tls-tunnel"] = true, ["remote-log"] = true, script = true }
 
 -- One socket line of listeners.ini, a section's own or a row of it, with the services that are installed here.
 local function further_sockets(p, rules, host, l, line)
@@ -282,13 +294,15 @@ local function further_sockets(p, rules, host, l, line)
   local udp = line.Transport.value == "UDP"
   local its_limits = limits_of(l, line, udp)
   local why = because(line.Port, nil, plan.here())
+  local backends = backends_of(p, line)
+  local proxy_out = backends and line.SendProxy.value:lower() or nil
   open(p, items, function(item)
     return with({
       name = l.name, address = item.address, port = item.port or line.Port.value,
       scheme = https and "https" or "http", external = line.InitTLS.value == "Ext",
       certificate = https and line.Certificate.value or nil, services = services,
       transport = udp and "udp" or nil, script = services[1] == "script" and line.Script.value or nil,
-      because = why,
+      backends = backends, proxy_out = proxy_out, because = why,
     }, its_limits)
   end)
 end

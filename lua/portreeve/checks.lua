@@ -139,7 +139,7 @@ local function without_effect(l, ctx)
 end
 
 -- What a socket line serves: HTTP, or one protocol of another kind, which has the socket to itself.
-local own_protocol = { ["remote-log"] = true, script = true }
+local own_protocol = { tunnel = true, ["tls-tunnel"] = true, ["remote-log"] = true, script = true }
 local function protocol(line, ctx)
   local services = line.Services.value
   for _, s in ipairs(services) do
@@ -179,6 +179,36 @@ local function only_udp(l, ctx)
       local what = "limits of connections are for TCP only, and this listener has UDP sockets only"
       ctx.report.warn(at(l[entry], nil, "" .. l[entry].value), what)
     end
+  end
+end
+
+local TUNNELS = { tunnel = true, ["tls-tunnel"] = true }
+
+-- A tunnel needs to know where it leads; what is none leads nowhere.
+local function tunnel(line, ctx)
+  if line.removed or not line.Port then return end
+  local is, names = line.Services.value[1], line.keyed.Backend or {}
+  local given = line.Backend or names[1]
+  if not TUNNELS[is] then
+    if given then
+      local what = "only a tunnel has a backend: add %s.Services=tunnel (or tls-tunnel)"
+      ctx.report.error(at(given, nil, given.text), what:format(line.name))
+    elseif line.SendProxy.value ~= "Off" then
+      ctx.report.error(at(line.SendProxy, nil, line.SendProxy.text), "a PROXY header is sent to the backend of a tunnel, and this is none")
+    end
+    return
+  end
+  if not given then
+    local what = "a tunnel needs a backend: add %s.Backend=ADDRESS:PORT"
+    ctx.report.error(at(line.Services, nil, line.Services.text), what:format(line.name))
+  elseif is == "tunnel" and names[1] then
+    local what = "a tunnel does not see the name that callers ask for: use the service tls-tunnel"
+    ctx.report.error(at(names[1], nil, names[1].text), what)
+  elseif is == "tunnel" and line.InitTLS.value == "On" then
+    ctx.report.error(at(line.InitTLS, nil, "On"), "a tunnel does not end TLS: use the service tls-tunnel, or leave TLS to the backend")
+  end
+  if line.InitTLS.value == "Ext" then
+    ctx.report.error(at(line.InitTLS, nil, "Ext"), "a tunnel makes no difference between encrypted and clear callers: leave the entry out")
   end
 end
 
@@ -260,6 +290,7 @@ function checks.listeners(r, ctx)
         low_port(row, ctx)
         open_to_all(row, ctx)
         protocol(row, ctx)
+        tunnel(row, ctx)
         udp = transport(row, l, ctx) and udp
       end
     end

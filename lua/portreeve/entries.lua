@@ -86,7 +86,36 @@ function entries.plain(file, spec, ctx, other)
 end
 
 local function new_section(name, e)
-  return { name = name, first = e, given = {}, rows = {} }
+  return { name = name, first = e, given = {}, rows = {}, keyed = {} }
+end
+
+-- NAME.Entry-KEY where Entry takes keys -> NAME, Entry, KEY. KEY may have dots of its own.
+local function with_key(text, keyed)
+  for entry in pairs(keyed or {}) do
+    local from, to = text:find("." .. entry .. "-", 1, true)
+    if from then return text:sub(1, from - 1), entry, text:sub(to + 1) end
+  end
+end
+
+local function take_keyed(section, entry, key, e, spec, ctx)
+  local value, why = kinds[spec.key](key)
+  if not value then
+    ctx.report.error(e, ("in the name of this entry: %s: %s"):format(key, why))
+    return
+  end
+  local taken = take(e, spec, ctx)
+  local list = section.keyed[entry] or {}
+  section.keyed[entry] = list
+  for _, other in ipairs(list) do
+    if taken and other.key == value then
+      ctx.report.error(e, ("line %d (%s) is for the same name: leave one of the two out"):format(other.line, other.entry))
+      return
+    end
+  end
+  if taken then
+    taken.key = value
+    list[#list + 1] = taken
+  end
 end
 
 -- The section that NAME.… or, where the file has rows, NAME.2.… belongs to.
@@ -145,22 +174,31 @@ local function fill(section, spec, row_spec, ctx)
     for entry in pairs(row_spec) do
       if not row.given[entry] and entry ~= "Port" then row[entry] = section[entry] end
     end
+    for entry, list in pairs(section.keyed) do
+      row.keyed[entry] = row.keyed[entry] or list -- a row that names one has all of its own
+    end
   end
 end
 
--- Files of NAME.Entry; with row_spec also NAME.2.Entry, a row: one more socket of the same listener.
-function entries.sections(file, spec, ctx, row_spec)
+-- Files of NAME.Entry; with row_spec also NAME.2.Entry, a row: one more socket of the same listener. keyed: the entries that may be written
+-- NAME.Entry-KEY, any number of times: section.keyed[Entry] = { { key =, value =, file =, … }, … }.
+function entries.sections(file, spec, ctx, row_spec, keyed)
   local out, by_name = {}, {}
   local found, order = in_force(file, ctx)
   for _, key in ipairs(order) do
     local e = found[key]
-    local name, entry = key:match("^(.*)%.([^.]*)$")
+    local name, entry, sub = with_key(key, keyed)
+    if not name then
+      name, entry = key:match("^(.*)%.([^.]*)$")
+    end
     local head, row = (name or ""):match("^(.*)%.([1-9]%d*)$")
     if row_spec and head and #row <= 4 then name, row = head, tonumber(row) else row = nil end
     local known = row and row_spec or spec
     if not name or not name:find("^[%w_-]+$") or #name > 60 then
       local rows = row_spec and " (NAME.2.Entry for its second socket, and so on)" or ""
       ctx.report.error(e, ("entries of this file are written NAME.Entry%s, the name of letters, digits, _ and -"):format(rows))
+    elseif sub then
+      take_keyed(section_of(out, by_name, name, row, e), entry, sub, e, keyed[entry], ctx)
     elseif row and spec[entry] and not known[entry] then
       ctx.report.error(e, ("this counts for all sockets of the listener together: write %s.%s"):format(name, entry))
     elseif row_spec and entry:find("^Label%-.") then

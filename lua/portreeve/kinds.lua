@@ -303,6 +303,54 @@ function kinds.listen(text, spec, from_set, names)
   return list
 end
 
+local MOST_BACKENDS = 8 -- PLAN_TO_MOST
+
+local function backend_item(item, names)
+  local path = item:match("^unix:%s*(.*)$") or item:match("^/.*$")
+  if path then
+    if path:find("^/[^%c]+$") and #path < 108 then return "unix:" .. path end
+    return nil, ("%s: a unix socket is written unix:/PATH, at most 107 bytes"):format(item)
+  end
+  local s, unknown = with_number(item, names)
+  if not s then return nil, unknown end
+  local address, port = addr.hostport(s, false)
+  if not address then
+    if not s:find("^%[") and s:find("^[^:]*%a[^:]*:") and not s:find(":.*:") then
+      return nil, ("%s: host names are not looked up here: write the address of the backend, as in 192.0.2.7:25"):format(item)
+    end
+    return nil, port
+  end
+  if not port then return nil, ("%s has no port: a backend is written ADDRESS:PORT"):format(item) end
+  if address == "0.0.0.0" or address == "::" then return nil, ("%s: nobody can be called at the address for all"):format(item) end
+  return (address:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(address, port)
+end
+
+-- Backend of a tunnel: ADDRESS:PORT, [ADDRESS]:PORT or unix:/PATH, several in the order in which they are tried -> canonical text.
+function kinds.backends(text, _, _, names)
+  local out, seen = {}, {}
+  for item in (text .. ","):gmatch("(.-),") do
+    local trimmed = trim(item)
+    if trimmed == "" then return nil, "an address is missing: write ADDRESS:PORT, several separated by commas" end
+    local one, why = backend_item(trimmed, names)
+    if not one then return nil, why end
+    if seen[one] then return nil, one .. " is there twice" end
+    seen[one] = true
+    out[#out + 1] = one
+  end
+  if #out > MOST_BACKENDS then return nil, ("more than %d addresses of one backend"):format(MOST_BACKENDS) end
+  local all = concat(out, ",")
+  if #all > 511 then return nil, "longer than 511 bytes" end
+  return all
+end
+
+-- A host name as TLS callers ask for it, or *. and one: any one label before it.
+function kinds.sni(text)
+  local s = text:lower():gsub("%.$", "")
+  local bare = s:gsub("^%*%.", "")
+  if #s < 254 and bare:find("^[%w_-][%w_.-]*$") and not bare:find("..", 1, true) and bare:sub(-1) ~= "." then return s end
+  return nil, "not a host name: letters, digits, - and . (or *. and a host name)"
+end
+
 local families = { onlyipv4addresses = 4, onlyipv6addresses = 6 }
 
 -- BindAddress: a list, or {family = 4|6} for one of the two words (M8, M9). Third result: a remark.

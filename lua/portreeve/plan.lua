@@ -21,6 +21,7 @@ local known = {
   max_connections = "number", max_per_address = "number", reserve = "number", backlog = "number", when_missing = "string",
   waiting = "boolean", transport = "string", script = "string", labels = "string",
   give_way = "boolean", rates = "table", bits = "table", limit_lines = "table", limit_file = "string",
+  backends = "string", proxy_out = "string",
 }
 
 -- "policies/bind.lua:41" of the function `level` calls up.
@@ -44,6 +45,7 @@ function methods:socket(s)
     restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
     waiting = nil, transport = nil, script = nil, labels = nil,
     give_way = nil, rates = nil, bits = nil, limit_lines = nil, limit_file = nil,
+    backends = nil, proxy_out = nil,
   }
   for key, value in pairs(s) do
     local want = known[key]
@@ -69,6 +71,15 @@ function methods:socket(s)
   copy.because = { file = b.file or "", line = b.line or 0, entry = b.entry or "", row = b.row or "", policy = b.policy or here(2) }
   self.sockets[#self.sockets + 1] = copy
   return copy
+end
+
+-- Where a tunnel leads: b = { set = the name that sockets have in `backends`, sni = server name or nil for all others,
+-- to = "ADDRESS:PORT,…", because = entry }.
+function methods:backend(b)
+  local from = b.because or error("a backend needs the field 'because'", 2)
+  self.backends = self.backends or {}
+  self.backends[#self.backends + 1] = { set = b.set, sni = b.sni, to = b.to,
+    because = { file = from.file or "", line = from.line or 0, entry = from.entry or "", row = "", policy = from.policy or here(2) } }
 end
 
 -- "conf/tomcat.ini:7: BindAddress: text"; at is an entry of the rules, or nil.

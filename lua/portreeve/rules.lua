@@ -53,7 +53,7 @@ local function read_files(files, ctx, short)
     local file = files[name] or { display = name, entries = {} }
     local section = section_of(name)
     if schema.sections[name] then
-      r[section] = entries.sections(file, schema.sections[name], ctx, name == "listeners.ini" and schema.rows or nil)
+      r[section] = entries.sections(file, schema.sections[name], ctx, name == "listeners.ini" and schema.rows or nil, schema.keyed[name])
     else
       r[section] = entries.plain(file, schema[name], ctx, other[name])
     end

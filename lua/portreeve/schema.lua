@@ -71,7 +71,10 @@ local schema = {
       Address = { kind = "bind", star = true, default = { star = true } },
       InitTLS = { kind = "word", words = { "Off", "On", "Ext" }, default = "Off" },
       Certificate = { kind = "name", default = "default" },
-      Services = { kind = "words", words = { "tracker", "ui", "hub", "ops", "remote-log", "script" }, default = components },
+      Services = { kind = "words", default = components,
+                   words = { "tracker", "ui", "hub", "ops", "tunnel", "tls-tunnel", "remote-log", "script" } },
+      Backend = { kind = "backends" },
+      SendProxy = { kind = "word", words = { "Off", "V1", "V2" }, default = "Off" },
       Transport = { kind = "word", words = { "TCP", "UDP" }, default = "TCP" },
       Script = { kind = "name" },
       WhenMissing = { kind = "word", words = { "Refuse", "Wait", "Freebind" }, default = "Refuse" },
@@ -94,6 +97,10 @@ local schema = {
       Backlog = { kind = "integer", least = 1, most = 65535, default = 511 },
     },
   },
+  -- Of these, NAME.Entry-KEY: any number of them, into section.keyed[Entry] (portreeve.entries). key: kind of KEY.
+  keyed = {
+    ["listeners.ini"] = { Backend = { kind = "backends", key = "sni" } },
+  },
   -- Listeners that exist without a section; theirs may set limits only. Where their sockets come from.
   builtin = { http = true, internal = true, communications = true },
   origin = {
@@ -104,7 +111,8 @@ local schema = {
                  "RateHandshakesPerNet", "RateRequestsPerNet", "Backlog" },
   -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
   row = {
-    "Port", "Address", "Transport", "InitTLS", "Certificate", "Services", "Script", "WhenMissing", "Restriction", "List", "Backlog",
+    "Port", "Address", "Transport", "InitTLS", "Certificate", "Services", "Script", "Backend", "SendProxy", "WhenMissing", "Restriction",
+    "List", "Backlog",
   },
 }
 

@@ -9,6 +9,8 @@ return {
   { "idle_ms", "IdleTimeout", 100, 3600000, 75000, "ms", "between requests of a kept connection" },
   { "write_ms", "WriteTimeout", 100, 3600000, 30000, "ms", "response, absolute" },
   { "handler_ms", "HandlerTimeout", 100, 3600000, 30000, "ms", "hub and ui handlers" },
+  { "connect_ms", "ConnectTimeout", 10, 600000, 5000, "ms", "connecting to one address of a tunnel's backend" },
+  { "tunnel_ms", "TunnelIdleTimeout", 100, 86400000, 3600000, "ms", "a tunnel in which no byte moves either way" },
   { "drain_ms", "DrainTimeout", 0, 3600000, 30000, "ms", "running connections at stop and at a change of engine" },
   { "max_line", "MaxRequestLine", 256, 65536, 8192, "bytes", "request line" },
   { "max_head", "MaxRequestHead", 512, 262144, 16384, "bytes", "request line and header fields together" },

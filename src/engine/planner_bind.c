@@ -68,6 +68,11 @@ static void refuse_broadcasts(struct planner *p, const struct host *h) {
     if (udp >= 0) close(udp);
 }
 
+static bool is_here(void *ctx, const struct addr *a) {
+    (void)ctx;
+    return sock_here(a);
+}
+
 /* The kernel has the last word: no list of addresses shows all of 127.0.0.0/8, or what a local route makes ours. An address that is still
  * tentative comes by itself, so it may wait whatever its entry says. */
 void planner_settle(struct planner *p, const struct host *h) {
@@ -77,6 +82,8 @@ void planner_settle(struct planner *p, const struct host *h) {
         if (s->when_missing == MISSING_WAIT || s->waiting) s->waiting = !sock_here(&s->at);
     }
     refuse_broadcasts(p, h);
+    struct err e;
+    if (!plan_check_loops(&p->plan, is_here, NULL, &e)) planner_error(p, "%s", e.text);
 }
 
 /* ---- preflight ---- */

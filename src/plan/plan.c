@@ -20,14 +20,20 @@ static const struct {
     const char *name;
 } services[] = {
     {SVC_TRACKER, "tracker"}, {SVC_UI, "ui"}, {SVC_HUB, "hub"}, {SVC_OPS, "ops"}, {SVC_INTERNAL, "internal"}, {SVC_TRANSFER, "transfer"},
-    {SVC_SHUTDOWN, "shutdown"}, {SVC_REMOTE_LOG, "remote-log"}, {SVC_SCRIPT, "script"},
+    {SVC_SHUTDOWN, "shutdown"}, {SVC_TUNNEL, "tunnel"}, {SVC_TLS_TUNNEL, "tls-tunnel"}, {SVC_REMOTE_LOG, "remote-log"}, {SVC_SCRIPT, "script"},
 };
 
 const char *plan_scheme_text(const struct plan_socket *s) {
     if (s->at.udp) return "udp";
     if (s->services & SVC_SHUTDOWN) return "command";
+    if (s->services & SVC_TLS_TUNNEL && s->scheme == SCHEME_HTTP) return "tls-pass";
     if (s->services & ~(uint32_t)SVC_HTTP) return s->scheme == SCHEME_HTTPS ? "tls" : "tcp";
     return s->scheme == SCHEME_HTTPS ? "https" : "http";
+}
+
+const char *plan_proxy_out_text(enum plan_proxy_out p) {
+    static const char *const names[] = {"off", "v1", "v2"};
+    return names[p];
 }
 
 uint32_t plan_service_bit(const char *name) {
@@ -88,6 +94,7 @@ bool plan_has_udp(const struct plan *p) {
 void plan_finish(struct plan *p) {
     if (p->cert) explicit_bzero(p->cert, p->ncerts * sizeof *p->cert);
     free(p->cert);
+    free(p->backend);
     free(p->socket);
     memset(p, 0, sizeof *p);
 }

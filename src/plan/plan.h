@@ -15,6 +15,9 @@
 #define PLAN_MAX_SOCKETS 16384u
 #define PLAN_MAX_WORKERS 256u
 #define PLAN_SHUTDOWNS 4u /* shutdown ports */
+#define PLAN_MAX_BACKENDS 4096u
+#define PLAN_SNI 256
+#define PLAN_TO 512 /* addresses of one backend as text */
 
 enum plan_service { /* bits */
     SVC_TRACKER = 1, SVC_UI = 2, SVC_HUB = 4,
@@ -22,11 +25,15 @@ enum plan_service { /* bits */
     SVC_INTERNAL = 16, /* calls between components, port 1099 */
     SVC_TRANSFER = 32, /* event transfer, port 7000 */
     SVC_SHUTDOWN = 64, /* the shutdown command (M64): held and served by the supervisor itself, never offered to an engine */
+    SVC_TUNNEL = 128,     /* bytes to and from a backend, whatever they are (Q13) */
+    SVC_TLS_TUNNEL = 256, /* the same with TLS ended here, or passed through to the backend that its server name chooses */
     SVC_REMOTE_LOG = 512, /* syslog messages of others into files; the one service that UDP carries */
     SVC_SCRIPT = 1024     /* a line protocol written in Lua: policies/SCRIPT.lua */
 };
 /* The services that are answered in HTTP; every other one has a protocol of its own, and its socket to itself. */
 #define SVC_HTTP (SVC_TRACKER | SVC_UI | SVC_HUB | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER)
+#define SVC_TUNNELS (SVC_TUNNEL | SVC_TLS_TUNNEL)
+enum plan_proxy_out { PROXY_OUT_OFF, PROXY_OUT_V1, PROXY_OUT_V2 }; /* header of the PROXY protocol to the backend */
 enum plan_scheme { SCHEME_HTTP, SCHEME_HTTPS };
 enum plan_restriction { RESTRICT_NONE, RESTRICT_GRANT, RESTRICT_DENY };
 enum plan_missing { /* what to do where the address is not on this machine */
@@ -85,6 +92,15 @@ struct plan_socket {
     char limit_file[PLAN_PATH];
     uint32_t backlog;
     char labels[PLAN_LABELS];  /* "KEY=value" lines: what the operator says of the listener to his own policies; "" = none */
+    char backends[PLAN_NAME]; /* of a tunnel: the set of plan.backend that callers are taken to; else "" */
+    enum plan_proxy_out proxy_out;
+    struct plan_because because;
+};
+
+struct plan_backend { /* where a tunnel leads */
+    char set[PLAN_NAME]; /* sockets name it: a section of listeners.ini or a row of it, "smtp", "smtp.2" */
+    char sni[PLAN_SNI];  /* for callers who ask for this server name, "*.example.org" for one label before it; "" = all others */
+    char to[PLAN_TO];    /* "127.0.0.1:25,[::1]:25,unix:/run/mail": tried in this order; see plan_to_parse */
     struct plan_because because;
 };
 
@@ -107,6 +123,8 @@ struct plan_cert { /* one certificate with key; the bytes are in the bundle */
     X(idle_ms, "IdleTimeout", 100, 3600000, 75000, "ms", "between requests of a kept connection")                            \
     X(write_ms, "WriteTimeout", 100, 3600000, 30000, "ms", "response, absolute")                                             \
     X(handler_ms, "HandlerTimeout", 100, 3600000, 30000, "ms", "hub and ui handlers")                                        \
+    X(connect_ms, "ConnectTimeout", 10, 600000, 5000, "ms", "connecting to one address of a tunnel's backend")                \
+    X(tunnel_ms, "TunnelIdleTimeout", 100, 86400000, 3600000, "ms", "a tunnel in which no byte moves either way")            \
     X(drain_ms, "DrainTimeout", 0, 3600000, 30000, "ms", "running connections at stop and at a change of engine")            \
     X(max_line, "MaxRequestLine", 256, 65536, 8192, "bytes", "request line")                                                 \
     X(max_head, "MaxRequestHead", 512, 262144, 16384, "bytes", "request line and header fields together")                    \
@@ -134,6 +152,8 @@ struct plan {
     uint32_t nsockets;
     struct plan_cert *cert;
     uint32_t ncerts;
+    struct plan_backend *backend;
+    uint32_t nbackends;
     struct plan_settings set;
     char components[PLAN_NAME]; /* "tracker,ui,hub": what is installed here */
 };
@@ -150,7 +170,9 @@ bool plan_has_udp(const struct plan *p);
 bool plan_encode(const struct plan *p, struct buf *out);
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e); /* on false nothing is left to free */
 void plan_finish(struct plan *p);                                              /* wipes secrets */
-const char *plan_scheme_text(const struct plan_socket *s); /* "http", "https"; "tcp", "tls" or "udp" for other protocols, "command" for the shutdown port */
+/* "http", "https"; "tcp", "tls" or "udp" for other protocols, "tls-pass" where a tunnel passes TLS through, "command" for the shutdown port. */
+const char *plan_scheme_text(const struct plan_socket *s);
+const char *plan_proxy_out_text(enum plan_proxy_out p); /* "off", "v1", "v2" */
 uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */
@@ -163,6 +185,20 @@ bool plan_limits_differ(const struct plan_socket *a, const struct plan_socket *b
 void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */
 /* "waiting for 192.0.2.7", "bound", "bound, 192.0.2.7 is away", or "planned" where nothing has been bound yet. */
 void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]);
+struct plan_to { /* one address of a backend */
+    struct addr at;  /* family 0: a unix socket */
+    char path[108];
+};
+#define PLAN_TO_MOST 8u
+/* The addresses of `to`: numeric ADDRESS:PORT, [ADDRESS]:PORT or unix:/PATH, separated by commas, each once. */
+bool plan_to_parse(const char *to, struct plan_to out[PLAN_TO_MOST], unsigned *n, struct err *e);
+size_t plan_to_text(const struct plan_to *t, char *out, size_t cap);
+/* The backend of `set` for a caller who asks for `sni` ("" = none was asked for): its own, then "*." before its parent, then the one for all
+ * others. NULL = none. */
+const struct plan_backend *plan_backend_for(const struct plan *p, const char *set, const char *sni);
+bool plan_same_backends(const struct plan *a, const char *set_a, const struct plan *b, const char *set_b);
+/* "127.0.0.1:25 (mail.example.org: 127.0.0.1:26, and 3 more names)"; "" where the set is empty. */
+void plan_backends_text(const struct plan *p, const char *set, char *out, size_t cap);
 struct proof;
 /* Readable table and JSON array (`portreeve plan [--json]`). */
 struct plan_view { /* what is known beside the plan; NULL, or members NULL, where it is not */

@@ -1,4 +1,5 @@
 #include "plan/plan_check.h"
+#include "plan/plan_check_i.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -7,14 +8,9 @@
 #include <string.h>
 
 #define PUBLIC_SERVICES (SVC_TRACKER | SVC_UI | SVC_HUB)
-#define ALL_SERVICES    (SVC_HTTP | SVC_SHUTDOWN | SVC_REMOTE_LOG | SVC_SCRIPT)
+#define ALL_SERVICES    (SVC_HTTP | SVC_SHUTDOWN | SVC_TUNNELS | SVC_REMOTE_LOG | SVC_SCRIPT)
 
-/* "conf/tomcat.ini:7: BindAddress: 127.0.0.1:80" and so on: where a socket comes from, for messages. */
-struct origin {
-    char text[PLAN_PATH + PLAN_NAME * 2 + ADDR_TEXT + 64];
-};
-
-static struct origin origin_of(const struct plan_socket *s) {
+struct origin plan_origin(const struct plan_socket *s) {
     struct origin o;
     char at[ADDR_TEXT], line[16] = "";
     const struct plan_because *b = &s->because;
@@ -25,11 +21,10 @@ static struct origin origin_of(const struct plan_socket *s) {
     return o;
 }
 
-#define refuse(s, e, ...) refuse_socket(s, e, __VA_ARGS__)
-static bool refuse_socket(const struct plan_socket *s, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static bool refuse_socket(const struct plan_socket *s, struct err *e, const char *fmt, ...) {
+#define refuse(s, e, ...) plan_refuse(s, e, __VA_ARGS__)
+bool plan_refuse(const struct plan_socket *s, struct err *e, const char *fmt, ...) {
     char text[512];
-    struct origin o = origin_of(s);
+    struct origin o = plan_origin(s);
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
@@ -149,7 +144,7 @@ static bool check_socket(const struct plan *p, const struct plan_socket *s, uint
     if (!name_good(s->name)) return refuse(s, e, "listener name \"%s\": letters, digits, _ - and . only", s->name);
     if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e)) return false;
     if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
-    if (!check_shutdown(s, e) || !check_protocol(s, e)) return false;
+    if (!check_shutdown(s, e) || !plan_check_tunnel(p, s, e) || !check_protocol(s, e)) return false;
     uint32_t missing = s->services & PUBLIC_SERVICES & ~have;
     if (missing) return refuse(s, e, "service %s is not among Components=%s", plan_service_name(missing & -missing), p->components);
     if ((s->services & SVC_TRANSFER) && !(have & SVC_TRACKER))
@@ -191,7 +186,7 @@ static bool same_address(const struct plan_socket *a, const struct plan_socket *
 }
 
 static void say_twice(const struct plan_socket *a, const struct plan_socket *b, struct faults *f) {
-    struct origin oa = origin_of(a), ob = origin_of(b);
+    struct origin oa = plan_origin(a), ob = plan_origin(b);
     char for_a[128], for_b[128];
     struct err e;
     plan_services_text(a->services, for_a, sizeof for_a);
@@ -205,7 +200,7 @@ static void say_twice(const struct plan_socket *a, const struct plan_socket *b, 
 
 /* `more`: how many further sockets the wildcard is in the way of. */
 static void say_wildcard(const struct plan_socket *wild, const struct plan_socket *single, uint32_t more, struct faults *f) {
-    struct origin ow = origin_of(wild), os = origin_of(single);
+    struct origin ow = plan_origin(wild), os = plan_origin(single);
     char others[48] = "";
     struct err e;
     if (more) snprintf(others, sizeof others, " (so it is with %" PRIu32 " more)", more);
@@ -252,7 +247,7 @@ bool plan_check_each(const struct plan *p, void (*say)(void *ctx, const char *te
     else if (p->nsockets > PLAN_MAX_SOCKETS)
         whole = err_set(&e, "plan: %" PRIu32 " sockets, at most %u are allowed", p->nsockets, PLAN_MAX_SOCKETS);
     else
-        whole = check_components(p, &have, &e) && check_settings(p, &e) && check_certs(p, &e);
+        whole = check_components(p, &have, &e) && check_settings(p, &e) && check_certs(p, &e) && plan_check_backends(p, &e);
     if (!whole) {
         add_fault(&f, &e);
         return false;
@@ -266,6 +261,7 @@ bool plan_check_each(const struct plan *p, void (*say)(void *ctx, const char *te
         add_fault(&f, &e);
     }
     if (f.n == 0) check_conflicts(p, &f);
+    if (f.n == 0 && !plan_check_loops(p, NULL, NULL, &e)) add_fault(&f, &e);
     return f.n == 0;
 }
 

@@ -21,6 +21,7 @@ struct field {
 
 static const char *const schemes[] = {"http", "https", NULL};
 static const char *const missing[] = {"refuse", "wait", "freebind", NULL};
+static const char *const proxies_out[] = {"off", "v1", "v2", NULL};
 static const char *const restrictions[] = {"none", "grant", "deny", NULL};
 
 #define AT(rec, member) offsetof(struct rec, member)
@@ -70,11 +71,16 @@ static const struct field socket_fields[] = {
     TEXT_FIELD(plan_socket, "limit_file", limit_file),
     {"backlog", NUMBER, AT(plan_socket, backlog), 0, NULL},
     TEXT_FIELD(plan_socket, "labels", labels),
+    TEXT_FIELD(plan_socket, "backends", backends),
+    {"proxy_out", CHOICE, AT(plan_socket, proxy_out), 0, proxies_out},
     BECAUSE_FIELDS(plan_socket),
 };
 static const struct field cert_fields[] = {
     TEXT_FIELD(plan_cert, "name", name),         TEXT_FIELD(plan_cert, "chain", chain), TEXT_FIELD(plan_cert, "key", key),
     TEXT_FIELD(plan_cert, "password", password), TEXT_FIELD(plan_cert, "names", names), BECAUSE_FIELDS(plan_cert),
+};
+static const struct field backend_fields[] = {
+    TEXT_FIELD(plan_backend, "set", set), TEXT_FIELD(plan_backend, "sni", sni), TEXT_FIELD(plan_backend, "to", to), BECAUSE_FIELDS(plan_backend),
 };
 static const struct field plan_fields[] = {TEXT_FIELD(plan, "components", components)};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -171,6 +177,8 @@ bool plan_encode(const struct plan *p, struct buf *out) {
         if (!buf_fmt(out, "%s %" PRId64 "\n", d->field, *plan_setting(&set, d->field))) return false;
     for (uint32_t i = 0; i < p->ncerts; i++)
         if (!put_record(out, "certificate", cert_fields, COUNT(cert_fields), &p->cert[i])) return false;
+    for (uint32_t i = 0; i < p->nbackends; i++)
+        if (!put_record(out, "backend", backend_fields, COUNT(backend_fields), &p->backend[i])) return false;
     for (uint32_t i = 0; i < p->nsockets; i++)
         if (i ? !put_next(out, &p->socket[i]) : !put_record(out, "socket", socket_fields, COUNT(socket_fields), p->socket)) return false;
     return buf_str(out, "[end]\n");
@@ -280,7 +288,7 @@ static bool get_choice(struct reader *r, const char *s, size_t n, const char *co
 }
 
 _Static_assert(sizeof(enum plan_scheme) == sizeof(unsigned) && sizeof(enum plan_restriction) == sizeof(unsigned) &&
-                   sizeof(enum plan_missing) == sizeof(unsigned),
+                   sizeof(enum plan_missing) == sizeof(unsigned) && sizeof(enum plan_proxy_out) == sizeof(unsigned),
                "CHOICE stores unsigned");
 
 static bool get_field(struct reader *r, const struct field *f, char *rec) {
@@ -369,6 +377,11 @@ static bool get_lists(struct reader *r, struct plan *out) {
         void *list = out->cert, *rec = more(r, &list, &out->ncerts, MAX_CERTS, sizeof *out->cert, "certificates");
         out->cert = list;
         if (!rec || !get_record(r, "[certificate]", cert_fields, COUNT(cert_fields), rec)) return false;
+    }
+    while (next_is(r, "[backend]")) {
+        void *list = out->backend, *rec = more(r, &list, &out->nbackends, PLAN_MAX_BACKENDS, sizeof *out->backend, "backends");
+        out->backend = list;
+        if (!rec || !get_record(r, "[backend]", backend_fields, COUNT(backend_fields), rec)) return false;
     }
     while (next_is(r, out->nsockets ? NEXT : "[socket]")) {
         void *list = out->socket, *rec = more(r, &list, &out->nsockets, PLAN_MAX_SOCKETS, sizeof *out->socket, "sockets");

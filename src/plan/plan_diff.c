@@ -59,6 +59,7 @@ static uint32_t compare(const struct diff_input *in, struct memory *m, const str
     if (plan_limits_differ(a, b)) f |= DIFF_LIMITS;
     if (a->backlog != b->backlog) f |= DIFF_BACKLOG;
     if (strcmp(a->name, b->name) != 0) f |= DIFF_LISTENER;
+    if (a->proxy_out != b->proxy_out || !plan_same_backends(in->old.plan, a->backends, in->now.plan, b->backends)) f |= DIFF_BACKENDS;
     return f;
 }
 

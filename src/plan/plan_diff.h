@@ -27,7 +27,8 @@ enum diff_field { /* bits */
                   DIFF_LIST = 64, /* the same restriction, its list has other lines */
                   DIFF_LIMITS = 128,
                   DIFF_BACKLOG = 256,
-                  DIFF_LISTENER = 512
+                  DIFF_LISTENER = 512,
+                  DIFF_BACKENDS = 1024 /* where a tunnel leads, or what it tells the backend of its caller */
 };
 
 struct diff_live { /* connections of one local address and port */

@@ -27,10 +27,13 @@ static bool because(struct buf *out, const struct plan_because *b) {
                    b->row[0] ? ", row " : "", b->row);
 }
 
-static bool what(struct buf *out, const struct plan_socket *s) {
-    char services[128];
+static bool what(struct buf *out, const struct plan *p, const struct plan_socket *s) {
+    char services[128], to[PLAN_TO];
     if (s->services == SVC_SHUTDOWN) return buf_str(out, "the shutdown command");
     plan_services_text(s->services, services, sizeof services);
+    plan_backends_text(p, s->backends, to, sizeof to);
+    if (s->services & SVC_TUNNELS)
+        return buf_fmt(out, "%s%s%s, a tunnel to %s", plan_scheme_text(s), s->certificate[0] ? " with certificate " : "", s->certificate, to);
     return buf_fmt(out, "%s%s%s%s for %s", plan_scheme_text(s), s->certificate[0] ? " with certificate " : "",
                    s->certificate, s->external_tls ? " (TLS in front)" : "", services);
 }
@@ -57,10 +60,10 @@ static void who_may(const struct plan_socket *s, char out[PLAN_NAME + 40]) {
 }
 
 static bool scheme(const struct diff_input *in, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
-    bool tls = b->scheme == SCHEME_HTTPS;
+    bool tls = b->scheme == SCHEME_HTTPS, tunnel = b->services & SVC_TUNNELS;
     return a &&
            buf_fmt(out, "; it speaks %s from now on%s%s: new callers must too, ",
-                   tls ? "HTTPS instead of HTTP" : "plain HTTP instead of HTTPS", tls ? " with certificate " : "", b->certificate) &&
+                   tunnel ? tls ? "TLS itself" : "no TLS itself" : tls ? "HTTPS instead of HTTP" : "plain HTTP instead of HTTPS", tls ? " with certificate " : "", b->certificate) &&
            those_connected(in, live, "goes on as it is until it ends", "go on as they are until they end", out);
 }
 
@@ -124,6 +127,17 @@ static bool restriction(const struct plan_socket *a, const struct plan_socket *b
     return buf_fmt(out, "; %s (before: %s): open connections stay", after, before);
 }
 
+static bool backends(const struct diff_input *in, const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    char before[PLAN_TO], after[PLAN_TO];
+    plan_backends_text(in->old.plan, a->backends, before, sizeof before);
+    plan_backends_text(in->now.plan, b->backends, after, sizeof after);
+    bool good = buf_fmt(out, "; new callers are taken to %s instead of %s, open tunnels stay where they are", after[0] ? after : "nobody",
+                        before[0] ? before : "nobody");
+    if (a->proxy_out != b->proxy_out)
+        good = good && buf_fmt(out, "; PROXY header to the backend: %s instead of %s", plan_proxy_out_text(b->proxy_out), plan_proxy_out_text(a->proxy_out));
+    return good;
+}
+
 /* Each difference as "; …". */
 static bool fields(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live,
                    struct buf *out) {
@@ -144,6 +158,7 @@ static bool fields(const struct diff_input *in, uint32_t f, const struct plan_so
     if (good && (f & DIFF_LIMITS)) good = limits(a, b, out);
     if (good && (f & DIFF_BACKLOG))
         good = buf_fmt(out, "; %" PRIu32 " callers may wait to be accepted instead of %" PRIu32 ": nobody notices", b->backlog, a->backlog);
+    if (good && (f & DIFF_BACKENDS)) good = backends(in, a, b, out);
     if (good && (f & DIFF_LISTENER)) good = buf_fmt(out, "; it belongs to listener %s instead of %s", b->name, a->name);
     return good;
 }
@@ -167,13 +182,13 @@ bool plan_diff_effect(const struct diff_input *in, const struct plan_diff *d, co
         return buf_str(out, b->waiting ? "still waits for its address, but " : "stays open, but ") &&
                fields_first(in, i->fields, a, b, i->live, out);
     case DIFF_OPENED:
-        return buf_str(out, a ? "opens, since its address has come: " : "opens: ") && what(out, b) && buf_str(out, "; because ") &&
+        return buf_str(out, a ? "opens, since its address has come: " : "opens: ") && what(out, in->now.plan, b) && buf_str(out, "; because ") &&
                because(out, &b->because);
     case DIFF_CLOSED:
         return buf_str(out, b ? "closes until its address comes back to this machine: " : "closes: ") && finish(in, i->live, out) &&
                buf_str(out, ", new callers are refused");
     case DIFF_WAITS:
-        return buf_str(out, "waits until its address is on this machine, and opens then: ") && what(out, b) && buf_str(out, "; because ") &&
+        return buf_str(out, "waits until its address is on this machine, and opens then: ") && what(out, in->now.plan, b) && buf_str(out, "; because ") &&
                because(out, &b->because);
     default:
         return buf_str(out, "is no longer waited for: nobody notices");

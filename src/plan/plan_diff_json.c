@@ -13,7 +13,7 @@ static bool text(struct buf *out, const char *key, const char *value) {
 static bool field_names(uint32_t f, struct buf *out) {
     static const char *const names[] = {"scheme",   "external_tls", "certificate",  "certificate_content",
                                         "services", "restriction",  "list_content", "limits",
-                                        "backlog",  "name"};
+                                        "backlog",  "name",         "backends"};
     bool good = buf_str(out, "["), first = true;
     for (unsigned i = 0; good && i < sizeof names / sizeof *names; i++) {
         if (!(f & 1u << i)) continue;
@@ -35,7 +35,7 @@ static bool after(const struct diff_input *in, const struct diff_item *as, struc
     struct plan_socket s = in->now.plan->socket[as->now];
     bool bound = as->old >= 0 && (as->kind == DIFF_KEPT || as->kind == DIFF_CHANGED) && in->old.port && in->old.port[as->old];
     if (bound) s.at.port = in->old.port[as->old];
-    const struct plan one = {.socket = &s, .nsockets = 1};
+    const struct plan one = {.socket = &s, .nsockets = 1, .backend = in->now.plan->backend, .nbackends = in->now.plan->nbackends};
     const char state[1][PLAN_SHOWN] = {"bound"};
     const struct plan_view as_bound = {.state = state};
     return buf_str(out, ",\"after\":") && plan_json_socket(&one, bound ? &as_bound : NULL, 0, out);

@@ -106,7 +106,8 @@ static bool equal(const struct plan_socket *a, const struct plan_socket *b) {
 bool plan_same(const struct plan *a, const struct plan *b) {
     uint32_t n = a->nsockets;
     if (n != b->nsockets || a->ncerts != b->ncerts || strcmp(a->components, b->components) != 0 ||
-        memcmp(&a->set, &b->set, sizeof a->set) != 0 || (a->ncerts && memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert) != 0))
+        memcmp(&a->set, &b->set, sizeof a->set) != 0 || (a->ncerts && memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert) != 0) ||
+        a->nbackends != b->nbackends || (a->nbackends && memcmp(a->backend, b->backend, a->nbackends * sizeof *a->backend) != 0))
         return false;
     int32_t *keep = calloc(n ? n : 1, sizeof *keep);
     bool *used = calloc(n ? n : 1, sizeof *used);

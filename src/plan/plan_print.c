@@ -26,6 +26,14 @@ static void why(const struct plan_because *b, char *out, size_t cap) {
              b->policy[0] ? ")" : "");
 }
 
+static void services_cell(const struct plan *p, const struct plan_socket *s, char out[CELL]) {
+    plan_services_text(s->services, out, CELL);
+    if (!s->backends[0]) return;
+    size_t n = strlen(out);
+    n += (size_t)snprintf(out + n, CELL - n, " to ");
+    plan_backends_text(p, s->backends, out + n, CELL - n);
+}
+
 static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, int col, char out[CELL]) {
     const struct plan_socket *s = &p->socket[i];
     out[0] = '\0';
@@ -40,7 +48,7 @@ static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, in
         snprintf(out, CELL, "%s%s", plan_scheme_text(s), s->external_tls ? " (TLS in front)" : "");
         break;
     case COL_SERVICES:
-        plan_services_text(s->services, out, CELL);
+        services_cell(p, s, out);
         break;
     case COL_CERT:
         snprintf(out, CELL, "%s", s->certificate[0] ? s->certificate : "-");
@@ -122,6 +130,19 @@ static bool json_limits(struct buf *out, const struct plan_socket *s) {
            json_rates(out, s);
 }
 
+/* "backend": where those go who ask for no name that is known; "backends": by name. */
+static bool json_backends(struct buf *out, const struct plan *p, const struct plan_socket *s) {
+    const struct plan_backend *d = s->backends[0] ? plan_backend_for(p, s->backends, "") : NULL;
+    bool good = buf_str(out, ",") && json_text(out, "backend", d ? d->to : "") && buf_str(out, ",\"backends\":{"), first = true;
+    for (uint32_t i = 0; good && s->backends[0] && i < p->nbackends; i++) {
+        const struct plan_backend *b = &p->backend[i];
+        if (!b->sni[0] || strcmp(b->set, s->backends) != 0) continue;
+        good = buf_str(out, first ? "" : ",") && json_text(out, b->sni, b->to);
+        first = false;
+    }
+    return good && buf_fmt(out, "},\"proxy_out\":\"%s\"", plan_proxy_out_text(s->proxy_out));
+}
+
 static bool json_because(struct buf *out, const struct plan_because *b) {
     return buf_str(out, ",\"because\":{") && json_text(out, "file", b->file) && buf_fmt(out, ",\"line\":%" PRIu32 ",", b->line) &&
            json_text(out, "entry", b->entry) && buf_str(out, ",") && json_text(out, "row", b->row) && buf_str(out, ",") &&
@@ -142,6 +163,7 @@ bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t 
            buf_fmt(out, ",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i), s->at.udp ? "udp" : "tcp",
                    plan_scheme_text(s), s->external_tls ? "true" : "false") &&
            json_text(out, "certificate", s->certificate) && json_services(out, s->services) && buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) &&
+           json_backends(out, p, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }
 

@@ -8,7 +8,9 @@
 
 #define MOST_MESSAGES 1000
 
-enum kind { TEXT, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, SERVICES, BECAUSE, ADDRESSES, RATES, BITS, LINES };
+enum kind {
+    TEXT, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, PROXY_OUT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS, LINES
+};
 struct field {
     const char *name;
     enum kind kind;
@@ -28,7 +30,7 @@ static const struct field socket_fields[] = {
     {"transport", TRANSPORT, 0, 0, false},
     {"scheme", SCHEME, 0, 0, true},
     {"services", SERVICES, 0, 0, true},
-    {"because", BECAUSE, 0, 0, true},
+    {"because", BECAUSE, offsetof(struct plan_socket, because), 0, true},
     SOCKET_TEXT("certificate", certificate, false),
     {"external", FLAG, offsetof(struct plan_socket, external_tls), 0, false},
     {"restriction", RESTRICTION, 0, 0, false},
@@ -45,26 +47,39 @@ static const struct field socket_fields[] = {
     SOCKET_INT("backlog", backlog),
     SOCKET_TEXT("labels", labels, false),
     {"when_missing", MISSING, 0, 0, false},
+    SOCKET_TEXT("backends", backends, false),
+    {"proxy_out", PROXY_OUT, 0, 0, false},
     {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false},
     {NULL, TEXT, 0, 0, false},
 };
 #define BECAUSE_TEXT(member)                                                                                                               \
-    { #member, TEXT, offsetof(struct plan_socket, because.member), sizeof(((struct plan_socket *)0)->because.member), false }
+    { #member, TEXT, offsetof(struct plan_because, member), sizeof(((struct plan_because *)0)->member), false }
 static const struct field because_fields[] = {
-    BECAUSE_TEXT(file),   SOCKET_INT("line", because.line), BECAUSE_TEXT(entry), BECAUSE_TEXT(row),
+    BECAUSE_TEXT(file),   {"line", INTEGER, offsetof(struct plan_because, line), 0, false}, BECAUSE_TEXT(entry), BECAUSE_TEXT(row),
     BECAUSE_TEXT(policy), {NULL, TEXT, 0, 0, false},
+};
+#define BACKEND_TEXT(member, needed)                                                                                                       \
+    { #member, TEXT, offsetof(struct plan_backend, member), sizeof(((struct plan_backend *)0)->member), needed }
+static const struct field backend_fields[] = {
+    BACKEND_TEXT(set, true),
+    BACKEND_TEXT(sni, false),
+    BACKEND_TEXT(to, true),
+    {"because", BECAUSE, offsetof(struct plan_backend, because), 0, true},
+    {NULL, TEXT, 0, 0, false},
 };
 
 struct reader {
     lua_State *L;
     struct plan_socket *s;
-    uint32_t number; /* of the socket, from 1 */
+    char *rec;        /* what is being read: *s, a backend, or the because of either */
+    const char *what; /* "socket", "backend" */
+    uint32_t number;  /* of it, from 1 */
     bool several;    /* it has `addresses` */
     char no_zone[256]; /* the address names an interface that does not exist: why it cannot be bound */
     struct err *e;
 };
 
-#define refuse(r, field, fmt, ...) err_set((r)->e, "socket %" PRIu32 " of the plan: field '%s' " fmt, (r)->number, field, __VA_ARGS__)
+#define refuse(r, field, fmt, ...) err_set((r)->e, "%s %" PRIu32 " of the plan: field '%s' " fmt, (r)->what, (r)->number, field, __VA_ARGS__)
 
 /* The string on top, without NULs inside; NULL where it is none. */
 static const char *text_of(lua_State *L, size_t *n) {
@@ -83,7 +98,7 @@ static bool read_text(struct reader *r, const struct field *f) {
         s += n - f->size + 1;
         n = f->size - 1;
     }
-    memcpy((char *)r->s + f->at, s, n + 1);
+    memcpy(r->rec + f->at, s, n + 1);
     return true;
 }
 
@@ -161,9 +176,19 @@ static bool read_limits(struct reader *r, const char *name, enum marshal_limits_
 
 static bool read_table(struct reader *r, const struct field *fields);
 
+static bool read_because(struct reader *r, const struct field *f) {
+    if (!lua_istable(r->L, -1)) return refuse(r, f->name, "must be a table, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+    char *rec = r->rec;
+    r->rec += f->at;
+    bool good = read_table(r, because_fields);
+    r->rec = rec;
+    return good;
+}
+
 static bool read_field(struct reader *r, const struct field *f) {
     static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL},
-                             *const missing[] = {"refuse", "wait", "freebind", NULL}, *const transports[] = {"tcp", "udp", NULL};
+                             *const missing[] = {"refuse", "wait", "freebind", NULL}, *const transports[] = {"tcp", "udp", NULL},
+                             *const proxies_out[] = {"off", "v1", "v2", NULL};
     int64_t v = 0;
     unsigned word = 0;
     switch (f->kind) {
@@ -171,7 +196,7 @@ static bool read_field(struct reader *r, const struct field *f) {
         return read_text(r, f);
     case INTEGER:
         if (!read_integer(r, f->name, UINT32_MAX, &v)) return false;
-        *(uint32_t *)(void *)((char *)r->s + f->at) = (uint32_t)v;
+        *(uint32_t *)(void *)(r->rec + f->at) = (uint32_t)v;
         return true;
     case PORT:
         if (!read_integer(r, f->name, UINT16_MAX, &v)) return false;
@@ -180,7 +205,7 @@ static bool read_field(struct reader *r, const struct field *f) {
     case FLAG:
         if (!lua_isboolean(r->L, -1))
             return refuse(r, f->name, "must be true or false, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
-        *(bool *)((char *)r->s + f->at) = lua_toboolean(r->L, -1);
+        *(bool *)(r->rec + f->at) = lua_toboolean(r->L, -1);
         return true;
     case ADDRESS:
         return read_address(r, f->name);
@@ -200,6 +225,10 @@ static bool read_field(struct reader *r, const struct field *f) {
         if (!read_word(r, f->name, missing, &word)) return false;
         r->s->when_missing = (enum plan_missing)word;
         return true;
+    case PROXY_OUT:
+        if (!read_word(r, f->name, proxies_out, &word)) return false;
+        r->s->proxy_out = (enum plan_proxy_out)word;
+        return true;
     case SERVICES:
         return read_services(r, f->name);
     case ADDRESSES:
@@ -209,8 +238,7 @@ static bool read_field(struct reader *r, const struct field *f) {
     case BITS: return read_limits(r, f->name, MARSHAL_BITS);
     case LINES: return read_limits(r, f->name, MARSHAL_LINES);
     case BECAUSE:
-        return lua_istable(r->L, -1) ? read_table(r, because_fields)
-                                     : refuse(r, f->name, "must be a table, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
+        return read_because(r, f);
     }
     return false;
 }
@@ -284,7 +312,7 @@ static bool add_sockets(struct reader *r, struct plan *p) {
 /* The entry of the list on top, the i-th of the plan. */
 static bool read_socket(lua_State *L, uint32_t i, struct plan *p, struct err *e) {
     struct plan_socket s = {.backlog = 511};
-    struct reader r = {.L = L, .s = &s, .number = i, .e = e};
+    struct reader r = {.L = L, .s = &s, .rec = (char *)&s, .what = "socket", .number = i, .e = e};
     if (!lua_istable(L, -1)) return err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
     if (!read_table(&r, socket_fields)) return false;
     if (r.several && s.at.family) return refuse(&r, "addresses", "stands instead of address, not beside it%s", "");
@@ -298,6 +326,27 @@ static bool read_sockets(lua_State *L, struct plan *p, struct err *e) {
     for (lua_Unsigned i = 1; good && i <= n; i++) {
         lua_rawgeti(L, -1, (lua_Integer)i);
         good = read_socket(L, (uint32_t)i, p, e);
+        lua_pop(L, 1);
+    }
+    return good;
+}
+
+static bool read_backend(lua_State *L, uint32_t i, struct plan_backend *out, struct err *e) {
+    struct reader r = {.L = L, .rec = (char *)out, .what = "backend", .number = i, .e = e};
+    if (!lua_istable(L, -1)) return err_set(e, "backend %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
+    return read_table(&r, backend_fields);
+}
+
+static bool read_backends(lua_State *L, struct plan *p, struct err *e) {
+    lua_Unsigned n = lua_rawlen(L, -1);
+    if (n > PLAN_MAX_BACKENDS) return err_set(e, "the plan has more than %u backends", PLAN_MAX_BACKENDS);
+    free(p->backend);
+    p->nbackends = 0;
+    p->backend = calloc(n ? n : 1, sizeof *p->backend);
+    bool good = p->backend || err_set(e, "out of memory");
+    for (lua_Unsigned i = 1; good && i <= n; i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        good = read_backend(L, (uint32_t)i, &p->backend[p->nbackends++], e);
         lua_pop(L, 1);
     }
     return good;
@@ -328,10 +377,12 @@ bool marshal_plan(lua_State *L, int index, struct plan *p, marshal_say *say, voi
             good = err_set(e, "'%s' of the plan must be a list, it is a %s", key, lua_typename(L, lua_type(L, -1)));
         else if (strcmp(key, "sockets") == 0)
             good = sockets = read_sockets(L, p, e);
+        else if (strcmp(key, "backends") == 0)
+            good = read_backends(L, p, e);
         else if (strcmp(key, "warnings") == 0 || strcmp(key, "errors") == 0)
             good = read_messages(L, key, key[0] == 'e', say, ctx, e);
         else
-            good = err_set(e, "a plan has sockets, warnings and errors; '%s' is unknown", key);
+            good = err_set(e, "a plan has sockets, backends, warnings and errors; '%s' is unknown", key);
         lua_pop(L, 1);
     }
     lua_settop(L, index);

@@ -107,7 +107,8 @@ def states(s):
     plan = json.loads(out)
     fields = {'name', 'address', 'when_missing', 'waiting', 'state', 'port', 'scheme', 'external_tls', 'certificate', 'services',
               'restriction', 'list',
-              'max_connections', 'max_per_address', 'reserve', 'rates', 'prefix', 'give_way', 'backlog', 'because'}
+              'max_connections', 'max_per_address', 'reserve', 'rates', 'prefix', 'give_way', 'backlog', 'backend', 'backends', 'proxy_out',
+              'because'}
     ok(code == 0 and plan and all(set(x) >= fields for x in plan),
        'every socket carries address, port, scheme, certificate, services and because')
     ok(all(x['because']['entry'] and x['because']['policy'] for x in plan), 'entry and line of the policy are always there')

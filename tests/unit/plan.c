@@ -35,8 +35,21 @@ static struct plan make_plan(const struct plan_socket *s, uint32_t n) {
     return p;
 }
 
+static void add_backend(struct plan *p, const char *set, const char *sni, const char *to) {
+    p->backend = realloc(p->backend, (p->nbackends + 1) * sizeof *p->backend);
+    if (!p->backend) abort();
+    struct plan_backend *b = &p->backend[p->nbackends++];
+    memset(b, 0, sizeof *b);
+    snprintf(b->set, sizeof b->set, "%s", set);
+    snprintf(b->sni, sizeof b->sni, "%s", sni);
+    snprintf(b->to, sizeof b->to, "%s", to);
+    snprintf(b->because.file, sizeof b->because.file, "conf/listeners.ini");
+    b->because.line = p->nbackends;
+}
+
 static bool same_plan(const struct plan *a, const struct plan *b) {
     return a->nsockets == b->nsockets && a->ncerts == b->ncerts && !strcmp(a->components, b->components) &&
+           a->nbackends == b->nbackends && (!a->nbackends || !memcmp(a->backend, b->backend, a->nbackends * sizeof *a->backend)) &&
            !memcmp(&a->set, &b->set, sizeof a->set) && !memcmp(a->socket, b->socket, a->nsockets * sizeof *a->socket) &&
            !memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert);
 }
@@ -64,7 +77,12 @@ static void test_round_trip(void) {
     s[2].at.scope = 4;
     s[2].external_tls = true;
     snprintf(s[2].because.file, sizeof s[2].because.file, "conf/odd\nname %%41.ini");
+    s[0].services = SVC_TUNNEL;
+    s[0].proxy_out = PROXY_OUT_V2;
+    snprintf(s[0].backends, sizeof s[0].backends, "smtp");
     struct plan p = make_plan(s, 4), q;
+    add_backend(&p, "smtp", "", "127.0.0.1:25,[::1]:26,unix:/run/a b");
+    add_backend(&p, "smtp", "*.example.org", "192.0.2.1:25");
     struct buf text = {0}, again = {0};
     struct err e = {""};
     ok(plan_encode(&p, &text), "a plan encodes");
@@ -192,6 +210,68 @@ static bool check_says(struct plan_socket *s, uint32_t n, const char *part) {
     return hit;
 }
 
+/* s[0] is a tunnel, n sockets, backends in threes: set, sni, to; NULL ends. */
+static bool tunnel_says(struct plan_socket *s, uint32_t n, const char *const *backend, const char *part) {
+    struct plan p = make_plan(s, n);
+    struct err e = {""};
+    for (; backend && *backend; backend += 3) add_backend(&p, backend[0], backend[1], backend[2]);
+    bool good = plan_check(&p, &e);
+    plan_finish(&p);
+    bool hit = part ? !good && strstr(e.text, part) : good;
+    if (!hit) printf("# said: %s\n", e.text);
+    return hit;
+}
+
+#define BACKENDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static struct plan_socket make_tunnel(const char *name, const char *ip, uint16_t port) {
+    struct plan_socket s = make_socket(name, ip, port);
+    s.services = SVC_TUNNEL;
+    snprintf(s.backends, sizeof s.backends, "%s", name);
+    return s;
+}
+
+static void test_tunnels(void) {
+    struct plan_socket s[3] = {make_tunnel("a", "127.0.0.1", 25), make_tunnel("b", "127.0.0.2", 25), make_tunnel("c", "0.0.0.0", 26)};
+    ok(tunnel_says(s, 1, BACKENDS("a", "", "127.0.0.1:2525"), NULL), "Q13: a tunnel with a backend");
+    ok(tunnel_says(s, 1, NULL, "add a.Backend="), "without one it is refused, and what to add is said");
+    ok(tunnel_says(s, 1, BACKENDS("b", "", "127.0.0.1:2525"), "needs a backend"), "a set nobody has filled");
+    static const char *const bad[] = {"", "127.0.0.1", "127.0.0.1:0", "0.0.0.0:25", "[::]:25", "mail:25", "127.0.0.1:25,", "::1:25", "unix:run",
+                                      "127.0.0.1:25,127.0.0.1:25", "unix:/a,unix:/a", "1.1.1.1:1,1.1.1.1:2,1.1.1.1:3,1.1.1.1:4,1.1.1.1:5,1.1.1.1:6,1.1.1.1:7,1.1.1.1:8,1.1.1.1:9"};
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) ok(tunnel_says(s, 1, BACKENDS("a", "", bad[i]), "backend of a"), "no backend: \"%.40s\"", bad[i]);
+    ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1", "a", "", "1.1.1.1:2"), "is there twice"), "two for everybody");
+    ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1", "a", "x.org", "1.1.1.1:2"), "tls-tunnel only"), "a tunnel does not see names");
+    s[0].scheme = SCHEME_HTTPS;
+    snprintf(s[0].certificate, sizeof s[0].certificate, "default");
+    ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1"), "does not end TLS"), "nor ends TLS");
+    s[0].services = SVC_TLS_TUNNEL;
+    ok(tunnel_says(s, 1, BACKENDS("a", "x.org", "1.1.1.1:1", "a", "*.x.org", "unix:/run/x"), NULL), "a TLS tunnel does both, without one for the others too");
+    static const char *const names[] = {"X.org", "*", "*.", "x..org", ".x", "x.", "a b", "*x.org"};
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) ok(tunnel_says(s, 1, BACKENDS("a", names[i], "1.1.1.1:1"), "host name"), "no name: \"%s\"", names[i]);
+    s[0] = make_tunnel("a", "127.0.0.1", 25);
+    s[0].services |= SVC_HUB;
+    ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1"), "alone on its socket"), "a tunnel carries nothing else");
+    s[0] = make_socket("a", "127.0.0.1", 25);
+    s[0].proxy_out = PROXY_OUT_V1;
+    ok(tunnel_says(s, 1, NULL, "of a tunnel only"), "and only a tunnel sends a PROXY header");
+    s[0] = make_tunnel("a", "127.0.0.1", 25);
+    ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1,127.0.0.1:25"), "go round for ever"), "a tunnel to itself");
+    ok(tunnel_says(s, 2, BACKENDS("a", "", "127.0.0.2:25", "b", "", "127.0.0.3:25"), NULL), "one tunnel to another is fine");
+    ok(tunnel_says(s, 2, BACKENDS("a", "", "127.0.0.2:25", "b", "", "127.0.0.1:25"), "go round for ever"), "but not back");
+    ok(tunnel_says(s, 3, BACKENDS("a", "", "127.0.0.9:26", "b", "", "127.0.0.1:25", "c", "", "127.0.0.2:25"), "go round for ever"), "nor by way of a wildcard");
+    ok(tunnel_says(s, 3, BACKENDS("a", "", "192.0.2.9:26", "b", "", "127.0.0.1:25", "c", "", "127.0.0.2:25"), NULL), "an address of another machine is no loop");
+    struct plan p = {0};
+    char text[PLAN_TO];
+    add_backend(&p, "a", "", "1.1.1.1:1");
+    add_backend(&p, "a", "x.org", "1.1.1.1:2");
+    add_backend(&p, "a", "*.x.org", "1.1.1.1:3");
+    ok(plan_backend_for(&p, "a", "x.org") == &p.backend[1] && plan_backend_for(&p, "a", "y.x.org") == &p.backend[2] && plan_backend_for(&p, "a", "z.y.x.org") == p.backend &&
+           plan_backend_for(&p, "a", "") == p.backend && !plan_backend_for(&p, "b", "x.org"), "by name, by its parent, else the one for all others");
+    plan_backends_text(&p, "a", text, sizeof text);
+    ok(strcmp(text, "1.1.1.1:1 (x.org: 1.1.1.1:2, and 1 more name)") == 0, "for people: %s", text);
+    plan_finish(&p);
+}
+
 static void test_conflicts(void) {
     struct plan_socket p[2] = {make_socket("a", "0.0.0.0", 80), make_socket("b", "127.0.0.1", 80)};
     ok(check_says(p, 2, "all addresses on port 80 are already taken"), "G4: wildcard then specific of one port is refused");
@@ -237,7 +317,7 @@ static void test_check(void) {
     ok(check_says(&s, 1, "exclude each other"), "own TLS and TLS in front exclude each other");
     s = good, s.services = 0;
     ok(check_says(&s, 1, "no service"), "a socket without service");
-    s.services = 128;
+    s.services = 1u << 31;
     ok(check_says(&s, 1, "no service, or an unknown one"), "a service bit nobody knows");
     s = good, s.services = SVC_SHUTDOWN;
     ok(check_says(&s, 1, addr_is_loopback(&s.at) ? NULL : "on a loopback address only"), "M64: the shutdown port is on loopback only");
@@ -506,6 +586,7 @@ int main(void) {
     test_check();
     test_conflicts();
     test_udp();
+    test_tunnels();
     test_waiting();
     test_same();
     test_all_conflicts();
