@@ -26,4 +26,8 @@ return {
   { "spool_max", "SpoolMaxBytes", 1048576, 1099511627776, 4294967296, "bytes", "spool file; beyond it events are dropped and counted" },
   { "log_json", "LogFormat", 0, 1, 0, "human|json", "log lines" },
   { "access_log", "AccessLog", 0, 1, 1, "off|on", "one line a request" },
+  { "decisions", "Decisions", 0, 1000000, 100000, "decisions", "remembered for `portreeve why`; 0 = none" },
+  { "decision_log", "DecisionLog", 0, 2, 1, "off|refusals|all", "decisions written to log/decisions.log" },
+  { "decision_bytes", "DecisionLogSize", 65536, 1073741824, 16777216, "bytes", "then decisions.log becomes decisions.log.1" },
+  { "decision_files", "DecisionLogFiles", 0, 100, 8, "files", "old decisions.log.N that are kept" },
 }

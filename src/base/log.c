@@ -210,9 +210,9 @@ static void sweep(int64_t second) {
     }
 }
 
-/* True where the line may go out now. The access log is its own flood control (AccessLog=off) and is never thinned. */
+/* True where the line may go out now. The access log is its own flood control (AccessLog=off), refusals have theirs (engine/refusal_log.c). */
 static bool admit(enum log_level lvl, const char *area, const char *fmt) {
-    if (strcmp(area, "access") == 0) return true;
+    if (strcmp(area, "access") == 0 || strcmp(area, "refusals") == 0) return true;
     int64_t second = clock_mono_ms() / 1000;
     sweep(second);
     uintptr_t h = ((uintptr_t)fmt >> 3) * 31 + ((uintptr_t)area >> 3);

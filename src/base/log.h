@@ -4,7 +4,7 @@
  * Thread-safe. Never blocks: where the sink cannot take a whole line now, the line is dropped and counted, and the count is said
  * once the sink takes lines again. A full disk never stops service. Lines are bounded (LOG_LINE); control bytes are escaped.
  * Rate: at most LOG_RATE lines a second of one `area`+format (told apart by address: pass string literals), the rest counted
- * ("… and 1,234 more like it"). Area "access" is not thinned. A process that calls log_setup late logs human lines to fd 2 until then. */
+ * ("… and 1,234 more like it"). Areas "access" and "refusals" are not thinned. A process that calls log_setup late logs human lines to fd 2 until then. */
 #ifndef PORTREEVE_BASE_LOG_H
 #define PORTREEVE_BASE_LOG_H
 #include <stdbool.h>

@@ -1,6 +1,9 @@
 /* Who comes in, at each stage of a connection: the one place that takes tickets, judges, counts, records and closes. */
 #include "base/log.h"
 #include "engine/conn_i.h"
+#include "engine/decisions.h"
+#include "engine/places.h"
+#include "gate/record.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,9 +49,17 @@ static void policy_failed(struct conn *c, const struct err *e, const struct verd
               v->last_good ? "given the policy's last good verdict" : v->kind == VERDICT_ALLOW ? "judged by the built-in rules" : "refused");
 }
 
-/* One call, for the flight recorder. */
+/* For the flight recorder, and by it for the log. */
 static void record(struct conn *c, const struct facts *f, const struct verdict *v) {
-    if (v->refusal != REFUSE_NONE) refusals_add(c->w->eng->refusals, c->w->count, f, v, c->gen->id);
+    struct engine *eng = c->w->eng;
+    __attribute__((uninitialized)) struct record_texts t;
+    __attribute__((uninitialized)) struct decision d;
+    record_make(f, v, c->gen->id, &t, &d);
+    if (v->refusal != REFUSE_NONE) {
+        record_count(c->w->count, v->refusal);
+        places_find(c->gen->places, f->listener, v, &d);
+    }
+    if (recorder_add(eng->recorder, c->w->index, &d)) decisions_wake(eng->decisions, v->refusal != REFUSE_NONE);
 }
 
 static void reset(struct conn *c) {

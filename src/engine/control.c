@@ -6,6 +6,7 @@
 #include "engine/app.h"
 #include "engine/ask.h"
 #include "engine/console.h"
+#include "engine/decisions.h"
 #include "engine/harden.h"
 #include "engine/luadir.h"
 #include "engine/probe.h"
@@ -215,6 +216,7 @@ static void commit(struct control *k, uint64_t id) {
     say(k, WIRE_COMMITTED, "generation %llu\n", (unsigned long long)id);
     atomic_store(&eng->live_generation, true);
     access_reopen(eng->access);
+    decisions_settings(eng->decisions, &g->plan.set);
     app_states_drop(old_states); /* closing Lua states takes milliseconds that nobody should wait for */
     generation_unref(old);
 }
@@ -225,15 +227,14 @@ static void setup(struct control *k, struct fdlink_msg *m) {
     struct engine *eng = &k->eng;
     struct err e;
     uint64_t instance = 0;
-    bool fine = m->nfds == 1 && wire_number(m->data, "instance", &instance) && instance < 2 && wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
+    bool fine = m->nfds == 2 && wire_number(m->data, "instance", &instance) && instance < 2 && wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
     if (!fine) err_set(&e, "the supervisor's set-up message is not understood");
-    fine = fine && (eng->counters = counters_map(m->fds[0], &e));
+    fine = fine && (eng->counters = counters_map(m->fds[0], &e)) && (eng->recorder = recorder_map(m->fds[1], false, &e));
     for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
     char socket[512];
     snprintf(socket, sizeof socket, "%s/run/console.sock", eng->state_dir);
     fine = fine && harden_engine(k->user[0] ? k->user : NULL, eng->state_dir, eng->luadir, &e);
-    if (fine && !(eng->refusals = refusals_create())) fine = err_set(&e, "out of memory");
-    fine = fine && (k->console = console_start(eng, socket, &e));
+    fine = fine && (eng->decisions = decisions_start(eng->recorder, eng->state_dir, &e)) && (k->console = console_start(eng, socket, &e));
     if (!fine) {
         log_error("engine", "%s", e.text);
         _exit(1);
@@ -253,6 +254,7 @@ static void begin_drain(struct control *k, const struct fdlink_msg *m) {
     k->drain_until = clock_mono_ms() + (int64_t)ms;
     atomic_store(&eng->draining, true);
     if (eng->probe) probe_rest(eng->probe);
+    if (!close_now) decisions_rest(eng->decisions);
     if (eng->spool) spool_hurry(eng->spool);
     log_info("engine", "draining for at most %llu ms", (unsigned long long)ms);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_DRAIN, NULL, (int64_t)close_now);
@@ -356,12 +358,12 @@ static void end_engine(struct control *k) {
     app_stop(eng->app);
     spool_stop(eng->spool);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_destroy(eng->worker[i]);
+    decisions_stop(eng->decisions);
     access_stop(eng->access);
     probe_destroy(eng->probe);
     probe_table_finish(&eng->probes);
     generation_unref(eng->current);
     generation_bury(eng);
-    refusals_destroy(eng->refusals);
     free(eng->last_reload);
     say(k, WIRE_DRAINED, "pid %d\n", (int)getpid());
 }

@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "gate/counters.h"
 #include "engine/probe_table.h"
-#include "gate/refusals.h"
+#include "gate/recorder.h"
 #include "plan/plan.h"
 #include "svc/spool.h"
 #include <pthread.h>
@@ -19,6 +19,7 @@ struct worker;
 struct generation;
 struct app;
 struct access_log;
+struct decisions;
 struct probe;
 struct ask;
 
@@ -28,7 +29,8 @@ struct engine {
     unsigned instance;
     struct counters *counters;
     struct counters_live *live;
-    struct refusals *refusals;
+    struct recorder *recorder;   /* shared with the supervisor and other engines */
+    struct decisions *decisions; /* what tells of refusals: log and file */
     struct spool *spool;         /* NULL where no tracker is installed */
     struct access_log *access;
     struct app *app;

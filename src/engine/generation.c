@@ -160,7 +160,7 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
         if (id < 0) return err_set(e, "more than %u listener names since the engine started: restart it", LIVE_LISTENERS);
         g->listener[i].id = (uint16_t)id;
     }
-    if (!index_inodes(g, e) || !load_lists(g, e)) return false;
+    if (!index_inodes(g, e) || !load_lists(g, e) || !(g->places = places_create(g->bundle, e))) return false;
     g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);
     if (!g->certs) return false;
     char keys[512];
@@ -202,6 +202,7 @@ static void destroy(struct generation *g) {
     free(g->by_inode);
     free(g->listener);
     lists_finish(&g->lists);
+    places_destroy(g->places);
     tls_certs_free(g->certs);
     token_ring_free(g->ring);
     plan_finish(&g->plan);

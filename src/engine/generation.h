@@ -3,6 +3,7 @@
 #ifndef PORTREEVE_ENGINE_GENERATION_H
 #define PORTREEVE_ENGINE_GENERATION_H
 #include "engine/engine.h"
+#include "engine/places.h"
 #include "net/tls.h"
 #include "plan/bundle.h"
 #include "plan/wire.h"
@@ -35,6 +36,7 @@ struct generation {
     struct tls_certs *certs;
     struct token_ring *ring; /* STATE/keys/tracker.keys as it was when this generation was made */
     struct lists lists;
+    struct places *places; /* where the entries stand by which callers are refused */
     struct policy_health health; /* of its admission policy */
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */

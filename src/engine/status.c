@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "engine/accept.h"
 #include "engine/ask.h"
+#include "engine/decisions.h"
 #include "engine/generation.h"
 #include "engine/harden.h"
 #include "engine/lists_show.h"
@@ -147,26 +148,7 @@ static bool stats(void *ctx, struct buf *b) {
     buf_fmt(b, "{\"uptime_ms\":%" PRId64 ",\"counters\":", clock_real_ms() - eng->started_ms);
     counters_json(eng, b);
     if (eng->spool) spool_json(eng, b);
-    return buf_str(b, "}");
-}
-
-static bool refusals(void *ctx, unsigned limit, struct buf *b) {
-    struct engine *eng = ctx;
-    struct refusal_record *r = calloc(limit, sizeof *r);
-    if (!r) return false;
-    unsigned n = refusals_last(eng->refusals, r, limit);
-    buf_str(b, "[");
-    for (unsigned i = 0; i < n; i++) {
-        char ip[ADDR_TEXT];
-        addr_format_ip(&r[i].remote, ip);
-        buf_fmt(b, "%s{\"ms\":%" PRId64 ",\"address\":\"%s\",\"reason\":\"%s\",\"generation\":%" PRIu64 ",", i ? "," : "", r[i].ms, ip, refusal_name(r[i].reason), r[i].generation);
-        text(b, "listener", r[i].listener);
-        buf_str(b, ",");
-        text(b, "because", r[i].because);
-        buf_str(b, "}");
-    }
-    free(r);
-    return buf_str(b, "]");
+    return buf_str(b, ",\"decisions\":") && decisions_json(eng->decisions, b) && buf_str(b, "}");
 }
 
 /* Each worker adds its own at a turn of its loop; one that does not answer within a second is left out. */
@@ -223,6 +205,6 @@ static bool probe(void *ctx) {
 }
 
 void status_api(struct engine *eng, struct engine_api *out) {
-    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .refusals = refusals, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
+    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
                                .probe = probe, .lists = lists};
 }

@@ -5,4 +5,5 @@
 #include "script/lib_engine.h"
 
 void status_api(struct engine *eng, struct engine_api *out);
+bool status_decisions(void *ctx, const struct decision_query *q, struct buf *out); /* of engine_api; status_decisions.c */
 #endif

@@ -58,7 +58,7 @@ bool decision_json(const struct decision *d, uint64_t run, struct buf *b) {
     return put_time(b, d->ms) && put_ends(b, d) &&
            buf_fmt(b, ",\"stage\":\"%s\",\"verdict\":\"%s\"", decision_stage_name(d->stage), decision_verdict_name(d->verdict)) &&
            put_text(b, "reason", d->reason) && put_text(b, "because", d->because) && put_place(b, "policy", d->policy_file, d->policy_line) &&
-           put_place(b, "list", d->list_file, d->list_line) && put_counts(b, d) && put_number(b, "status", d->status) &&
+           put_place(b, "list", d->list_file, d->list_line) && put_place(b, "entry", d->entry_file, d->entry_line) && put_counts(b, d) && put_number(b, "status", d->status) &&
            put_number(b, "delay_ms", d->delay_ms) && put_text(b, "sni", d->sni) && put_text(b, "tags", d->tags) &&
            buf_fmt(b, ",\"generation\":%" PRIu64 ",\"id\":\"%" PRIx64 "-%" PRIx64 "\"}", d->generation, run, d->id);
 }

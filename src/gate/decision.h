@@ -21,6 +21,8 @@ struct decision {
     uint32_t policy_line;
     const char *list_file; /* "conf/lists/denied.list" and the line that decided, where one did */
     uint32_t list_line;
+    const char *entry_file; /* "conf/listeners.ini" and the entry's line, where a limit or restriction of the listener did */
+    uint32_t entry_line;
     const char *sni, *tags; /* cut; tags "a,b" */
     /* As they stood when it was decided, this connection included; a limit of 0 = none. */
     uint32_t active, from_address, maximum, per_address, reserve;

@@ -17,11 +17,12 @@ int recorder_create(struct recorder **out, struct err *e);
 /* Engine, or (read_only) a command. NULL with e: not of this version. */
 struct recorder *recorder_map(int fd, bool read_only, struct err *e);
 void recorder_unmap(struct recorder *r); /* NULL is legal */
-/* Supervisor: room for `records` in all (0 = off: everything is forgotten), shared by `workers`. The newest that fit stay. The same numbers again
- * change nothing. Workers may write meanwhile; what they write in this moment may be lost. false = out of memory, nothing has changed. */
+/* Supervisor: room for `records` in all, shared by `workers`. The newest that fit stay. 0 = off: everything is forgotten, views are empty, and only
+ * refusals go through, to the tail. The same numbers again change nothing. Workers may write meanwhile; what they write in this very moment may be
+ * lost. false = out of memory, nothing has changed. */
 bool recorder_resize(struct recorder *r, uint32_t records, unsigned workers);
 
-/* Any thread of an engine, most cheaply each with a number of its own. Never waits, allocates nothing; false = off, or it was lost (counted). */
+/* Any thread of an engine, most cheaply each with a number of its own. Never waits, allocates nothing; false = not wanted, or lost (counted). */
 bool recorder_add(struct recorder *r, unsigned worker, const struct decision *d);
 
 struct recorder_stats {

@@ -8,7 +8,8 @@
 #define RECORDER_NAMES 2048u /* a power of two */
 #define RECORDER_PROBES 16u
 #define RECORDER_NAME 256u
-#define RECORD_TEXT 132u
+#define RECORDER_BRIEF 4096u /* records, where nothing is to be remembered */
+#define RECORD_TEXT 126u
 #define RECORD_WORDS 31u /* behind the number */
 
 struct record { /* as it is written, but for the number in front: 31 words */
@@ -16,11 +17,11 @@ struct record { /* as it is written, but for the number in front: 31 words */
     uint64_t id;
     uint8_t remote[16], local[16];
     uint64_t generation;
-    uint32_t scope, policy_line, list_line;
+    uint32_t scope, policy_line, list_line, entry_line;
     uint32_t active, from_address, maximum, per_address, reserve;
     int32_t rate_left;
     uint16_t remote_port, local_port, status, delay_ms;
-    uint16_t listener, reason, policy, list; /* names; 0 = "" */
+    uint16_t listener, reason, policy, list, entry; /* names; 0 = "" */
     uint8_t stage, verdict, remote_family, local_family;
     uint8_t again; /* put back at a change of size: not new */
     uint8_t because_n, sni_n, tags_n; /* in text, in this order */
@@ -47,7 +48,8 @@ struct record_segment {
 struct recorder {
     uint64_t magic, bytes;
     uint64_t run;
-    _Atomic uint64_t layout; /* segments << 32 | records of each; 0 = off */
+    _Atomic uint64_t layout; /* segments << 32 | records of each; 0 = not set yet */
+    _Atomic bool brief;      /* nothing is remembered, and only refusals pass through, for the log */
     struct record_segment segment[RECORDER_SEGMENTS];
     struct record_name name[RECORDER_NAMES];
     _Alignas(4096) struct record_slot slot[]; /* RECORDER_MOST of them; memory is there only where something was written */
@@ -69,7 +71,7 @@ bool recorder_copy(const struct record_slot *s, struct record *out, uint64_t *nu
 bool recorder_put(struct recorder *r, unsigned worker, const struct record *rec, bool keep_id);
 
 struct recorder_texts { /* what a decoded decision points to */
-    char listener[RECORDER_NAME], reason[RECORDER_NAME], policy[RECORDER_NAME], list[RECORDER_NAME];
+    char listener[RECORDER_NAME], reason[RECORDER_NAME], policy[RECORDER_NAME], list[RECORDER_NAME], entry[RECORDER_NAME];
     char text[RECORD_TEXT + 3];
 };
 void recorder_decode(const struct recorder *r, const struct record *rec, struct recorder_texts *t, struct decision *out);

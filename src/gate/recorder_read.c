@@ -64,6 +64,8 @@ void recorder_decode(const struct recorder *r, const struct record *rec, struct 
     out->reason = name_at(r, rec->reason, t->reason);
     out->policy_file = name_at(r, rec->policy, t->policy);
     out->list_file = name_at(r, rec->list, t->list);
+    out->entry_file = name_at(r, rec->entry, t->entry);
+    out->entry_line = rec->entry_line;
     out->sni = text_at(rec, rec->sni_n, &from, &to, end);
     out->tags = text_at(rec, rec->tags_n, &from, &to, end);
     out->because = text_at(rec, rec->because_n, &from, &to, end);
@@ -101,17 +103,17 @@ static int newer(const void *a, const void *b) {
 
 struct recorder_view *recorder_view_create(const struct recorder *r) {
     struct recorder_layout l = recorder_layout(r);
-    uint32_t total = l.segments * l.each;
+    uint32_t total = atomic_load_explicit(&r->brief, memory_order_relaxed) ? 0 : l.segments * l.each;
     struct recorder_view *v = malloc(sizeof *v + total * sizeof *v->place);
     struct record rec;
     if (!v) return NULL;
     *v = (struct recorder_view){.r = r};
     for (uint32_t i = 0; i < l.segments; i++) {
         struct span s = span_of(r, i, l);
-        for (; s.from < s.to; s.from++) {
+        for (; s.from < s.to && v->n < total; s.from++) {
             uint32_t at = i * l.each + (uint32_t)(s.from % l.each);
             uint64_t number;
-            if (v->n < total && recorder_copy(&r->slot[at], &rec, &number)) v->place[v->n++] = (struct place){.ms = rec.ms, .id = rec.id, .number = number, .slot = at};
+            if (recorder_copy(&r->slot[at], &rec, &number)) v->place[v->n++] = (struct place){.ms = rec.ms, .id = rec.id, .number = number, .slot = at};
         }
     }
     qsort(v->place, v->n, sizeof *v->place, newer);
@@ -257,20 +259,21 @@ static void forget(struct recorder *r) {
 
 bool recorder_resize(struct recorder *r, uint32_t records, unsigned workers) {
     struct recorder_layout old = recorder_layout(r), now = {.segments = workers < 1 ? 1 : workers > RECORDER_SEGMENTS ? RECORDER_SEGMENTS : workers};
+    bool brief = records == 0, was_brief = atomic_load(&r->brief);
+    if (brief) records = RECORDER_BRIEF;
     if (records > RECORDER_MOST) records = RECORDER_MOST;
-    now.each = records / now.segments;
-    if (records && !now.each) now.each = 1;
-    if (!records) now = (struct recorder_layout){0};
-    if (now.segments == old.segments && now.each == old.each) return true;
+    now.each = records / now.segments ? records / now.segments : 1;
+    if (brief == was_brief && now.segments == old.segments && now.each == old.each) return true;
     size_t n;
     struct kept *k = keep(r, old, &n);
     if (!k) return false;
+    atomic_store(&r->brief, brief);
     forget(r);
     for (unsigned i = 0; i < RECORDER_SEGMENTS; i++)
         atomic_store(&r->segment[i].start, atomic_load(&r->segment[i].next));
     atomic_store_explicit(&r->layout, (uint64_t)now.segments << 32 | now.each, memory_order_release);
-    size_t fit = (size_t)now.segments * now.each;
-    for (size_t i = n < fit ? n : fit; i > 0 && now.each; i--) recorder_put(r, (unsigned)i, &k[i - 1].rec, true);
+    size_t fit = brief || was_brief ? 0 : (size_t)now.segments * now.each;
+    for (size_t i = n < fit ? n : fit; i > 0; i--) recorder_put(r, (unsigned)i, &k[i - 1].rec, true);
     free(k);
     return true;
 }

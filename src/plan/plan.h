@@ -139,7 +139,11 @@ struct plan_cert { /* one certificate with key; the bytes are in the bundle */
     X(tracking, "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level")           \
     X(spool_max, "SpoolMaxBytes", 1048576, 1099511627776, 4294967296, "bytes", "spool file; beyond it events are dropped and counted") \
     X(log_json, "LogFormat", 0, 1, 0, "human|json", "log lines")                                                             \
-    X(access_log, "AccessLog", 0, 1, 1, "off|on", "one line a request")
+    X(access_log, "AccessLog", 0, 1, 1, "off|on", "one line a request")                                                      \
+    X(decisions, "Decisions", 0, 1000000, 100000, "decisions", "remembered for `portreeve why`; 0 = none")                   \
+    X(decision_log, "DecisionLog", 0, 2, 1, "off|refusals|all", "decisions written to log/decisions.log")                    \
+    X(decision_bytes, "DecisionLogSize", 65536, 1073741824, 16777216, "bytes", "then decisions.log becomes decisions.log.1") \
+    X(decision_files, "DecisionLogFiles", 0, 100, 8, "files", "old decisions.log.N that are kept")
 
 struct plan_settings {
 #define PLAN_FIELD(field, ...) int64_t field;

@@ -60,11 +60,37 @@ static int engine_connections(lua_State *L) { /* connections([limit]) -> array *
     return decoded(L, a->connections(a->ctx, limit, &b), &b);
 }
 
-static int engine_refusals(lua_State *L) { /* refusals([limit]) -> array, newest first */
+static const char *query_text(lua_State *L, const char *name) {
+    int type = lua_getfield(L, 1, name);
+    if (type != LUA_TNIL && type != LUA_TSTRING) luaL_error(L, "decisions: %s is a text, not a %s", name, lua_typename(L, type));
+    const char *s = lua_tostring(L, -1);
+    lua_pop(L, 1); /* the table holds it */
+    return s;
+}
+
+static lua_Integer query_number(lua_State *L, const char *name, lua_Integer otherwise) {
+    lua_getfield(L, 1, name);
+    lua_Integer n = luaL_optinteger(L, -1, otherwise);
+    lua_pop(L, 1);
+    return n;
+}
+
+/* decisions{ address = "IP[/BITS]", from_ms =, to_ms =, listener =, reason =, stage =, verdict =, refused = boolean, limit = 1000 }
+ * -> { room =, oldest_ms =, list = { newest first } } */
+static int engine_decisions(lua_State *L) {
     const struct engine_api *a = api_of(L);
-    unsigned limit = limit_arg(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct decision_query q = {.from_ms = query_number(L, "from_ms", 0), .to_ms = query_number(L, "to_ms", 0), .listener = query_text(L, "listener"),
+                               .reason = query_text(L, "reason"), .stage = query_text(L, "stage"), .verdict = query_text(L, "verdict")};
+    const char *net = query_text(L, "address");
+    lua_Integer limit = query_number(L, "limit", 1000);
+    struct err e;
+    q.limit = limit < 1 ? 1 : limit > 20000 ? 20000 : (unsigned)limit;
+    lua_getfield(L, 1, "refused");
+    q.refused = lua_toboolean(L, -1);
+    if (net && !decision_query_net(&q, net, &e)) return luaL_error(L, "%s", e.text);
     struct buf b = {0};
-    return decoded(L, a->refusals(a->ctx, limit, &b), &b);
+    return decoded(L, a->decisions(a->ctx, &q, &b), &b);
 }
 
 static int engine_lists(lua_State *L) { /* lists([name]) -> array, or what there is to say of one, or nil */
@@ -170,7 +196,7 @@ static int engine_edit(lua_State *L) {
 
 int lib_engine(lua_State *L) {
     static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
-                                         {"refusals", engine_refusals}, {"lists", engine_lists}, {"reload", engine_reload},
+                                         {"decisions", engine_decisions}, {"lists", engine_lists}, {"reload", engine_reload},
                                          {"edit", engine_edit},         {"probe", engine_probe},   {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");

@@ -3,6 +3,7 @@
 #ifndef PORTREEVE_SCRIPT_LIB_ENGINE_H
 #define PORTREEVE_SCRIPT_LIB_ENGINE_H
 #include "base/buf.h"
+#include "gate/decision_query.h"
 #include "script/lib.h"
 
 struct engine_api {
@@ -10,7 +11,7 @@ struct engine_api {
     const char *state_dir;
     bool (*status)(void *ctx, struct buf *out);                      /* JSON object */
     bool (*connections)(void *ctx, unsigned limit, struct buf *out); /* JSON array */
-    bool (*refusals)(void *ctx, unsigned limit, struct buf *out);    /* JSON array */
+    bool (*decisions)(void *ctx, const struct decision_query *q, struct buf *out); /* {"room":, "oldest_ms":, "list": [newest first]} */
     bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
     bool (*lists)(void *ctx, const char *name, struct buf *out);     /* engine/lists_show.h; name "" = all */

@@ -86,6 +86,10 @@ static void obey(struct super *s, struct control_client *c) {
     else if (strcmp(c->in, "status") == 0) answer_status(s, c, status_text);
     else if (strcmp(c->in, "status json") == 0) answer_status(s, c, status_json);
     else if (strcmp(c->in, "sockets") == 0) answer_status(s, c, fill_sockets);
+    else if (strcmp(c->in, "decisions") == 0) {
+        remember_lend(s, c->fd);
+        close_client(c);
+    }
     else if (strcmp(c->in, "plan") == 0) {
         if (s->gen) answer_status(s, c, status_plan);
         else say(c, false, "there is no plan yet: the first start is still under way\n");
@@ -101,7 +105,7 @@ static void obey(struct super *s, struct control_client *c) {
         else flush(c);
         if (!s->stopping) super_stop(s, "the control socket");
     } else {
-        say(c, false, "requests are: reload, status, status json, sockets, plan, stop\n");
+        say(c, false, "requests are: reload, status, status json, sockets, plan, decisions, stop\n");
     }
 }
 

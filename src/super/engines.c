@@ -146,7 +146,8 @@ static void said_hello(struct super *s, struct engine *en) {
     if (en->phase != ENGINE_STARTING) return;
     wire_text(s->msg.data, "version", en->version, sizeof en->version);
     int n = snprintf(text, sizeof text, "instance %u\nstate %.4096s\n", en->instance, s->opt.state);
-    if (!fdlink_send(en->link, WIRE_SETUP, text, (size_t)n, &s->counters_fd, 1, SEND_MS, &e)) {
+    const int fds[] = {s->counters_fd, s->recorder_fd};
+    if (!fdlink_send(en->link, WIRE_SETUP, text, (size_t)n, fds, 2, SEND_MS, &e)) {
         end_engine(s, en, e.text);
         return;
     }
@@ -181,6 +182,7 @@ static void said_prepared(struct super *s, struct engine *en) {
         could_not(s, en, e.text);
         return;
     }
+    if (!s->gen) remember_generation(s, en->offer);
     if (send_generation(en, WIRE_COMMIT)) enter(en, ENGINE_COMMITTING, COMMIT_MS);
     else end_engine(s, en, "it does not take messages");
 }

@@ -375,6 +375,7 @@ void reload_done(struct super *s) {
     }
     generation_destroy(old);
     atomic_store(&s->counters->super.generation, (int64_t)now->number);
+    remember_generation(s, now);
     log_setup(STDERR_FILENO, now->plan.set.log_json != 0, super_log_level());
     if (r->initial) reload_print_plan(s);
     else if (!r->follow) atomic_fetch_add(&s->counters->super.reloads_ok, 1);

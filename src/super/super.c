@@ -57,6 +57,7 @@ static bool set_up(struct super *s, struct err *e) {
     s->counters_fd = counters_create(&s->counters, e);
     if (s->counters_fd < 0) return false;
     atomic_store(&s->counters->super.started_ms, s->since_ms);
+    if (!remember_open(s, e)) return false;
     return control_open(s, e);
 }
 
@@ -207,7 +208,7 @@ int super_run(const struct options *o, const char *engine_path) {
         fprintf(stderr, "portreeve: out of memory\n");
         return EXIT_REFUSED;
     }
-    *s = (struct super){.opt = *o, .pid_fd = -1, .signal_fd = -1, .control_fd = -1, .counters_fd = -1, .live = -1, .replacing = -1,
+    *s = (struct super){.opt = *o, .pid_fd = -1, .signal_fd = -1, .control_fd = -1, .counters_fd = -1, .recorder_fd = -1, .recorder_look = -1, .live = -1, .replacing = -1,
                         .restart_at = NEVER};
     snprintf(s->engine_path, sizeof s->engine_path, "%s", engine_path);
     for (unsigned i = 0; i < 2; i++) s->engine[i] = (struct engine){.instance = i, .link = -1, .deadline = NEVER};

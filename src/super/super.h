@@ -7,6 +7,7 @@
  *   follow.c      the addresses of this machine as they come and go
  *   shutdown.c    the shutdown port
  *   prove.c       the self-probe: when an engine does it, and what it said
+ *   remember.c    the flight recorder's memory
  *   status.c      what is said about all this
  * Times are CLOCK_MONOTONIC ms unless they end in at_ms/since_ms (real time, for people). */
 #ifndef PORTREEVE_SUPER_SUPER_H
@@ -14,6 +15,7 @@
 #include "base/fdlink.h"
 #include "base/log.h"
 #include "gate/counters.h"
+#include "gate/recorder.h"
 #include "super/edit.h"
 #include "super/held.h"
 #include "super/holder.h"
@@ -132,6 +134,8 @@ struct super {
     bool unclean;         /* the run before ended without tidying: its engine may need a moment to leave */
     int pid_fd, signal_fd, control_fd, counters_fd;
     struct counters *counters;
+    int recorder_fd, recorder_look; /* for engines; for those who may only read */
+    struct recorder *recorder;
     struct adopted adopted;
     struct notify notify;
     int64_t since_ms;
@@ -195,6 +199,11 @@ void follow_news(const struct super *s, char *out, size_t cap);  /* what this on
 bool follow_refused_before(struct super *s, const char *why);   /* an unchanged refusal is not said again */
 bool follow_result(struct super *s, struct buf *text);          /* every reload that succeeds: its warnings, and for ours what changed */
 void follow_ended(struct super *s, enum follow_end end);        /* every reload, ours or not */
+
+/* remember.c */
+bool remember_open(struct super *s, struct err *e);                         /* the flight recorder's memory */
+void remember_generation(struct super *s, const struct generation *g);      /* as many decisions as its settings say */
+void remember_lend(struct super *s, int fd);                                /* "ok" and the memory, to a control client */
 
 /* rehearse.c */
 bool rehearse_text(const struct super *s, const struct generation *next, struct buf *out); /* next is bound, and goes again */

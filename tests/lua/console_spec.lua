@@ -33,7 +33,10 @@ local function fake_engine(world)
       world.asked = n
       return world.connections
     end,
-    refusals = function() return world.refusals end,
+    decisions = function(q)
+      world.asked = q
+      return { list = world.refusals, room = 100000.0, oldest_ms = world.oldest or 0.0 }
+    end,
     lists = function(name)
       if not name then return { { name = "denied", lines = 3.0 } } end
       if name ~= "denied" then return nil end
@@ -120,10 +123,33 @@ describe("the console", function()
   end)
 
   it("never hands control characters to the terminal", function()
-    world.refusals = { { address = "192.0.2.1", reason = "denied", because = "a\27[2Jb\r\n\194\155c\255" } }
+    world.refusals = { { address = "192.0.2.1", listener = "http", reason = "denied", ms = 5.0, because = "a\27[2Jb\r\n\194\155c\255" } }
     local out = eval "refusals()"
     assert.is_nil(out:find("[\27\r\155\255]"))
     assert.matches("a\\x1b[2Jb", out, 1, true)
+  end)
+
+  it("groups refusals by reason and listener, the newest standing for all", function()
+    local function d(ms, address, reason, because)
+      return { ms = ms, address = address, listener = "http", reason = reason, because = because, policy = "policies/admission.lua:40" }
+    end
+    world.refusals = { d(9.0, "192.0.2.3", "denied", "conf/lists/denied.list:8"), d(8.0, "192.0.2.1", "maximum", "MaxConnections=4"),
+      d(7.0, "192.0.2.1", "denied", "conf/lists/denied.list:7"), d(6.0, "192.0.2.3", "denied", "conf/lists/denied.list:8") }
+    local rows = cjson.decode(eval("refusals()", true))
+    assert.equal(2, #rows)
+    local first = rows[1]
+    assert.same({ "denied", 3, "conf/lists/denied.list:8", "192.0.2.3 192.0.2.1" }, { first.reason, first.count, first.because, first.addresses })
+    assert.same({ refused = true, limit = 20000 }, world.asked)
+  end)
+
+  it("asks for decisions by what is wanted, and says when there is none", function()
+    world.refusals = { { ms = 9.0, address = "192.0.2.3", listener = "http", verdict = "refuse", reason = "denied", policy = "p:1" } }
+    assert.matches("denied", eval 'decisions{address="192.0.2.0/24", last=3}', 1, true)
+    assert.same({ address = "192.0.2.0/24", limit = 3 }, world.asked)
+    assert.matches("is no question", select(2, console.eval "decisions{adress=1}"), 1, true)
+    assert.matches("denied", eval 'why("192.0.2.3")', 1, true)
+    world.refusals, world.oldest = {}, 5e12
+    assert.matches("nothing is remembered of 192.0.2.9; the memory goes back to", select(2, console.eval 'why("192.0.2.9")'), 1, true)
   end)
 
   it("bounds what it shows", function()

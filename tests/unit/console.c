@@ -8,7 +8,7 @@ static const char engine[] =
     "local calls = 0\n"
     "local l = { { name = 'http', port = 8080.0, because = { file = 'conf/tomcat.ini', line = 3 } } }\n"
     "return { state_dir = 'S', status = function() return { listeners = l } end, plan = function() return l end, stats = function() return {} end,\n"
-    "  connections = function() return {} end, refusals = function() return {} end, reload = function() return false, 'no' end }\n";
+    "  connections = function() return {} end, decisions = function() return { list = {} } end, reload = function() return false, 'no' end }\n";
 
 /* console.answer(line) -> reply in out; false: the call itself failed, the error is in out. */
 static bool ask(struct vm *v, const char *line, char *out, size_t cap) {

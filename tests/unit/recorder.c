@@ -25,7 +25,7 @@ static struct decision sample(unsigned who, uint32_t n, char because[64]) {
     return (struct decision){.ms = 1000 + (int64_t)n, .generation = n, .remote = {.family = 4, .port = (uint16_t)n, .ip = {127, (uint8_t)who, (uint8_t)(n >> 8), (uint8_t)n}},
                              .stage = (enum decision_stage)(n % DECIDED_STAGES), .verdict = (enum decision_verdict)(n % DECIDED_VERDICTS), .listener = who & 1 ? "http" : "secure",
                              .reason = n % 3 ? "denied" : "", .because = because, .policy_file = "policies/admission.lua", .policy_line = n, .list_file = n % 2 ? "conf/lists/denied.list" : "",
-                             .list_line = n, .sni = n % 5 ? "" : "www.example.org", .tags = "", .active = n, .from_address = ~n, .maximum = n + 1, .per_address = n + 2, .reserve = n + 3,
+                             .list_line = n, .entry_file = n % 7 ? "" : "conf/listeners.ini", .entry_line = n, .sni = n % 5 ? "" : "www.example.org", .tags = "", .active = n, .from_address = ~n, .maximum = n + 1, .per_address = n + 2, .reserve = n + 3,
                              .rate_left = -1};
 }
 
@@ -35,7 +35,7 @@ static bool consistent(const struct decision *d) {
     struct decision w = sample(d->remote.ip[1], n, because);
     return d->ms == w.ms && d->remote.port == w.remote.port && memcmp(d->remote.ip, w.remote.ip, 16) == 0 && d->stage == w.stage && d->verdict == w.verdict &&
            strcmp(d->listener, w.listener) == 0 && strcmp(d->reason, w.reason) == 0 && strcmp(d->because, because) == 0 && strcmp(d->policy_file, w.policy_file) == 0 &&
-           d->policy_line == n && strcmp(d->list_file, w.list_file) == 0 && strcmp(d->sni, w.sni) == 0 && d->active == n && d->from_address == ~n && d->reserve == n + 3;
+           d->policy_line == n && strcmp(d->list_file, w.list_file) == 0 && strcmp(d->sni, w.sni) == 0 && strcmp(d->entry_file, w.entry_file) == 0 && d->active == n && d->from_address == ~n && d->reserve == n + 3;
 }
 
 static void *write_many(void *arg) {
@@ -136,8 +136,15 @@ static void sizes(void) {
     recorder_resize(rec, 0, 2);
     ok(count(rec, &newest, &oldest) == 0, "off: everything is forgotten");
     char because[64];
-    struct decision d = sample(0, 1, because);
-    ok(!recorder_add(rec, 0, &d), "off: nothing is recorded");
+    struct decision d = sample(0, 4, because);
+    ok(!recorder_add(rec, 0, &d), "off: who is let in is not recorded");
+    struct recorder_tail *t = recorder_tail_create(rec);
+    uint64_t missed = 0;
+    unsigned n = 0;
+    fill(5, 3);
+    while (recorder_tail_next(t, &d, &missed)) n++;
+    ok(n == 3 && count(rec, &newest, &oldest) == 0, "off: refusals go to the log and are not remembered (%u)", n);
+    recorder_tail_destroy(t);
     recorder_resize(rec, 1000, 2);
     fill(1, 5000);
     ok(count(rec, &newest, &oldest) == 1000 && newest == 6000 && oldest == 5001, "the last 1,000 of 5,000 stay");
@@ -189,7 +196,7 @@ static void texts(void) {
     recorder_resize(rec, 0, 1);
     recorder_resize(rec, 10, 1);
     struct decision d = {.ms = 5, .remote = {.family = 6, .ip = {0xfe, 0x80, [15] = 1}, .scope = 1, .port = 9}, .listener = "http", .reason = "policy", .because = because, .policy_file = path,
-                         .list_file = "", .sni = "a.very.long.name.of.a.host.that.nobody.would.have.in.truth.example.org", .tags = "a,b", .rate_left = 7, .status = 403, .verdict = DECIDED_ANSWER};
+                         .list_file = "", .entry_file = "", .sni = "a.very.long.name.of.a.host.that.nobody.would.have.in.truth.example.org", .tags = "a,b", .rate_left = 7, .status = 403, .verdict = DECIDED_ANSWER};
     recorder_add(rec, 0, &d);
     struct recorder_view *v = recorder_view_create(rec);
     struct decision got;

@@ -6,6 +6,7 @@
 local cjson = require "cjson"
 local completion = require "portreeve.console.complete"
 local edits = require "portreeve.edit"
+local refusals = require "portreeve.console.refusals"
 local safe = require "portreeve.safe"
 local settings = require "portreeve.settings"
 local show = require "portreeve.console.show"
@@ -20,7 +21,9 @@ local offers = {
   { "listeners()", "what is bound, by which rule and line, and how busy it is", reads = true },
   { 'listener("NAME")', "one listener, or several of that name" },
   { "connections([N])", "open connections, at most N (1000)", reads = true },
-  { "refusals([N])", "the last refused connections, newest first, and the line that decided", reads = true },
+  { "refusals([N])", "who was refused: by reason and listener, how often, the last examples", reads = true },
+  { "decisions{refused=true}", "what was decided about callers, newest first; or address=, listener=, reason=, verdict=, stage=, last=20" },
+  { 'why("192.0.2.9", [N])', "the last decisions about an address or prefix" },
   { "lists()", "the address lists: lines, how often they have decided, how many never have and how many never can", reads = true },
   { 'lists("NAME")', "one list: the lines that decide most, those that never have, those that never can" },
   { 'lists.unused(["NAME"])', "lines that could decide and never have" },
@@ -39,7 +42,7 @@ local offers = {
   { 'listener.remove("NAME")', "close a listener and take it out of listeners.ini (the same as Port=0)" },
   { "communications_port(7001)", "move the port where the ui fetches the tracker's events: in force at once, and in tracker.ini" },
   { 'where(list, "field", value)', 'the rows of a list with that value: where(connections(), "listener", "http")' },
-  { 'count(list, "field")', 'how many rows have which value: count(refusals(), "reason")' },
+  { 'count(list, "field")', 'how many rows have which value: count(decisions{refused=true}, "reason")' },
   { "help()", "this" },
 }
 
@@ -101,7 +104,7 @@ local function functions(engine, session)
     return out[2] and out or out[1]
   end
   function f.connections(n) return as_list(engine.connections(n)) end
-  function f.refusals(n) return as_list(engine.refusals(n)) end
+  refusals.offer(f, engine, as_list)
   local function list_named(name)
     local l = type(name) == "string" and name ~= "" and engine.lists(name)
     if type(l) ~= "table" then error(format("there is no address list '%s': lists() shows all", tostring(name)), 0) end

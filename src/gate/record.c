@@ -1,0 +1,58 @@
+#include "gate/record.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* "conf/lists/denied.list:7" → file and line. A refusal names its line, an allowance seldom has one. */
+static void split_list(const char *place, struct record_texts *t, struct decision *out) {
+    size_t n = strlen(place);
+    const char *colon = memrchr(place, ':', n);
+    if (n >= sizeof t->list) n = sizeof t->list - 1;
+    if (colon && (size_t)(colon - place) < n) {
+        out->list_line = (uint32_t)strtoul(colon + 1, NULL, 10);
+        n = (size_t)(colon - place);
+    }
+    memcpy(t->list, place, n);
+    t->list[n] = 0;
+    out->list_file = t->list;
+}
+
+static void add_tags(const struct tags *from, char *out, size_t cap) {
+    size_t n = strlen(out);
+    for (uint32_t i = 0; from && i < from->n; i++) {
+        size_t k = strlen(from->name[i]);
+        if (n + k + 2 > cap) return;
+        if (n) out[n++] = ',';
+        memcpy(out + n, from->name[i], k + 1);
+        n += k;
+    }
+}
+
+void record_make(const struct facts *f, const struct verdict *v, uint64_t generation, struct record_texts *t, struct decision *out) {
+    const struct plan_socket *s = f->listener;
+    *out = (struct decision){.ms = f->real_ms, .generation = generation, .remote = f->remote, .local = s->at, .stage = (enum decision_stage)f->stage,
+                             .verdict = (enum decision_verdict)v->kind, .listener = s->name, .reason = refusal_name(v->refusal), .because = v->because,
+                             .policy_file = v->policy ? v->policy : "", .policy_line = v->policy_line, .list_file = "", .entry_file = "",
+                             .sni = f->hello ? f->hello->sni : "", .tags = "", .active = f->counts.active, .from_address = f->counts.from_address,
+                             .maximum = s->max_connections, .per_address = s->max_per_address, .reserve = s->reserve, .rate_left = -1,
+                             .status = v->kind == VERDICT_ANSWER ? v->status : 0, .delay_ms = (uint16_t)v->delay_ms};
+    if (addr_is_any(&out->local)) out->local = (struct addr){0}; /* asking the kernel at each connection would cost more than the record */
+    out->local.port = f->local_port;
+    if (v->list[0]) split_list(v->list, t, out);
+    if (!v->tags.n && !(f->tags && f->tags->n)) return;
+    t->tags[0] = 0;
+    add_tags(f->tags, t->tags, sizeof t->tags);
+    add_tags(&v->tags, t->tags, sizeof t->tags);
+    out->tags = t->tags;
+}
+
+void record_count(struct counters_block *b, enum refusal why) {
+    switch (why) {
+    case REFUSE_DENIED: COUNT(b, refused_denied); break;
+    case REFUSE_RESTRICTION: COUNT(b, refused_restriction); break;
+    case REFUSE_PER_ADDRESS: COUNT(b, refused_per_address); break;
+    case REFUSE_MAXIMUM:
+    case REFUSE_RESERVE: COUNT(b, refused_maximum); break;
+    case REFUSE_ERROR: COUNT(b, refused_error); break;
+    default: COUNT(b, refused_policy); break;
+    }
+}
