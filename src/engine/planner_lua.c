@@ -278,6 +278,8 @@ static bool list_there(const struct planner *p, const char *name) {
     char path[BUNDLE_PATH];
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         if (strcmp(always[i], name) == 0) return true;
+    for (unsigned i = 0; i < p->ninlines; i++)
+        if (strcmp(p->inlines[i].name, name) == 0) return true;
     snprintf(path, sizeof path, "lists/%.200s.list", name);
     return name[0] == '\0' || bundle_writer_find(p->files, path, NULL);
 }

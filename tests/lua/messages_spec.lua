@@ -114,7 +114,7 @@ end)
 describe("an entry of listeners.ini without effect", function()
   local function of(...) return warnings { ["listeners.ini"] = { { "a.Port", "8100" }, ... } } end
   it("is a list that nobody asks (G3, G9)", function()
-    says(of({ "a.List", "lan" })[1], "conf/listeners.ini:2: a.List=lan: nobody asks this list: add a.Restriction=Grant or Deny")
+    says(of({ "a.List", "lan" })[1], "conf/listeners.ini:2: a.List=lan: nobody asks this list, unless a policy does: add a.Restriction=Grant or Deny")
     says(warnings({ ["listeners.ini"] = { { "http.List", "lan" } } })[1], "add http.Restriction=Grant or Deny")
     assert.same({}, of({ "a.List", "lan" }, { "a.Restriction", "Deny" }))
     assert.same({}, of({ "a.List", "lan" }, { "a.2.Port", "8101" }, { "a.2.Restriction", "Grant" }))
