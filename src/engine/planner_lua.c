@@ -145,16 +145,24 @@ static void take_password(struct planner *p, struct plan_cert *c, const char *pl
     buf_free(&text);
 }
 
+static bool keep_text(struct planner *p, const char *text, const char **out) {
+    const char *kept = texts_add(&p->plan.texts, text, strlen(text));
+    if (kept) *out = kept;
+    else planner_error(p, "out of memory");
+    return kept != NULL;
+}
+
 static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
-    char place[PLAN_PATH + PLAN_NAME + 32], file[BUNDLE_PATH], password_file[PLANNER_PATH];
+    char place[PLAN_PATH + PLAN_NAME + 32], file[PLAN_PATH], entry[PLAN_NAME], password_file[PLANNER_PATH];
+    c->because = (struct plan_because)PLAN_BECAUSE_BLANK;
     lua_getfield(L, -1, "line");
     c->because.line = (uint32_t)lua_tointeger(L, -1);
     lua_pop(L, 1);
     if (!text_field(p, L, "file", "certificates.ini", file, sizeof file)) return;
-    snprintf(c->because.file, sizeof c->because.file, "%s", file);
     snprintf(place, sizeof place, "%s:%" PRIu32, file, c->because.line);
     bool good = text_field(p, L, "name", place, c->name, sizeof c->name) &&
-                text_field(p, L, "entry", place, c->because.entry, sizeof c->because.entry) &&
+                text_field(p, L, "entry", place, entry, sizeof entry) && keep_text(p, file, &c->because.file) &&
+                keep_text(p, entry, &c->because.entry) &&
                 text_field(p, L, "certificate", place, c->chain, sizeof c->chain) &&
                 text_field(p, L, "key", place, c->key, sizeof c->key) && text_field(p, L, "names", place, c->names, sizeof c->names) &&
                 text_field(p, L, "password", place, c->password, sizeof c->password) &&

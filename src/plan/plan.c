@@ -96,5 +96,6 @@ void plan_finish(struct plan *p) {
     free(p->cert);
     free(p->backend);
     free(p->socket);
+    texts_finish(&p->texts);
     memset(p, 0, sizeof *p);
 }

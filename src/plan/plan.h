@@ -5,10 +5,12 @@
 #define PORTREEVE_PLAN_PLAN_H
 #include "base/addr.h"
 #include "base/buf.h"
+#include "plan/texts.h"
 
 #define PLAN_NAME 64
 #define PLAN_PATH 256
 #define PLAN_LABELS 256
+#define PLAN_ROW  8
 #define PLAN_ZONE 16
 #define PLAN_STATE (ADDR_TEXT + 32)
 #define PLAN_SHOWN (PLAN_STATE + 320) /* a state with what the self-probe says */
@@ -60,15 +62,16 @@ struct plan_rate {
 };
 
 struct plan_because {
-    char file[PLAN_PATH];   /* display path of the INI file, "" = a built-in default */
+    const char *file;   /* display path of the INI file, "" = a built-in default */
     uint32_t line;
-    char entry[PLAN_NAME];  /* entry name, e.g. "BindAddress" */
-    char row[8];            /* "R8", or "" where the 12-row table does not speak */
-    char policy[PLAN_PATH]; /* "policies/bind.lua:41" */
+    const char *entry;  /* entry name, e.g. "BindAddress" */
+    const char *row;    /* "R8", or "" where the 12-row table does not speak */
+    const char *policy; /* "policies/bind.lua:41" */
 };
 
+/* There may be thousands, mostly alike: their texts are kept once, in plan.texts. None of them is ever NULL (PLAN_SOCKET_BLANK). */
 struct plan_socket {
-    char name[PLAN_NAME]; /* listener this socket belongs to: "http", "internal", "communications", or a section of listeners.ini */
+    const char *name;     /* listener this socket belongs to: "http", "internal", "communications", or a section of listeners.ini */
     struct addr at;       /* address, port, and whether UDP or TCP; port 0 = the kernel chooses */
     enum plan_missing when_missing;
     bool waiting;         /* the address is not usable on this machine now: planned, but not opened and not offered to the engine */
@@ -78,10 +81,10 @@ struct plan_socket {
     enum plan_scheme scheme;
     bool external_tls;    /* Ext (G22) */
     uint32_t services;
-    char certificate[PLAN_NAME]; /* name in plan.cert, "" for HTTP */
+    const char *certificate; /* name in plan.cert, "" for HTTP */
     enum plan_restriction restriction;
-    char list[PLAN_NAME]; /* address list name for the restriction, "" = none */
-    char script[PLAN_NAME]; /* SVC_SCRIPT: policies/NAME.lua; else "" */
+    const char *list;     /* address list name for the restriction, "" = none */
+    const char *script;   /* SVC_SCRIPT: policies/NAME.lua; else "" */
     uint32_t max_connections;  /* G27; 0 = engine's own bound only */
     uint32_t max_per_address;  /* G24; 0 = no limit */
     uint32_t reserve;          /* G26 */
@@ -89,13 +92,16 @@ struct plan_socket {
     struct plan_rate rate[PLAN_RATES];
     uint32_t bits4, bits6, net4, net6; /* how many bits of an address are one caller, and one net; 0 = 32, 64, 24, 48 */
     uint32_t limit_line[PLAN_LIMITS];  /* 0 = not written */
-    char limit_file[PLAN_PATH];
+    const char *limit_file;
     uint32_t backlog;
-    char labels[PLAN_LABELS];  /* "KEY=value" lines: what the operator says of the listener to his own policies; "" = none */
-    char backends[PLAN_NAME]; /* of a tunnel: the set of plan.backend that callers are taken to; else "" */
+    const char *labels;   /* "KEY=value" lines: what the operator says of the listener to his own policies; "" = none */
+    const char *backends; /* of a tunnel: the set of plan.backend that callers are taken to; else "" */
     enum plan_proxy_out proxy_out;
     struct plan_because because;
 };
+#define PLAN_BECAUSE_BLANK {.file = "", .entry = "", .row = "", .policy = ""}
+#define PLAN_SOCKET_BLANK {.name = "", .certificate = "", .list = "", .script = "", .limit_file = "", .labels = "", .backends = "", \
+     .because = PLAN_BECAUSE_BLANK}
 
 struct plan_backend { /* where a tunnel leads */
     char set[PLAN_NAME]; /* sockets name it: a section of listeners.ini or a row of it, "smtp", "smtp.2" */
@@ -160,6 +166,7 @@ struct plan {
     uint32_t nbackends;
     struct plan_settings set;
     char components[PLAN_NAME]; /* "tracker,ui,hub": what is installed here */
+    struct texts texts;         /* of the sockets, and every because */
 };
 
 struct plan_setting_def { const char *field, *entry; int64_t least, most, dflt; const char *unit, *what; };
@@ -173,6 +180,10 @@ static inline bool plan_same_speech(const struct plan_socket *a, const struct pl
 bool plan_has_udp(const struct plan *p);
 bool plan_encode(const struct plan *p, struct buf *out);
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e); /* on false nothing is left to free */
+/* In everything that plan_encode writes. */
+bool plan_socket_equal(const struct plan_socket *a, const struct plan_socket *b);
+bool plan_cert_equal(const struct plan_cert *a, const struct plan_cert *b);
+bool plan_backend_equal(const struct plan_backend *a, const struct plan_backend *b);
 void plan_finish(struct plan *p);                                              /* wipes secrets */
 /* "http", "https"; "tcp", "tls" or "udp" for other protocols, "tls-pass" where a tunnel passes TLS through, "command" for the shutdown port. */
 const char *plan_scheme_text(const struct plan_socket *s);

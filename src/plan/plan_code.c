@@ -10,12 +10,12 @@
 #define NEXT      "[next]"
 #define MAX_CERTS 4096u
 
-enum kind { TEXT, NUMBER, FLAG, CHOICE, ADDRESS, PORT };
+enum kind { TEXT, ARRAY, NUMBER, FLAG, CHOICE, ADDRESS, PORT };
 struct field {
     const char *key;
     enum kind kind;
     size_t at;                  /* offset in the record's struct */
-    size_t size;                /* TEXT: bytes of the array */
+    size_t size;                /* TEXT, one of plan.texts: at most, with its NUL; ARRAY: bytes of it */
     const char *const *choices; /* CHOICE: names of 0, 1, …, NULL at the end */
 };
 
@@ -25,11 +25,14 @@ static const char *const proxies_out[] = {"off", "v1", "v2", NULL};
 static const char *const restrictions[] = {"none", "grant", "deny", NULL};
 
 #define AT(rec, member) offsetof(struct rec, member)
-#define TEXT_FIELD(rec, key, member)                                                                                                       \
-    { key, TEXT, AT(rec, member), sizeof(((struct rec *)0)->member), NULL }
+#define ARRAY_FIELD(rec, key, member)                                                                                                      \
+    { key, ARRAY, AT(rec, member), sizeof(((struct rec *)0)->member), NULL }
+#define TEXT_FIELD(rec, key, member, most)                                                                                                 \
+    { key, TEXT, AT(rec, member), most, NULL }
 #define BECAUSE_FIELDS(rec)                                                                                                                \
-    TEXT_FIELD(rec, "file", because.file), {"line", NUMBER, AT(rec, because.line), 0, NULL}, TEXT_FIELD(rec, "entry", because.entry),      \
-        TEXT_FIELD(rec, "row", because.row), TEXT_FIELD(rec, "policy", because.policy)
+    TEXT_FIELD(rec, "file", because.file, PLAN_PATH), {"line", NUMBER, AT(rec, because.line), 0, NULL},                                    \
+        TEXT_FIELD(rec, "entry", because.entry, PLAN_NAME), TEXT_FIELD(rec, "row", because.row, PLAN_ROW),                                 \
+        TEXT_FIELD(rec, "policy", because.policy, PLAN_PATH)
 
 #define RATE_FIELDS(key, i)                                                                                                                \
     {key "_n", NUMBER, AT(plan_socket, rate[i].n), 0, NULL}, {key "_ms", NUMBER, AT(plan_socket, rate[i].ms), 0, NULL}
@@ -37,22 +40,22 @@ static const char *const restrictions[] = {"none", "grant", "deny", NULL};
     { key, NUMBER, AT(plan_socket, limit_line[which]), 0, NULL }
 
 static const struct field socket_fields[] = {
-    TEXT_FIELD(plan_socket, "name", name),
+    TEXT_FIELD(plan_socket, "name", name, PLAN_NAME),
     {"address", ADDRESS, AT(plan_socket, at), 0, NULL},
     {"scope", NUMBER, AT(plan_socket, at.scope), 0, NULL},
     {"udp", FLAG, AT(plan_socket, at.udp), 0, NULL},
     {"port", PORT, AT(plan_socket, at.port), 0, NULL},
     {"when_missing", CHOICE, AT(plan_socket, when_missing), 0, missing},
     {"waiting", FLAG, AT(plan_socket, waiting), 0, NULL},
-    TEXT_FIELD(plan_socket, "zone", zone),
+    ARRAY_FIELD(plan_socket, "zone", zone),
     {"v6only", FLAG, AT(plan_socket, v6only), 0, NULL},
     {"scheme", CHOICE, AT(plan_socket, scheme), 0, schemes},
     {"external_tls", FLAG, AT(plan_socket, external_tls), 0, NULL},
     {"services", NUMBER, AT(plan_socket, services), 0, NULL},
-    TEXT_FIELD(plan_socket, "certificate", certificate),
+    TEXT_FIELD(plan_socket, "certificate", certificate, PLAN_NAME),
     {"restriction", CHOICE, AT(plan_socket, restriction), 0, restrictions},
-    TEXT_FIELD(plan_socket, "list", list),
-    TEXT_FIELD(plan_socket, "script", script),
+    TEXT_FIELD(plan_socket, "list", list, PLAN_NAME),
+    TEXT_FIELD(plan_socket, "script", script, PLAN_NAME),
     {"max_connections", NUMBER, AT(plan_socket, max_connections), 0, NULL},
     {"max_per_address", NUMBER, AT(plan_socket, max_per_address), 0, NULL},
     {"reserve", NUMBER, AT(plan_socket, reserve), 0, NULL},
@@ -68,21 +71,21 @@ static const struct field socket_fields[] = {
     LINE_FIELD("rate_connections_line", LIMIT_RATE_CONNECTIONS), LINE_FIELD("rate_handshakes_line", LIMIT_RATE_HANDSHAKES),
     LINE_FIELD("rate_requests_line", LIMIT_RATE_REQUESTS), LINE_FIELD("net_connections_line", LIMIT_NET_CONNECTIONS),
     LINE_FIELD("net_handshakes_line", LIMIT_NET_HANDSHAKES), LINE_FIELD("net_requests_line", LIMIT_NET_REQUESTS),
-    TEXT_FIELD(plan_socket, "limit_file", limit_file),
+    TEXT_FIELD(plan_socket, "limit_file", limit_file, PLAN_PATH),
     {"backlog", NUMBER, AT(plan_socket, backlog), 0, NULL},
-    TEXT_FIELD(plan_socket, "labels", labels),
-    TEXT_FIELD(plan_socket, "backends", backends),
+    TEXT_FIELD(plan_socket, "labels", labels, PLAN_LABELS),
+    TEXT_FIELD(plan_socket, "backends", backends, PLAN_NAME),
     {"proxy_out", CHOICE, AT(plan_socket, proxy_out), 0, proxies_out},
     BECAUSE_FIELDS(plan_socket),
 };
 static const struct field cert_fields[] = {
-    TEXT_FIELD(plan_cert, "name", name),         TEXT_FIELD(plan_cert, "chain", chain), TEXT_FIELD(plan_cert, "key", key),
-    TEXT_FIELD(plan_cert, "password", password), TEXT_FIELD(plan_cert, "names", names), BECAUSE_FIELDS(plan_cert),
+    ARRAY_FIELD(plan_cert, "name", name),         ARRAY_FIELD(plan_cert, "chain", chain), ARRAY_FIELD(plan_cert, "key", key),
+    ARRAY_FIELD(plan_cert, "password", password), ARRAY_FIELD(plan_cert, "names", names), BECAUSE_FIELDS(plan_cert),
 };
 static const struct field backend_fields[] = {
-    TEXT_FIELD(plan_backend, "set", set), TEXT_FIELD(plan_backend, "sni", sni), TEXT_FIELD(plan_backend, "to", to), BECAUSE_FIELDS(plan_backend),
+    ARRAY_FIELD(plan_backend, "set", set), ARRAY_FIELD(plan_backend, "sni", sni), ARRAY_FIELD(plan_backend, "to", to), BECAUSE_FIELDS(plan_backend),
 };
-static const struct field plan_fields[] = {TEXT_FIELD(plan, "components", components)};
+static const struct field plan_fields[] = {ARRAY_FIELD(plan, "components", components)};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 /* ---- out ---- */
@@ -105,6 +108,9 @@ static bool put_field(struct buf *out, const struct field *f, const char *rec) {
     bool good = false;
     switch (f->kind) {
     case TEXT:
+        good = put_text(out, *(const char *const *)(const void *)p);
+        break;
+    case ARRAY:
         good = put_text(out, p);
         break;
     case NUMBER:
@@ -137,7 +143,8 @@ static bool same_field(const struct field *f, const char *a, const char *b) {
     a += f->at;
     b += f->at;
     switch (f->kind) {
-    case TEXT: return strcmp(a, b) == 0;
+    case TEXT: return strcmp(*(const char *const *)(const void *)a, *(const char *const *)(const void *)b) == 0;
+    case ARRAY: return strcmp(a, b) == 0;
     case NUMBER: return memcmp(a, b, sizeof(uint32_t)) == 0;
     case PORT: return memcmp(a, b, sizeof(uint16_t)) == 0;
     case FLAG: return memcmp(a, b, sizeof(bool)) == 0;
@@ -151,6 +158,24 @@ static bool same_field(const struct field *f, const char *a, const char *b) {
 static bool alike(const struct plan_socket *a, const struct plan_socket *b) {
     const size_t at = offsetof(struct plan_socket, at), behind = at + sizeof a->at;
     return memcmp(a, b, at) == 0 && memcmp((const char *)a + behind, (const char *)b + behind, sizeof *a - behind) == 0;
+}
+
+static bool same_record(const struct field *f, size_t n, const void *a, const void *b) {
+    for (size_t i = 0; i < n; i++)
+        if (!same_field(&f[i], a, b)) return false;
+    return true;
+}
+
+bool plan_socket_equal(const struct plan_socket *a, const struct plan_socket *b) {
+    return same_record(socket_fields, COUNT(socket_fields), a, b);
+}
+
+bool plan_cert_equal(const struct plan_cert *a, const struct plan_cert *b) {
+    return same_record(cert_fields, COUNT(cert_fields), a, b);
+}
+
+bool plan_backend_equal(const struct plan_backend *a, const struct plan_backend *b) {
+    return same_record(backend_fields, COUNT(backend_fields), a, b);
 }
 
 static bool is_place(const struct field *f) {
@@ -188,6 +213,7 @@ bool plan_encode(const struct plan *p, struct buf *out) {
 struct reader {
     const char *p, *end;
     unsigned line;
+    struct texts *texts;
     struct err *e;
 };
 
@@ -247,7 +273,7 @@ static int hex(char c) {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static bool get_text(struct reader *r, const char *s, size_t n, char *out, size_t cap) {
+static bool get_array(struct reader *r, const char *s, size_t n, char *out, size_t cap) {
     size_t o = 0;
     for (size_t i = 0; i < n; i++) {
         int c = (unsigned char)s[i];
@@ -264,6 +290,13 @@ static bool get_text(struct reader *r, const char *s, size_t n, char *out, size_
     }
     memset(out + o, 0, cap - o); /* whatever the record before it had there */
     return true;
+}
+
+static bool get_text(struct reader *r, const char *s, size_t n, const char **out, size_t cap) {
+    char text[PLAN_PATH > PLAN_LABELS ? PLAN_PATH : PLAN_LABELS]; /* the longest there is */
+    if (!get_array(r, s, n, text, cap)) return false;
+    *out = texts_add(r->texts, text, strlen(text));
+    return *out || refuse(r, "out of memory");
 }
 
 static bool get_address(struct reader *r, const char *s, size_t n, struct addr *a) {
@@ -299,7 +332,9 @@ static bool get_field(struct reader *r, const struct field *f, char *rec) {
     if (!key_line(r, f->key, &s, &n)) return false;
     switch (f->kind) {
     case TEXT:
-        return get_text(r, s, n, p, f->size);
+        return get_text(r, s, n, (const char **)(void *)p, f->size);
+    case ARRAY:
+        return get_array(r, s, n, p, f->size);
     case NUMBER:
         if (!get_number(r, s, n, 0, UINT32_MAX, &v)) return false;
         *(uint32_t *)(void *)p = (uint32_t)v;
@@ -393,7 +428,7 @@ static bool get_lists(struct reader *r, struct plan *out) {
 }
 
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e) {
-    struct reader r = {.p = text, .end = text + n, .e = e};
+    struct reader r = {.p = text, .end = text + n, .texts = &out->texts, .e = e};
     memset(out, 0, sizeof *out);
     bool good = expect_line(&r, MAGIC) && get_record(&r, "[plan]", plan_fields, COUNT(plan_fields), out) && get_settings(&r, &out->set) &&
                 get_lists(&r, out) && expect_line(&r, "[end]");

@@ -1,6 +1,5 @@
 /* Which sockets of a new plan are sockets of the old one: by sorting both, so that thousands cost no more than their number. */
 #include "plan/plan_check.h"
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,25 +93,27 @@ bool plan_match(const struct plan *old, const uint16_t *bound, const struct plan
     return good;
 }
 
-/* Plans come out of plan_decode, which leaves no byte of a record unset. */
-static bool equal(const struct plan_socket *a, const struct plan_socket *b) {
-    unsigned char bytes[sizeof *a]; /* a copy of the bytes: one of the struct need not keep what is between its members */
-    const void *other = b;
-    memcpy(bytes, a, sizeof bytes);
-    memcpy(bytes + offsetof(struct plan_socket, away), &b->away, sizeof b->away);
-    return memcmp(bytes, other, sizeof bytes) == 0;
+static bool same_certs(const struct plan *a, const struct plan *b) {
+    bool same = a->ncerts == b->ncerts;
+    for (uint32_t i = 0; same && i < a->ncerts; i++) same = plan_cert_equal(&a->cert[i], &b->cert[i]);
+    return same;
+}
+
+static bool same_backends(const struct plan *a, const struct plan *b) {
+    bool same = a->nbackends == b->nbackends;
+    for (uint32_t i = 0; same && i < a->nbackends; i++) same = plan_backend_equal(&a->backend[i], &b->backend[i]);
+    return same;
 }
 
 bool plan_same(const struct plan *a, const struct plan *b) {
     uint32_t n = a->nsockets;
-    if (n != b->nsockets || a->ncerts != b->ncerts || strcmp(a->components, b->components) != 0 ||
-        memcmp(&a->set, &b->set, sizeof a->set) != 0 || (a->ncerts && memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert) != 0) ||
-        a->nbackends != b->nbackends || (a->nbackends && memcmp(a->backend, b->backend, a->nbackends * sizeof *a->backend) != 0))
+    if (n != b->nsockets || strcmp(a->components, b->components) != 0 || memcmp(&a->set, &b->set, sizeof a->set) != 0 || !same_certs(a, b) ||
+        !same_backends(a, b))
         return false;
     int32_t *keep = calloc(n ? n : 1, sizeof *keep);
     bool *used = calloc(n ? n : 1, sizeof *used);
     bool same = keep && used && plan_match(a, NULL, b, keep, used);
-    for (uint32_t i = 0; same && i < n; i++) same = keep[i] >= 0 && equal(&a->socket[keep[i]], &b->socket[i]);
+    for (uint32_t i = 0; same && i < n; i++) same = keep[i] >= 0 && plan_socket_equal(&a->socket[keep[i]], &b->socket[i]);
     free(keep);
     free(used);
     return same;

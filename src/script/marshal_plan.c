@@ -9,21 +9,21 @@
 #define MOST_MESSAGES 1000
 
 enum kind {
-    TEXT, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, PROXY_OUT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS, LINES
+    TEXT, ARRAY, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, PROXY_OUT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS, LINES
 };
 struct field {
     const char *name;
     enum kind kind;
-    size_t at, size; /* TEXT: bytes of the array */
+    size_t at, size; /* TEXT, one of plan.texts: at most, with its NUL; ARRAY: bytes of it */
     bool needed;
 };
 
-#define SOCKET_TEXT(name, member, needed)                                                                                                  \
-    { name, TEXT, offsetof(struct plan_socket, member), sizeof(((struct plan_socket *)0)->member), needed }
+#define SOCKET_TEXT(name, member, most, needed)                                                                                            \
+    { name, TEXT, offsetof(struct plan_socket, member), most, needed }
 #define SOCKET_INT(name, member)                                                                                                           \
     { name, INTEGER, offsetof(struct plan_socket, member), 0, false }
 static const struct field socket_fields[] = {
-    SOCKET_TEXT("name", name, true),
+    SOCKET_TEXT("name", name, PLAN_NAME, true),
     {"address", ADDRESS, 0, 0, false},
     {"addresses", ADDRESSES, 0, 0, false}, /* instead of it: as many sockets, alike in everything else */
     {"port", PORT, 0, 0, true},
@@ -31,11 +31,11 @@ static const struct field socket_fields[] = {
     {"scheme", SCHEME, 0, 0, true},
     {"services", SERVICES, 0, 0, true},
     {"because", BECAUSE, offsetof(struct plan_socket, because), 0, true},
-    SOCKET_TEXT("certificate", certificate, false),
+    SOCKET_TEXT("certificate", certificate, PLAN_NAME, false),
     {"external", FLAG, offsetof(struct plan_socket, external_tls), 0, false},
     {"restriction", RESTRICTION, 0, 0, false},
-    SOCKET_TEXT("list", list, false),
-    SOCKET_TEXT("script", script, false),
+    SOCKET_TEXT("list", list, PLAN_NAME, false),
+    SOCKET_TEXT("script", script, PLAN_NAME, false),
     SOCKET_INT("max_connections", max_connections),
     SOCKET_INT("max_per_address", max_per_address),
     SOCKET_INT("reserve", reserve),
@@ -43,23 +43,23 @@ static const struct field socket_fields[] = {
     {"rates", RATES, 0, 0, false},
     {"bits", BITS, 0, 0, false},
     {"limit_lines", LINES, 0, 0, false},
-    SOCKET_TEXT("limit_file", limit_file, false),
+    SOCKET_TEXT("limit_file", limit_file, PLAN_PATH, false),
     SOCKET_INT("backlog", backlog),
-    SOCKET_TEXT("labels", labels, false),
+    SOCKET_TEXT("labels", labels, PLAN_LABELS, false),
     {"when_missing", MISSING, 0, 0, false},
-    SOCKET_TEXT("backends", backends, false),
+    SOCKET_TEXT("backends", backends, PLAN_NAME, false),
     {"proxy_out", PROXY_OUT, 0, 0, false},
     {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false},
     {NULL, TEXT, 0, 0, false},
 };
-#define BECAUSE_TEXT(member)                                                                                                               \
-    { #member, TEXT, offsetof(struct plan_because, member), sizeof(((struct plan_because *)0)->member), false }
+#define BECAUSE_TEXT(member, most)                                                                                                         \
+    { #member, TEXT, offsetof(struct plan_because, member), most, false }
 static const struct field because_fields[] = {
-    BECAUSE_TEXT(file),   {"line", INTEGER, offsetof(struct plan_because, line), 0, false}, BECAUSE_TEXT(entry), BECAUSE_TEXT(row),
-    BECAUSE_TEXT(policy), {NULL, TEXT, 0, 0, false},
+    BECAUSE_TEXT(file, PLAN_PATH), {"line", INTEGER, offsetof(struct plan_because, line), 0, false}, BECAUSE_TEXT(entry, PLAN_NAME),
+    BECAUSE_TEXT(row, PLAN_ROW), BECAUSE_TEXT(policy, PLAN_PATH), {NULL, TEXT, 0, 0, false},
 };
 #define BACKEND_TEXT(member, needed)                                                                                                       \
-    { #member, TEXT, offsetof(struct plan_backend, member), sizeof(((struct plan_backend *)0)->member), needed }
+    { #member, ARRAY, offsetof(struct plan_backend, member), sizeof(((struct plan_backend *)0)->member), needed }
 static const struct field backend_fields[] = {
     BACKEND_TEXT(set, true),
     BACKEND_TEXT(sni, false),
@@ -71,6 +71,7 @@ static const struct field backend_fields[] = {
 struct reader {
     lua_State *L;
     struct plan_socket *s;
+    struct texts *texts;
     char *rec;        /* what is being read: *s, a backend, or the because of either */
     const char *what; /* "socket", "backend" */
     uint32_t number;  /* of it, from 1 */
@@ -98,8 +99,13 @@ static bool read_text(struct reader *r, const struct field *f) {
         s += n - f->size + 1;
         n = f->size - 1;
     }
-    memcpy(r->rec + f->at, s, n + 1);
-    return true;
+    if (f->kind == ARRAY) {
+        memcpy(r->rec + f->at, s, n + 1);
+        return true;
+    }
+    const char *kept = texts_add(r->texts, s, n);
+    *(const char **)(void *)(r->rec + f->at) = kept;
+    return kept || err_set(r->e, "out of memory for the texts of a plan");
 }
 
 static bool read_integer(struct reader *r, const char *name, int64_t most, int64_t *out) {
@@ -193,6 +199,7 @@ static bool read_field(struct reader *r, const struct field *f) {
     unsigned word = 0;
     switch (f->kind) {
     case TEXT:
+    case ARRAY:
         return read_text(r, f);
     case INTEGER:
         if (!read_integer(r, f->name, UINT32_MAX, &v)) return false;
@@ -311,8 +318,9 @@ static bool add_sockets(struct reader *r, struct plan *p) {
 
 /* The entry of the list on top, the i-th of the plan. */
 static bool read_socket(lua_State *L, uint32_t i, struct plan *p, struct err *e) {
-    struct plan_socket s = {.backlog = 511};
-    struct reader r = {.L = L, .s = &s, .rec = (char *)&s, .what = "socket", .number = i, .e = e};
+    struct plan_socket s = PLAN_SOCKET_BLANK;
+    struct reader r = {.L = L, .s = &s, .texts = &p->texts, .rec = (char *)&s, .what = "socket", .number = i, .e = e};
+    s.backlog = 511;
     if (!lua_istable(L, -1)) return err_set(e, "socket %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
     if (!read_table(&r, socket_fields)) return false;
     if (r.several && s.at.family) return refuse(&r, "addresses", "stands instead of address, not beside it%s", "");
@@ -331,8 +339,9 @@ static bool read_sockets(lua_State *L, struct plan *p, struct err *e) {
     return good;
 }
 
-static bool read_backend(lua_State *L, uint32_t i, struct plan_backend *out, struct err *e) {
-    struct reader r = {.L = L, .rec = (char *)out, .what = "backend", .number = i, .e = e};
+static bool read_backend(lua_State *L, uint32_t i, struct texts *texts, struct plan_backend *out, struct err *e) {
+    out->because = (struct plan_because)PLAN_BECAUSE_BLANK;
+    struct reader r = {.L = L, .texts = texts, .rec = (char *)out, .what = "backend", .number = i, .e = e};
     if (!lua_istable(L, -1)) return err_set(e, "backend %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
     return read_table(&r, backend_fields);
 }
@@ -346,7 +355,7 @@ static bool read_backends(lua_State *L, struct plan *p, struct err *e) {
     bool good = p->backend || err_set(e, "out of memory");
     for (lua_Unsigned i = 1; good && i <= n; i++) {
         lua_rawgeti(L, -1, (lua_Integer)i);
-        good = read_backend(L, (uint32_t)i, &p->backend[p->nbackends++], e);
+        good = read_backend(L, (uint32_t)i, &p->texts, &p->backend[p->nbackends++], e);
         lua_pop(L, 1);
     }
     return good;

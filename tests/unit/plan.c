@@ -6,17 +6,19 @@
 #include <stdlib.h>
 
 static struct plan_socket make_socket(const char *name, const char *ip, uint16_t port) {
-    struct plan_socket s = {.services = SVC_TRACKER, .backlog = 511};
+    struct plan_socket s = PLAN_SOCKET_BLANK;
+    s.services = SVC_TRACKER;
+    s.backlog = 511;
     s.at.family = strchr(ip, ':') ? 6 : 4;
     s.at.port = port;
     s.v6only = s.at.family == 6;
     if (inet_pton(s.at.family == 6 ? AF_INET6 : AF_INET, ip, s.at.ip) != 1) abort();
-    snprintf(s.name, sizeof s.name, "%s", name);
-    snprintf(s.because.file, sizeof s.because.file, "conf/tomcat.ini");
+    s.name = name;
+    s.because.file = "conf/tomcat.ini";
     s.because.line = port;
-    snprintf(s.because.entry, sizeof s.because.entry, "BindAddress");
-    snprintf(s.because.row, sizeof s.because.row, "R7");
-    snprintf(s.because.policy, sizeof s.because.policy, "policies/bind.lua:41");
+    s.because.entry = "BindAddress";
+    s.because.row = "R7";
+    s.because.policy = "policies/bind.lua:41";
     return s;
 }
 
@@ -25,6 +27,7 @@ static struct plan make_plan(const struct plan_socket *s, uint32_t n) {
     p.socket = calloc(n ? n : 1, sizeof *p.socket);
     p.cert = calloc(1, sizeof *p.cert);
     if (!p.socket || !p.cert) abort();
+    p.cert->because = (struct plan_because)PLAN_BECAUSE_BLANK;
     if (n && s) memcpy(p.socket, s, n * sizeof *s);
     snprintf(p.components, sizeof p.components, "tracker,ui,hub");
     snprintf(p.cert->name, sizeof p.cert->name, "default");
@@ -43,15 +46,19 @@ static void add_backend(struct plan *p, const char *set, const char *sni, const 
     snprintf(b->set, sizeof b->set, "%s", set);
     snprintf(b->sni, sizeof b->sni, "%s", sni);
     snprintf(b->to, sizeof b->to, "%s", to);
-    snprintf(b->because.file, sizeof b->because.file, "conf/listeners.ini");
+    b->because = (struct plan_because)PLAN_BECAUSE_BLANK;
+    b->because.file = "conf/listeners.ini";
     b->because.line = p->nbackends;
 }
 
 static bool same_plan(const struct plan *a, const struct plan *b) {
-    return a->nsockets == b->nsockets && a->ncerts == b->ncerts && !strcmp(a->components, b->components) &&
-           a->nbackends == b->nbackends && (!a->nbackends || !memcmp(a->backend, b->backend, a->nbackends * sizeof *a->backend)) &&
-           !memcmp(&a->set, &b->set, sizeof a->set) && !memcmp(a->socket, b->socket, a->nsockets * sizeof *a->socket) &&
-           !memcmp(a->cert, b->cert, a->ncerts * sizeof *a->cert);
+    bool same = a->nsockets == b->nsockets && a->ncerts == b->ncerts && !strcmp(a->components, b->components) &&
+                !memcmp(&a->set, &b->set, sizeof a->set);
+    for (uint32_t i = 0; same && i < a->nsockets; i++) same = plan_socket_equal(&a->socket[i], &b->socket[i]);
+    for (uint32_t i = 0; same && i < a->ncerts; i++) same = plan_cert_equal(&a->cert[i], &b->cert[i]);
+    same = same && a->nbackends == b->nbackends;
+    for (uint32_t i = 0; same && i < a->nbackends; i++) same = plan_backend_equal(&a->backend[i], &b->backend[i]);
+    return same;
 }
 
 static void test_round_trip(void) {
@@ -63,9 +70,9 @@ static void test_round_trip(void) {
     s[0].when_missing = MISSING_FREEBIND;
     s[1].scheme = SCHEME_HTTPS;
     s[1].services = SVC_UI | SVC_HUB;
-    snprintf(s[1].certificate, sizeof s[1].certificate, "default");
+    s[1].certificate = "default";
     s[1].restriction = RESTRICT_DENY;
-    snprintf(s[1].list, sizeof s[1].list, "lan");
+    s[1].list = "lan";
     s[1].max_connections = UINT32_MAX;
     s[1].max_per_address = 3;
     s[1].reserve = 7;
@@ -73,13 +80,13 @@ static void test_round_trip(void) {
     for (unsigned i = 0; i < PLAN_LIMITS; i++) s[1].limit_line[i] = i ? 10 + i : PLAN_LINE_SET;
     s[1].bits4 = 24, s[1].bits6 = 56, s[1].net4 = 16, s[1].net6 = 32;
     s[1].give_way = true;
-    snprintf(s[1].limit_file, sizeof s[1].limit_file, "conf/listeners.ini");
+    s[1].limit_file = "conf/listeners.ini";
     s[2].at.scope = 4;
     s[2].external_tls = true;
-    snprintf(s[2].because.file, sizeof s[2].because.file, "conf/odd\nname %%41.ini");
+    s[2].because.file = "conf/odd\nname %41.ini";
     s[0].services = SVC_TUNNEL;
     s[0].proxy_out = PROXY_OUT_V2;
-    snprintf(s[0].backends, sizeof s[0].backends, "smtp");
+    s[0].backends = "smtp";
     struct plan p = make_plan(s, 4), q;
     add_backend(&p, "smtp", "", "127.0.0.1:25,[::1]:26,unix:/run/a b");
     add_backend(&p, "smtp", "*.example.org", "192.0.2.1:25");
@@ -227,7 +234,7 @@ static bool tunnel_says(struct plan_socket *s, uint32_t n, const char *const *ba
 static struct plan_socket make_tunnel(const char *name, const char *ip, uint16_t port) {
     struct plan_socket s = make_socket(name, ip, port);
     s.services = SVC_TUNNEL;
-    snprintf(s.backends, sizeof s.backends, "%s", name);
+    s.backends = name;
     return s;
 }
 
@@ -242,7 +249,7 @@ static void test_tunnels(void) {
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1", "a", "", "1.1.1.1:2"), "is there twice"), "two for everybody");
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1", "a", "x.org", "1.1.1.1:2"), "tls-tunnel only"), "a tunnel does not see names");
     s[0].scheme = SCHEME_HTTPS;
-    snprintf(s[0].certificate, sizeof s[0].certificate, "default");
+    s[0].certificate = "default";
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1"), "does not end TLS"), "nor ends TLS");
     s[0].services = SVC_TLS_TUNNEL;
     ok(tunnel_says(s, 1, BACKENDS("a", "x.org", "1.1.1.1:1", "a", "*.x.org", "unix:/run/x"), NULL), "a TLS tunnel does both, without one for the others too");
@@ -309,9 +316,9 @@ static void test_check(void) {
     ok(check_says(&s, 0, "no socket at all"), "an empty plan is refused");
     s.scheme = SCHEME_HTTPS;
     ok(check_says(&s, 1, "HTTPS without certificate"), "HTTPS needs a certificate");
-    snprintf(s.certificate, sizeof s.certificate, "other");
+    s.certificate = "other";
     ok(check_says(&s, 1, "other.Certificate"), "and a known one: the entry to add is named");
-    snprintf(s.certificate, sizeof s.certificate, "default");
+    s.certificate = "default";
     ok(check_says(&s, 1, NULL), "then it passes");
     s.external_tls = true;
     ok(check_says(&s, 1, "exclude each other"), "own TLS and TLS in front exclude each other");
@@ -327,7 +334,7 @@ static void test_check(void) {
     ok(check_says(&s, 1, "backlog"), "backlog 0");
     s = good, s.restriction = RESTRICT_GRANT;
     ok(check_says(&s, 1, "needs an address list"), "a restriction without list");
-    s = good, s.name[0] = ' ';
+    s = good, s.name = " tp";
     ok(check_says(&s, 1, "listener name"), "a listener name with a blank");
     s = make_socket("x", "::ffff:127.0.0.1", 80);
     ok(check_says(&s, 1, "IPv4-mapped"), "an IPv4-mapped address");
@@ -428,7 +435,7 @@ static void test_udp(void) {
     plan_finish(&again);
     buf_free(&text);
     s[2].scheme = SCHEME_HTTPS;
-    snprintf(s[2].certificate, sizeof s[2].certificate, "default");
+    s[2].certificate = "default";
     ok(check_says(s + 2, 1, "TLS is for TCP only"), "G16: there is no TLS on UDP");
     s[2] = s[1], s[2].max_per_address = 1;
     ok(check_says(s + 2, 1, "limits of connections are for TCP only"), "G23: and no limit of connections");
@@ -438,7 +445,7 @@ static void test_udp(void) {
     ok(check_says(s + 2, 1, "needs a socket to itself"), "two protocols on one socket");
     s[2] = s[0], s[2].services = SVC_SCRIPT;
     ok(check_says(s + 2, 1, "name policies/NAME.lua"), "a script without its name");
-    snprintf(s[2].script, sizeof s[2].script, "finger");
+    s[2].script = "finger";
     ok(check_says(s + 2, 1, NULL), "with it, it passes");
     s[2].services = SVC_TRACKER;
     ok(check_says(s + 2, 1, "the service is another"), "a script where none runs");
@@ -555,8 +562,8 @@ static void test_match_many(void) {
 static void test_print(void) {
     struct plan_socket s[2] = {make_socket("http", "127.0.0.1", 0), make_socket("secure", "::1", 8443)};
     s[1].scheme = SCHEME_HTTPS;
-    snprintf(s[1].certificate, sizeof s[1].certificate, "default");
-    snprintf(s[1].because.file, sizeof s[1].because.file, "conf/a\"b.ini");
+    s[1].certificate = "default";
+    s[1].because.file = "conf/a\"b.ini";
     struct plan p = make_plan(s, 2);
     uint16_t actual[2] = {40123, 0};
     struct buf b = {0};

@@ -13,18 +13,21 @@ static struct addr address(const char *ip, uint16_t port) {
 }
 
 static struct plan_socket make(const char *name, const char *ip, uint16_t port) {
-    struct plan_socket s = {.services = SVC_TRACKER | SVC_HUB, .backlog = 511, .at = address(ip, port)};
+    struct plan_socket s = PLAN_SOCKET_BLANK;
+    s.services = SVC_TRACKER | SVC_HUB;
+    s.backlog = 511;
+    s.at = address(ip, port);
     s.v6only = s.at.family == 6;
-    snprintf(s.name, sizeof s.name, "%s", name);
-    snprintf(s.because.file, sizeof s.because.file, "conf/tomcat.ini");
+    s.name = name;
+    s.because.file = "conf/tomcat.ini";
     s.because.line = 7;
-    snprintf(s.because.entry, sizeof s.because.entry, "BindAddress");
-    snprintf(s.because.row, sizeof s.because.row, "R7");
+    s.because.entry = "BindAddress";
+    s.because.row = "R7";
     return s;
 }
 
 static struct plan plan_of(struct plan_socket *s, uint32_t n) {
-    static struct plan_cert cert = {.name = "default", .chain = "certs/default.chain"};
+    static struct plan_cert cert = {.name = "default", .chain = "certs/default.chain", .because = PLAN_BECAUSE_BLANK};
     struct plan p = {.socket = s, .nsockets = n, .cert = &cert, .ncerts = 1, .components = "tracker,ui,hub"};
     for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++) *plan_setting(&p.set, d->field) = d->dflt;
     return p;
@@ -106,19 +109,19 @@ static void test_fields(void) {
         uint32_t k = cases[i].field;
         bool tls = k == DIFF_CERTIFICATE || k == DIFF_RENEWED;
         if (tls) o[0].scheme = SCHEME_HTTPS;
-        if (tls) snprintf(o[0].certificate, PLAN_NAME, "default");
+        if (tls) o[0].certificate = "default";
         if (tls || k == DIFF_SCHEME) w[0].scheme = SCHEME_HTTPS;
-        if (tls || k == DIFF_SCHEME) snprintf(w[0].certificate, PLAN_NAME, "%s", k == DIFF_CERTIFICATE ? "shop" : "default");
+        if (tls || k == DIFF_SCHEME) w[0].certificate = k == DIFF_CERTIFICATE ? "shop" : "default";
         if (k == DIFF_RENEWED) g[0].hash[5] = 1;
         if (k == DIFF_SERVICES) w[0].services = SVC_TRACKER | SVC_UI;
         if (k == DIFF_LIST) o[0].restriction = RESTRICT_GRANT;
         if (k == DIFF_LIST || k == DIFF_RESTRICTION) w[0].restriction = RESTRICT_GRANT;
-        if (k == DIFF_LIST) snprintf(o[0].list, PLAN_NAME, "lan");
-        if (k == DIFF_LIST || k == DIFF_RESTRICTION) snprintf(w[0].list, PLAN_NAME, "lan");
+        if (k == DIFF_LIST) o[0].list = "lan";
+        if (k == DIFF_LIST || k == DIFF_RESTRICTION) w[0].list = "lan";
         if (k == DIFF_LIST) g[1].hash[31] = 1;
         if (k == DIFF_LIMITS) w[0].max_connections = 9;
         if (k == DIFF_BACKLOG) w[0].backlog = 128;
-        if (k == DIFF_LISTENER) snprintf(w[0].name, PLAN_NAME, "other");
+        if (k == DIFF_LISTENER) w[0].name = "other";
         if (k == DIFF_TLS_FRONT) w[0].external_tls = true;
         struct plan_diff d;
         struct err e = {""};
@@ -232,7 +235,7 @@ static void test_many(void) { /* 16,384 sockets, all moved to another port */
 
 static void test_running(void) {
     struct plan_socket s[2] = {make("http", "127.0.0.1", 0), make("http", "::1", 80)};
-    struct plan_cert cert = {.name = "default", .chain = "certs/default.chain", .password = "geheim"};
+    struct plan_cert cert = {.name = "default", .chain = "certs/default.chain", .password = "geheim", .because = PLAN_BECAUSE_BLANK};
     struct running r = {.pid = 4711, .since_ms = 5, .generation = 3, .workers = 2, .engine = "live", .plan = plan_of(s, 2)}, q;
     struct running_socket where[2] = {{.port = 40001, .state = "bound"}, {.port = 80, .state = "bound, proved"}};
     struct running_file file[1] = {{.path = "lists/odd name.list"}};

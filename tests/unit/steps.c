@@ -14,10 +14,11 @@ static struct plan plan(const char *text) {
     snprintf(copy, sizeof copy, "%s", text);
     for (char *item = strtok_r(copy, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
         struct plan_socket *s = &p.socket[p.nsockets++];
+        *s = (struct plan_socket)PLAN_SOCKET_BLANK;
         item += strspn(item, " ");
         size_t n = strcspn(item, " ");
         if (!addr_parse_hostport(item, n, true, &s->at, &e)) fprintf(stderr, "%s\n", e.text);
-        snprintf(s->name, sizeof s->name, "http");
+        s->name = "http";
         s->v6only = s->at.family == 6;
         s->scheme = strstr(item + n, "https") ? SCHEME_HTTPS : SCHEME_HTTP;
         s->waiting = strstr(item + n, "waiting") != NULL;

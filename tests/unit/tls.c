@@ -99,9 +99,10 @@ static void fill_plan(struct plan *p, const struct given *g, uint32_t n) {
         if (g[i].key != NULL) snprintf(c->key, sizeof c->key, "certs/%s", g[i].key);
         if (g[i].password != NULL) snprintf(c->password, sizeof c->password, "%s", g[i].password);
         if (g[i].names != NULL) snprintf(c->names, sizeof c->names, "%s", g[i].names);
-        snprintf(c->because.file, sizeof c->because.file, "conf/certificates.ini");
-        c->because.line = 3 + i;
-        snprintf(c->because.entry, sizeof c->because.entry, "%.50s.Certificate", g[i].name);
+        char entry[PLAN_NAME];
+        int len = snprintf(entry, sizeof entry, "%.50s.Certificate", g[i].name);
+        c->because = (struct plan_because){.file = "conf/certificates.ini", .line = 3 + i, .row = "", .policy = ""};
+        c->because.entry = texts_add(&p->texts, entry, (size_t)len);
         load_file(w, g[i].chain);
         if (g[i].key != NULL) load_file(w, g[i].key);
     }
