@@ -20,7 +20,8 @@ int cmd_console(int argc, char **argv); /* cmd_console.c: lines typed, evaluated
 int cmd_eval(int argc, char **argv);    /* cmd_eval.c: one expression, for scripts */
 
 /* Evaluate inside the running engine and print; state: as given, or NULL. Exit status. */
-int eval_print(const char *state, const char *text, bool json);
+int eval_print(const char *state, const char *text, bool json);int cmd_why(int argc, char **argv);     /* cmd_why.c: what was decided about an address, and by which line */
+
 /* State folder of a command: the one given, else $PORTREEVE_STATE, ./var where it is there, /var/lib/portreeve. */
 const char *cmd_state(const char *given);
 #endif

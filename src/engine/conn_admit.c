@@ -55,6 +55,7 @@ static void record(struct conn *c, const struct facts *f, const struct verdict *
     __attribute__((uninitialized)) struct record_texts t;
     __attribute__((uninitialized)) struct decision d;
     record_make(f, v, c->gen->id, &t, &d);
+    if (c->local.family) d.local = c->local;
     if (v->refusal != REFUSE_NONE) {
         record_count(c->w->count, v->refusal);
         places_find(c->gen->places, f->listener, v, &d);

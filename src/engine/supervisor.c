@@ -79,6 +79,34 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
     return ASKED_GOOD;
 }
 
+/* The descriptor comes with the first bytes. */
+static int take_fd(int fd, const char *request) {
+    char text[256], room[CMSG_SPACE(sizeof(int))];
+    struct iovec io = {.iov_base = text, .iov_len = sizeof text};
+    struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+    int got = -1;
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request)) return -1;
+    ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof got)) memcpy(&got, CMSG_DATA(h), sizeof got);
+    if (got < 0) errno = n > 0 ? EACCES : ENOTCONN; /* it refuses whoever it does not know */
+    return got;
+}
+
+enum asked supervisor_decisions(const char *state, struct recorder **out, struct err *e) {
+    int fd = reach(state);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)) return ASKED_NOBODY;
+    int memory = fd >= 0 ? take_fd(fd, "decisions\n") : -1, why = errno;
+    if (fd >= 0) close(fd);
+    if (memory < 0) {
+        err_set(e, "%s/run/control.sock: %s%s", state, strerror(why), why == EACCES || why == EPERM ? "; ask as root or as the user portreeve runs as" : "");
+        return ASKED_FAILED;
+    }
+    *out = recorder_map(memory, true, e);
+    close(memory);
+    return *out ? ASKED_GOOD : ASKED_FAILED;
+}
+
 enum asked supervisor_plan(const char *state, struct running *out, struct err *e) {
     struct buf text = {0};
     enum asked a = supervisor_ask(state, "plan\n", PLAN_MOST, &text, e);

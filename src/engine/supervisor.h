@@ -2,6 +2,7 @@
 #ifndef PORTREEVE_ENGINE_SUPERVISOR_H
 #define PORTREEVE_ENGINE_SUPERVISOR_H
 #include "base/buf.h"
+#include "gate/recorder.h"
 #include "plan/running.h"
 
 enum asked {
@@ -11,5 +12,7 @@ enum asked {
 };
 /* One request line with its LF; the answer without its `ok` line, NUL-terminated behind n. state NULL = nobody. e may be NULL. */
 enum asked supervisor_ask(const char *state, const char *request, size_t most, struct buf *out, struct err *e);
+/* The flight recorder's memory of the server that runs, to be read only (recorder_unmap). The engine need not live. */
+enum asked supervisor_decisions(const char *state, struct recorder **out, struct err *e);
 enum asked supervisor_plan(const char *state, struct running *out, struct err *e);
 #endif

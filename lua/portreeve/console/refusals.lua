@@ -26,7 +26,7 @@ local function groups(list)
     if not g then
       -- The first of a group is the newest: it stands for all.
       g = { reason = d.reason, listener = d.listener, count = 0, ms = d.ms, stage = d.stage, because = d.because, policy = d.policy,
-            by = d.list or d.entry, addresses = {} }
+            by = d.list ~= d.because and d.list or d.entry, addresses = {} }
       by[key], out[#out + 1] = g, g
     end
     g.count = g.count + 1
