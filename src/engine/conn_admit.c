@@ -42,9 +42,10 @@ void conn_facts(struct conn *c, enum stage s, struct facts *f) {
     f->counts.from_address = c->ticket.counted ? live_peek(c->w->eng->live, c->ticket.key) : UINT32_MAX;
 }
 
-/* What a Lua rule that failed means, once for all workers of the generation. */
 static void policy_failed(struct conn *c, const struct err *e, const struct verdict *v) {
     COUNT(c->w->count, policy_errors);
+    if (health_suspended(&c->gen->health) && c->gen == c->w->gen)
+        atomic_store(&c->w->eng->counters->policy_suspended_ms, atomic_load(&c->gen->health.suspended_ms));
     log_error("admission", "%s: the connection was %s", e->text,
               v->last_good ? "given the policy's last good verdict" : v->kind == VERDICT_ALLOW ? "judged by the built-in rules" : "refused");
 }
@@ -112,16 +113,36 @@ static enum judged park(struct conn *c, const struct verdict *v) {
     return JUDGED_WAIT;
 }
 
+/* Rules in C tell the numbers that they let a caller come to, so his place is taken when all have let him in: at once, or not at all. A rule in
+ * Lua may count by itself: where there is one, the place is taken before it is asked, so that it never lets in one too many (and may refuse one
+ * while another who is being refused still holds a place). */
+static void take_place(struct conn *c, struct facts *f) {
+    struct engine *eng = c->w->eng;
+    unsigned bits = plan_bits(f->listener, c->remote.family, false);
+    if (c->listener->counts_in_lua)
+        ticket_take(&c->ticket, eng->counters, eng->live, f->listener_id, &c->remote, bits, &f->counts);
+    else
+        ticket_look(&c->ticket, eng->counters, eng->live, f->listener_id, &c->remote, bits, &f->counts);
+}
+
+static void take_within(struct conn *c, struct facts *f, struct verdict *v) {
+    struct hooks *h = c->gen->hooks[c->w->index];
+    struct rule_bounds b;
+    hooks_bounds(h, f, v, &b);
+    if (!ticket_take_within(&c->ticket, c->w->eng->live, b.active, b.from_address, &f->counts)) hooks_over(h, f, v);
+}
+
 enum judged conn_judge(struct conn *c, enum stage s) {
     struct worker *w = c->w;
     if (c->guest && c->guest->status) return JUDGED_IN; /* it is already on its way to its answer */
     if (s != STAGE_PEER && !(c->listener->asks & 1u << s)) return JUDGED_IN;
     struct facts f;
     conn_facts(c, s, &f);
-    if (s == STAGE_PEER) ticket_take(&c->ticket, w->eng->counters, w->eng->live, f.listener_id, &c->remote, plan_bits(f.listener, c->remote.family, false), &f.counts);
+    if (s == STAGE_PEER) take_place(c, &f);
     __attribute__((uninitialized)) struct verdict v; /* a kilobyte and a half to zero at each connection otherwise */
     __attribute__((uninitialized)) struct err e;
     if (!hooks_judge(c->gen->hooks[w->index], &f, &v, &e)) policy_failed(c, &e, &v);
+    if (s == STAGE_PEER && v.kind == VERDICT_ALLOW && !c->ticket.held) take_within(c, &f, &v);
     record(c, &f, &v);
     if (v.kind != VERDICT_ALLOW) return refuse(c, &v);
     if (!remember(c, &v)) {
@@ -133,6 +154,7 @@ enum judged conn_judge(struct conn *c, enum stage s) {
 
 void conn_unpark(struct conn *c) {
     c->w->parked--;
+    c->state = CONN_PREFACE; /* parked no more, whatever comes */
     switch ((enum stage)c->parked) {
     case STAGE_PEER: conn_enter(c); break;
     case STAGE_HELLO:

@@ -209,6 +209,7 @@ static void commit(struct control *k, uint64_t id) {
     pthread_mutex_lock(&eng->lock);
     struct generation *old = eng->current;
     eng->current = g;
+    atomic_store(&eng->counters->policy_suspended_ms, 0);
     pthread_mutex_unlock(&eng->lock);
     probe_generation(eng->probe, g);
     struct app_states *old_states = app_swap(eng->app, k->pending_states);

@@ -175,6 +175,7 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
         if (!(g->hooks[i] = hooks_create(&cfg, e))) return false;
     for (uint32_t i = 0; g->nhooks && i < g->plan.nsockets; i++) {
         g->listener[i].asks = rules_asks(hooks_rules(g->hooks[0]), &g->plan.socket[i], false);
+        g->listener[i].counts_in_lua = rules_asks(hooks_rules(g->hooks[0]), &g->plan.socket[i], true) & 1u << STAGE_PEER;
         g->listener[i].asks_tls = rules_asks(hooks_rules(g->hooks[0]), &g->plan.socket[i], true) >> STAGE_HELLO != 0;
     }
     return true;

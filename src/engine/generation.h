@@ -14,6 +14,7 @@ struct gen_listener { /* one socket of the plan */
     uint16_t port;  /* really bound */
     uint16_t id;    /* of its name, for live counts */
     uint8_t asks;   /* bit s: the policy has a rule for this listener at stage s */
+    bool counts_in_lua; /* there is a Lua rule at the peer stage */
     bool asks_tls;  /* a Lua rule may want to know about the TLS of its connections */
     uint64_t inode; /* of the first worker's socket: tells which listener of another generation is the same */
     unsigned first, count; /* its descriptors in generation.socket; none where it waits for its address */

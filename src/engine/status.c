@@ -112,6 +112,7 @@ static bool status(void *ctx, struct buf *b) {
     counters_json(eng, b);
     if (eng->spool) spool_json(eng, b);
     settings_json(g, b);
+    status_policy(eng, g, b);
     buf_str(b, ",\"security\":");
     harden_json(b);
     pthread_mutex_lock(&eng->lock);
@@ -205,6 +206,6 @@ static bool probe(void *ctx) {
 }
 
 void status_api(struct engine *eng, struct engine_api *out) {
-    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
+    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .rules = status_rules, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
                                .probe = probe, .lists = lists};
 }

@@ -69,6 +69,7 @@ struct counters *counters_map(int fd, struct err *e) {
 
 void counters_reset_live(struct counters *c, unsigned instance) {
     memset(&c->live[instance & 1], 0, sizeof c->live[0]);
+    atomic_store(&c->policy_suspended_ms, 0);
     hold_begins(&c->roll, instance);
 }
 
@@ -112,20 +113,46 @@ static int find_way(const struct live_bucket *b, uint64_t key) {
     return -1;
 }
 
-uint32_t live_take(struct counters_live *l, uint64_t key) {
-    struct live_bucket *b = lock_bucket(l, key);
-    uint32_t n = 0;
+/* The way of that key, or a free one; -1: the bucket is full. */
+static int way_for(struct live_bucket *b, uint64_t key) {
     int w = find_way(b, key);
     for (unsigned i = 0; w < 0 && i < LIVE_WAYS; i++) {
-        if (b->way[i].n == 0) {
-            w = (int)i;
-            b->way[i].key = key;
-        }
+        if (b->way[i].n) continue;
+        w = (int)i;
+        b->way[i].key = key;
     }
+    return w;
+}
+
+uint32_t live_take(struct counters_live *l, uint64_t key) {
+    struct live_bucket *b = lock_bucket(l, key);
+    int w = way_for(b, key);
+    uint32_t n = 0;
     if (w < 0) b->full++;
     else n = ++b->way[w].n;
     unlock_bucket(b);
     return n;
+}
+
+static bool take_listener(struct counters_live *l, uint16_t listener, uint32_t most, uint32_t *n) {
+    uint32_t now = atomic_load_explicit(&l->listener[listener], memory_order_relaxed);
+    do {
+        *n = now + 1;
+        if (now >= most) return false;
+    } while (!atomic_compare_exchange_weak_explicit(&l->listener[listener], &now, now + 1, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+bool live_take_within(struct counters_live *l, uint16_t listener, uint64_t key, uint32_t most, uint32_t most_from, uint32_t *n, uint32_t *from) {
+    struct live_bucket *b = lock_bucket(l, key);
+    int w = way_for(b, key);
+    *from = w < 0 ? UINT32_MAX : b->way[w].n + 1;
+    *n = atomic_load_explicit(&l->listener[listener], memory_order_relaxed) + 1;
+    bool taken = (*from <= most_from) && take_listener(l, listener, most, n);
+    if (taken && w < 0) b->full++;
+    else if (taken) b->way[w].n++;
+    unlock_bucket(b);
+    return taken;
 }
 
 void live_give(struct counters_live *l, uint64_t key) {

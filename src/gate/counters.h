@@ -63,6 +63,7 @@ struct counters {
     uint64_t magic, bytes;
     uint64_t hash_key[2];
     struct counters_super super;
+    _Atomic int64_t policy_suspended_ms; /* written by engines: since when the living policy's rules in Lua are suspended, unix ms; 0 = they are not */
     struct counters_block worker[COUNTERS_WORKERS];
     struct counters_live live[2];
     struct hold_roll roll; /* who may hold the locks of the tables below */
@@ -84,5 +85,9 @@ uint64_t counters_sum(const struct counters *c, size_t offset);       /* over wo
  * (counted, treated as at the limit). Give it back exactly once with live_give. */
 uint32_t live_take(struct counters_live *l, uint64_t key);
 void live_give(struct counters_live *l, uint64_t key);
+/* One of the listener and one of the address, or nothing, in one step of which nobody sees half: while there are fewer than `most` and `most_from`
+ * of them (UINT32_MAX = no bound). *n, *from: how many there are with this one, or would have been; *from = UINT32_MAX: the table is full
+ * here, which only an address without a bound may pass, and it is not counted then. */
+bool live_take_within(struct counters_live *l, uint16_t listener, uint64_t key, uint32_t most, uint32_t most_from, uint32_t *n, uint32_t *from);
 uint32_t live_peek(struct counters_live *l, uint64_t key);
 #endif

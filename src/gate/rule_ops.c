@@ -78,6 +78,25 @@ static enum rule_says reserve(const struct rule *r, const struct facts *f, struc
     return over(r, f, v, REFUSE_RESERVE, "Reserve", f->listener->reserve);
 }
 
+static uint32_t less(int64_t a, uint32_t b) {
+    return a < 0 ? 0 : a < b ? (uint32_t)a : b;
+}
+
+static void bound_per_address(const struct rule *r, const struct facts *f, struct rule_bounds *b) {
+    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : f->listener->max_per_address;
+    if (limit) b->from_address = less(limit, b->from_address);
+}
+
+static void bound_maximum(const struct rule *r, const struct facts *f, struct rule_bounds *b) {
+    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : maximum_of(f);
+    if (limit) b->active = less(limit, b->active);
+}
+
+static void bound_reserve(const struct rule *r, const struct facts *f, struct rule_bounds *b) {
+    int64_t keep = r->number >= 0 ? r->number : f->listener->reserve, most = maximum_of(f);
+    if (most && keep && !pset_find(r->set, &f->remote).in) b->active = less(most - keep, b->active);
+}
+
 static enum rule_says tag(const struct rule *r, const struct facts *f, struct verdict *v) {
     (void)f;
     (void)tags_add(&v->tags, r->word); /* a ninth tag is not kept, as tags_add says */
@@ -98,18 +117,18 @@ static enum rule_says delay(const struct rule *r, const struct facts *f, struct 
 }
 
 const struct rule_op rule_ops[] = {
-    /* name, stage, needs_list, may_list, wants, bind, judge */
-    {"refuse_listed", STAGE_PEER, true, true, NULL, NULL, refuse_listed},
-    {"only_listed", STAGE_PEER, true, true, NULL, NULL, only_listed},
-    {"clients_only", STAGE_PEER, true, true, NULL, NULL, clients_only},
-    {"allow", STAGE_PEER, false, true, NULL, NULL, allow},
-    {"refuse", STAGE_PEER, false, false, NULL, NULL, refuse},
-    {"restriction", STAGE_PEER, false, false, NULL, NULL, restriction},
-    {"per_address", STAGE_PEER, false, false, NULL, NULL, per_address},
-    {"maximum", STAGE_PEER, false, false, NULL, NULL, maximum},
-    {"reserve", STAGE_PEER, true, true, NULL, NULL, reserve},
-    {"tag", STAGE_PEER, false, false, NULL, NULL, tag},
-    {"only", STAGE_PEER, false, false, NULL, NULL, only},
-    {"delay", STAGE_PEER, false, false, NULL, NULL, delay},
-    {"lua", STAGE_PEER, false, false, NULL, NULL, NULL},
-    {NULL, STAGE_PEER, false, false, NULL, NULL, NULL}};
+    /* name, stage, needs_list, may_list, wants, bound, bind, judge */
+    {"refuse_listed", STAGE_PEER, true, true, NULL, NULL, NULL, refuse_listed},
+    {"only_listed", STAGE_PEER, true, true, NULL, NULL, NULL, only_listed},
+    {"clients_only", STAGE_PEER, true, true, NULL, NULL, NULL, clients_only},
+    {"allow", STAGE_PEER, false, true, NULL, NULL, NULL, allow},
+    {"refuse", STAGE_PEER, false, false, NULL, NULL, NULL, refuse},
+    {"restriction", STAGE_PEER, false, false, NULL, NULL, NULL, restriction},
+    {"per_address", STAGE_PEER, false, false, NULL, bound_per_address, NULL, per_address},
+    {"maximum", STAGE_PEER, false, false, NULL, bound_maximum, NULL, maximum},
+    {"reserve", STAGE_PEER, true, true, NULL, bound_reserve, NULL, reserve},
+    {"tag", STAGE_PEER, false, false, NULL, NULL, NULL, tag},
+    {"only", STAGE_PEER, false, false, NULL, NULL, NULL, only},
+    {"delay", STAGE_PEER, false, false, NULL, NULL, NULL, delay},
+    {"lua", STAGE_PEER, false, false, NULL, NULL, NULL, NULL},
+    {NULL, STAGE_PEER, false, false, NULL, NULL, NULL, NULL}};

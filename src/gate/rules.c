@@ -79,6 +79,25 @@ unsigned rules_judge(const struct rules *r, const struct facts *f, unsigned at, 
     return r->n;
 }
 
+void rules_bounds(const struct rules *r, const struct facts *f, const struct verdict *v, struct rule_bounds *b) {
+    uint32_t end = v->rule && v->rule - 1 < r->first[1] ? v->rule - 1 : r->first[1];
+    for (uint32_t i = 0; i < end; i++) {
+        const struct rule *one = &r->rule[i];
+        if (one->op->bound && rule_applies(one, f)) one->op->bound(one, f, b);
+    }
+}
+
+void rules_over(const struct rules *r, const struct facts *f, struct verdict *v, struct rule_count *count) {
+    for (uint32_t i = 0; i < r->first[1]; i++) {
+        const struct rule *one = &r->rule[i];
+        if (!one->op->bound || !rule_applies(one, f) || one->op->judge(one, f, v) != RULE_REFUSE) continue;
+        decided(one, i, v);
+        refused(one, v);
+        if (count) RULE_COUNT(&count[i], refused);
+        return;
+    }
+}
+
 static int by_stage(const void *a, const void *b) {
     const struct rule *x = a, *y = b;
     return x->stage != y->stage ? (int)x->stage - (int)y->stage : x->number < y->number ? -1 : x->number > y->number;

@@ -12,6 +12,7 @@
 #define RULE_LISTENERS 8u
 
 struct rule;
+struct rule_bounds { uint32_t active, from_address; }; /* UINT32_MAX = none */
 enum rule_says {
     RULE_NEXT,  /* nothing to say */
     RULE_ALLOW, /* come in: the rules behind are not asked at this stage */
@@ -23,6 +24,8 @@ struct rule_op {
     bool needs_list, may_list; /* `list` */
     /* Has it anything to do on that socket? NULL = always. What nothing asks costs nothing: a stage without rules is not even entered. */
     bool (*wants)(const struct rule *r, const struct plan_socket *s);
+    /* The number that it lets this caller come to, for rules that count; NULL = none. It refuses just when a bound is passed. */
+    void (*bound)(const struct rule *r, const struct facts *f, struct rule_bounds *b);
     /* Look up what stays the same for a generation; NULL = nothing. */
     bool (*bind)(struct rule *r, const struct lists *l, struct err *e);
     enum rule_says (*judge)(const struct rule *r, const struct facts *f, struct verdict *v); /* NULL: a Lua rule */
@@ -71,6 +74,10 @@ struct rule_count {
 unsigned rules_judge(const struct rules *r, const struct facts *f, unsigned at, bool skip_lua, struct verdict *v, struct rule_count *count);
 /* Does the rule concern this connection (listener, listed, except)? */
 bool rule_applies(const struct rule *r, const struct facts *f);
+/* What a caller whom a walk at STAGE_PEER has let in may come to: of the rules that were asked, those before v->rule. */
+void rules_bounds(const struct rules *r, const struct facts *f, const struct verdict *v, struct rule_bounds *b);
+/* The bound was passed meanwhile (f->counts are the new ones): which of these rules refuses. */
+void rules_over(const struct rules *r, const struct facts *f, struct verdict *v, struct rule_count *count);
 /* Bit s: something is asked at stage s on that socket; lua_only: by a Lua rule. */
 uint8_t rules_asks(const struct rules *r, const struct plan_socket *s, bool lua_only);
 /* Sort by stage, look up lists, count stages. Errors name the policy's line. */

@@ -191,6 +191,22 @@ bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *v, stru
     return fine;
 }
 
+void hooks_bounds(const struct hooks *h, const struct facts *f, const struct verdict *v, struct rule_bounds *out) {
+    static const struct verdict none;
+    *out = (struct rule_bounds){UINT32_MAX, UINT32_MAX};
+    if (health_suspended(h->health)) rules_bounds(&h->builtin, f, &none, out);
+    rules_bounds(&h->rules, f, v, out);
+}
+
+void hooks_over(struct hooks *h, const struct facts *f, struct verdict *v) {
+    verdict_clear(v, f->stage);
+    if (health_suspended(h->health)) rules_over(&h->builtin, f, v, NULL);
+    if (v->kind == VERDICT_ALLOW) rules_over(&h->rules, f, v, h->count);
+    if (v->kind != VERDICT_ALLOW) return;
+    v->kind = VERDICT_REFUSE; /* suspended or not has changed in this moment */
+    v->refusal = REFUSE_MAXIMUM;
+}
+
 const struct rules *hooks_rules(const struct hooks *h) {
     return &h->rules;
 }

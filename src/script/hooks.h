@@ -27,6 +27,9 @@ void hooks_destroy(struct hooks *h); /* NULL is legal */
 /* Judge at f->stage (admit.c). Rules in C are walked without entering Lua. false: a Lua rule failed (e says where); `out` then holds what the
  * policy's fail-safe says: closed, or the last good verdict of that rule about that address. */
 bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e);
+/* A caller whom hooks_judge has let in at STAGE_PEER: the numbers he may come to, and the refusal where f->counts have passed them since. */
+void hooks_bounds(const struct hooks *h, const struct facts *f, const struct verdict *v, struct rule_bounds *out);
+void hooks_over(struct hooks *h, const struct facts *f, struct verdict *v);
 const struct rules *hooks_rules(const struct hooks *h);
 const struct rule_count *hooks_rule_counts(const struct hooks *h); /* in the order of the rules; any thread may read */
 

@@ -100,6 +100,12 @@ static int engine_lists(lua_State *L) { /* lists([name]) -> array, or what there
     return decoded(L, a->lists(a->ctx, name, &b), &b);
 }
 
+static int engine_rules(lua_State *L) { /* rules() -> array: the rules of admission in the order they are asked */
+    const struct engine_api *a = api_of(L);
+    struct buf b = {0};
+    return decoded(L, a->rules(a->ctx, &b), &b);
+}
+
 static int engine_probe(lua_State *L) { /* probe() -> boolean: every socket was called */
     const struct engine_api *a = api_of(L);
     lua_pushboolean(L, a->probe(a->ctx));
@@ -196,7 +202,7 @@ static int engine_edit(lua_State *L) {
 
 int lib_engine(lua_State *L) {
     static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
-                                         {"decisions", engine_decisions}, {"lists", engine_lists}, {"reload", engine_reload},
+                                         {"decisions", engine_decisions}, {"lists", engine_lists}, {"rules", engine_rules}, {"reload", engine_reload},
                                          {"edit", engine_edit},         {"probe", engine_probe},   {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");

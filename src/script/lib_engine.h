@@ -12,6 +12,7 @@ struct engine_api {
     bool (*status)(void *ctx, struct buf *out);                      /* JSON object */
     bool (*connections)(void *ctx, unsigned limit, struct buf *out); /* JSON array */
     bool (*decisions)(void *ctx, const struct decision_query *q, struct buf *out); /* {"room":, "oldest_ms":, "list": [newest first]} */
+    bool (*rules)(void *ctx, struct buf *out);                       /* JSON array */
     bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
     bool (*lists)(void *ctx, const char *name, struct buf *out);     /* engine/lists_show.h; name "" = all */

@@ -63,7 +63,7 @@ bool status_json(const struct super *s, struct buf *out) {
                    s->restarts) &&
            json_text(out, engine_version(s)) && buf_fmt(out, "},\"stopping\":%s,\"last_reload\":", s->stopping ? "true" : "false") &&
            status_last_reload(s, SIZE_MAX, out) && buf_str(out, ",\"listeners\":") && json_listeners(s, out) && buf_str(out, ",\"counters\":") &&
-           json_counters(s, out) && buf_str(out, ",\"conf\":") &&
+           json_counters(s, out) && buf_fmt(out, ",\"policy_suspended_ms\":%" PRId64 ",\"conf\":", atomic_load(&s->counters->policy_suspended_ms)) &&
            json_text(out, s->opt.conf) && buf_str(out, ",\"state\":") && json_text(out, s->opt.state) && buf_str(out, "}\n");
 }
 
@@ -109,6 +109,15 @@ static bool listeners_text(const struct super *s, struct buf *out) {
     return good;
 }
 
+static bool policy_text(const struct super *s, struct buf *out) {
+    char since[32];
+    int64_t ms = atomic_load(&s->counters->policy_suspended_ms);
+    if (!ms) return true;
+    stamp(ms, since);
+    return buf_fmt(out, "ADMISSION: the rules in Lua are SUSPENDED since %s because they failed again and again; the built-in rules are in force.\n"
+                        "  The log says what failed: correct policies/admission.lua and reload.\n", since);
+}
+
 bool status_text(const struct super *s, struct buf *out) {
     char since[32];
     stamp(s->since_ms, since);
@@ -119,7 +128,7 @@ bool status_text(const struct super *s, struct buf *out) {
            last_reload_text(s, out) &&
            buf_fmt(out, "generation %" PRIu64 ", %u worker%s\n", s->gen ? s->gen->number : 0, s->gen ? s->gen->workers : 0,
                    s->gen && s->gen->workers == 1 ? "" : "s") &&
-           listeners_text(s, out);
+           policy_text(s, out) && listeners_text(s, out);
 }
 
 void status_socket(const struct super *s, uint32_t i, char *out, size_t cap) {

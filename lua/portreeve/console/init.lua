@@ -28,6 +28,7 @@ local offers = {
   { 'lists("NAME")', "one list: the lines that decide most, those that never have, those that never can" },
   { 'lists.unused(["NAME"])', "lines that could decide and never have" },
   { 'lists.shadowed(["NAME"])', "lines that can never decide: later ones speak of all their addresses" },
+  { "rules()", "the rules of admission: how often each was asked, refused and failed, and whether it runs in C or in Lua", reads = true },
   { "plan()", "the bind plan in force", reads = true },
   { "probe()", "call every socket from within the machine: does this server answer, with the scheme and certificate planned?" },
   { "stats()", "counters since the server started", reads = true },
@@ -141,6 +142,7 @@ local function functions(engine, session)
       return { name = list, file = row.file, line = row.line, because = { file = row.by_file, line = row.by_line } }
     end)
   end
+  function f.rules() return as_list(engine.rules()) end
   function f.plan() return as_list(engine.plan()) end
   function f.probe()
     local all, out = engine.probe(), as_list {}
