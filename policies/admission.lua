@@ -13,6 +13,9 @@ return rules {
   -- Denied addresses: nobody in lists/denied.list comes in anywhere (G10).
   rule.refuse_listed "denied",
 
+  -- Banned addresses: those of `portreeve ban`, until their time has passed.
+  rule.banned(),
+
   -- Restriction (NAME.Restriction and NAME.List): None = everybody, Grant = only those in the list, Deny = all but those (G9, G11, G12).
   rule.restriction(),
 
@@ -24,6 +27,10 @@ return rules {
 
   -- Reserve of connections for clients (NAME.Reserve): the last places are for those in lists/clients.list (G26).
   rule.reserve "clients",
+
+  -- How often an address, or a net, may connect, begin TLS and send requests (NAME.RateConnections, NAME.RateRequestsPerNet …); not for
+  -- those in lists/cluster.list.
+  rule.rates(),
 
   -- Some more rules, out of force as shipped. There is a book of them in examples/policies.
   --

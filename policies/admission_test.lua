@@ -21,6 +21,18 @@ return {
     local why, because = reason { restriction = "grant", list = "office", lists = l }
     t.eq({ why, because }, { "denied", "conf/lists/denied.list:7" })
   end,
+  ["who is banned does not come in"] = function(t)
+    local why, because = reason { ban = "ban 192.0.2.1 for ever by ada: scraping" }
+    t.eq({ why, because }, { "banned", "ban 192.0.2.1 for ever by ada: scraping" })
+  end,
+  ["who comes too often is refused at the stage where he does, and members of the cluster are not"] = function(t)
+    t.eq(reason { over = { connections = "x" } }, "rate")
+    t.eq(reason { over = { handshakes = "x", requests = "x" } }, "allow", "nothing of later stages at the first")
+    t.eq(reason { stage = "hello", over = { handshakes = "x" } }, "rate")
+    local v = admit(fake.facts { stage = "request", over = { requests = "x" } })
+    t.eq({ v.refuse, v.how, v.status }, { "rate", "answer", 429 })
+    t.eq(reason { stage = "request", over = { requests = "x" }, lists = lists("cluster", "x:1") }, "allow")
+  end,
   ["grant: only those in the list, an empty list is nobody (G11)"] = function(t)
     t.eq(reason { restriction = "grant", list = "office", lists = lists("office", "conf/lists/office.list:1") }, "allow")
     t.eq(reason { restriction = "grant", list = "office", lists = { office = {} } }, "restriction")

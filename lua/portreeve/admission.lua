@@ -146,6 +146,21 @@ function rule.reserve(list, n, given)
   return take_options(r, given)
 end
 
+-- Addresses banned with `portreeve ban`.
+function rule.banned(given)
+  return take_options(new "banned", given)
+end
+
+-- How often one caller, or one net, may connect, begin TLS and send requests: the listener's Rate… entries. Members of the cluster may as
+-- often as they like. A request that comes too soon is told so; what comes too soon before that is closed. One rule at each of three stages.
+function rule.rates(given)
+  local connections = new("rate_connections", { except = "cluster" })
+  local handshakes = new("rate_handshakes", { except = "cluster", stage = "hello" })
+  local requests = new("rate_requests", { except = "cluster", stage = "request", how = "answer", status = 429, text = "Too many requests." })
+  if type(given) == "table" and given.stage ~= nil then fail(connections, "rates have stages of their own: leave stage out") end
+  return { several = { take_options(connections, given), take_options(handshakes, given), take_options(requests, given) } }
+end
+
 -- Give the connection a name.
 function rule.tag(name, given)
   local r = new "tag"
@@ -194,7 +209,7 @@ end
 
 local function over(r, facts, reason, entry, limit)
   if r.number then return refuse(r, reason, ("%s(%d) of %s:%d"):format(r.op, r.number, r.file, r.line)) end
-  return refuse(r, reason, ("%s=%d of listener %s"):format(entry, limit, facts.listener))
+  return refuse(r, reason, ("%s=%d of listener %s%s"):format(entry, limit, facts.listener, facts:limit_at(entry)))
 end
 
 function ops.refuse_listed(r, facts)
@@ -233,6 +248,19 @@ function ops.reserve(r, facts)
   if most == 0 or keep == 0 or most - (facts.active - 1) > keep or facts:listed(r.list) then return nil end
   return over(r, facts, "reserve", "Reserve", facts.reserve)
 end
+
+function ops.banned(r, facts)
+  local because = facts:banned()
+  return because and refuse(r, "banned", because)
+end
+
+local function rate(r, facts, kind)
+  local because = facts:over_rate(kind)
+  return because and refuse(r, "rate", because)
+end
+function ops.rate_connections(r, facts) return rate(r, facts, "connections") end
+function ops.rate_handshakes(r, facts) return rate(r, facts, "handshakes") end
+function ops.rate_requests(r, facts) return rate(r, facts, "requests") end
 
 function ops.tag(r) return { tag = r.word } end
 function ops.only(r) return { only = r.services } end
@@ -300,12 +328,30 @@ end
 local meta = { __call = judge, __name = "rules", __metatable = "rules" }
 local made = setmetatable({}, { __mode = "k" })
 
+-- What is one rule to read may be several to ask.
+local function flat(given)
+  local out, n, whole = {}, 0, 0
+  for key, value in pairs(given) do
+    if math_type(key) == "integer" then whole = whole + 1 else out[key] = value end
+  end
+  if whole ~= #given then return given end -- the checks below find the hole
+  for i = 1, #given do
+    local several = type(given[i]) == "table" and given[i].several or { given[i] }
+    for k = 1, #several do
+      n = n + 1
+      out[n] = several[k]
+    end
+  end
+  return out
+end
+
 -- The policy: rules in order, and
 --   on_error = "closed" (refuse) or "last" (what this rule last said of this address; refuse where it has said nothing) when a rule of Lua fails
 --   (without it 100; 0 = never)
 --   suspend_after = so many failures within a minute suspend the rules of Lua for the built-in ones until the next reload (0 = never; 100)
 function admission.rules(given)
   local at = getinfo(2, "Sl")
+  given = flat(given)
   local list = { rules = {}, on_error = given.on_error or "closed", suspend_after = given.suspend_after or 100 }
   local here = ("%s:%d: "):format(at.short_src, at.currentline)
   if list.on_error ~= "closed" and list.on_error ~= "last" then error(here .. "on_error is \"closed\" or \"last\"", 0) end

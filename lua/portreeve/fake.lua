@@ -57,6 +57,10 @@ function fact_methods:spoken(name)
   local line = hit(self, name)
   return line and (line.out or line) or nil
 end
+-- ban = "why": the caller is banned; over = { requests = "why" }: it comes too often.
+function fact_methods:banned() return self.ban or nil end
+function fact_methods:over_rate(kind) return self.over[kind] end
+function fact_methods:limit_at() return "" end
 function fact_methods:tagged(name) return self.tags[name] or false end
 function fact_methods:header(...)
   known_at(self, "header", 4)
@@ -81,7 +85,7 @@ function fake.facts(given)
   local f = copy({
     stage = "peer", address = "192.0.2.1", port = 40000, local_address = "192.0.2.254", local_port = 80, listener = "http",
     services = "tracker,ui,hub", restriction = "none", active = 1, maximum = 0, reserve = 0, active_from_address = 1, per_address = 0,
-    secure = "none", now = 1700000000000, lists = {}, label = {}, tags = {}, headers = {},
+    secure = "none", now = 1700000000000, ban = false, over = {}, lists = {}, label = {}, tags = {}, headers = {},
   }, given)
   if not stages[f.stage] then error("a stage is peer, hello, identity or request", 2) end
   for _, name in ipairs { "denied", "clients", "cluster", "admin", "components" } do

@@ -1,5 +1,6 @@
 /* Who comes in, at each stage of a connection: the one place that takes tickets, judges, counts, records and closes. */
 #include "base/log.h"
+#include "engine/banning.h"
 #include "engine/conn_i.h"
 #include "engine/decisions.h"
 #include "engine/places.h"
@@ -37,6 +38,7 @@ void conn_facts(struct conn *c, enum stage s, struct facts *f) {
     f->request = s == STAGE_REQUEST ? &c->rq->x : NULL;
     f->tags = g ? &g->tags : NULL;
     f->real_ms = c->w->real_ms;
+    worker_fill_facts(c->w, c->listener, f);
     if (s == STAGE_PEER) return; /* the ticket fills the counts */
     f->counts.active = atomic_load_explicit(&c->w->eng->live->listener[c->listener->id], memory_order_relaxed);
     f->counts.from_address = c->ticket.counted ? live_peek(c->w->eng->live, c->ticket.key) : UINT32_MAX;
@@ -186,9 +188,10 @@ void conn_enter(struct conn *c) {
         return;
     }
     c->ops = &stream_tls;
-    struct guest *g = c->listener->asks_tls ? conn_guest(c) : NULL;
+    bool asked = c->listener->asks_tls || c->listener->asks & 1u << STAGE_HELLO;
+    struct guest *g = asked ? conn_guest(c) : NULL;
     if (g) tls_want_hello(c->stream, &g->hello);
-    if (c->listener->asks_tls && !g) {
+    if (asked && !g) {
         conn_close(c, "out of memory");
         return;
     }

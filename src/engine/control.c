@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "engine/access.h"
 #include "engine/app.h"
+#include "engine/banning.h"
 #include "engine/ask.h"
 #include "engine/console.h"
 #include "engine/decisions.h"
@@ -242,6 +243,10 @@ static void setup(struct control *k, struct fdlink_msg *m) {
     }
     eng->instance = (unsigned)instance;
     eng->live = &eng->counters->live[instance];
+    if (!banning_start(eng, &e)) {
+        log_error("engine", "%s", e.text);
+        _exit(1);
+    }
     k->ready = true;
 }
 
@@ -323,6 +328,7 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
     struct control *k = t->data;
     struct engine *eng = &k->eng;
     generation_bury(eng);
+    if (k->ready) banning_tick(eng);
     if (!k->stopping) return;
     unsigned live = 0;
     bool told = true;
@@ -365,6 +371,7 @@ static void end_engine(struct control *k) {
     probe_table_finish(&eng->probes);
     generation_unref(eng->current);
     generation_bury(eng);
+    banning_stop(eng);
     free(eng->last_reload);
     say(k, WIRE_DRAINED, "pid %d\n", (int)getpid());
 }

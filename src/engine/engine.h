@@ -42,6 +42,10 @@ struct engine {
     int64_t started_ms;
     _Atomic bool draining;
     _Atomic bool live_generation; /* at least one generation has been committed */
+    struct holder_id holder;      /* for the locks of the counters' memory */
+    pthread_mutex_t bans_lock;
+    struct ban_set *bans;         /* under bans_lock; bans_turn counts its changes */
+    _Atomic uint64_t bans_turn;
 
     /* Under lock: read by console, app threads and /metrics, written by control. */
     pthread_mutex_t lock;

@@ -1,6 +1,7 @@
 #include "engine/generation.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "gate/hash.h"
 #include "plan/plan_check.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +160,7 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
         int id = engine_listener_id(eng, g->plan.socket[i].name);
         if (id < 0) return err_set(e, "more than %u listener names since the engine started: restart it", LIVE_LISTENERS);
         g->listener[i].id = (uint16_t)id;
+        g->listener[i].key = hash_text(eng->counters->hash_key, g->plan.socket[i].name);
     }
     if (!index_inodes(g, e) || !load_lists(g, e) || !(g->places = places_create(g->bundle, e))) return false;
     g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);

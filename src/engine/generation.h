@@ -13,6 +13,7 @@ struct gen_listener { /* one socket of the plan */
     const struct plan_socket *plan;
     uint16_t port;  /* really bound */
     uint16_t id;    /* of its name, for live counts */
+    uint64_t key;   /* of its name, for rates */
     uint8_t asks;   /* bit s: the policy has a rule for this listener at stage s */
     bool counts_in_lua; /* there is a Lua rule at the peer stage */
     bool asks_tls;  /* a Lua rule may want to know about the TLS of its connections */

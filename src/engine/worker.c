@@ -1,4 +1,5 @@
 #include "engine/worker.h"
+#include "engine/banning.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/access.h"
@@ -262,6 +263,7 @@ static void *worker_main(void *arg) {
     free_others(w);
     conn_reap(w);
     if (w->access.n) access_put(w->eng->access, &w->access);
+    worker_drop_bans(w);
     generation_unref(w->gen);
     w->gen = NULL;
     return NULL;

@@ -62,6 +62,8 @@ struct worker {
     struct counters_block *count;
 
     struct generation *gen;
+    struct ban_set *bans; /* referenced; that of eng->bans_turn */
+    uint64_t bans_turn;
     struct acceptor *acceptors, *by_inode[ACCEPTOR_SLOTS];
     struct polled *dead_others;
     unsigned parked, answering; /* connections that wait behind a delay, or for the page that refuses them: both bounded (conn_admit.c) */

@@ -17,6 +17,8 @@
     X(refused_restriction, "refused_restriction_total", "refused: listener restriction")        \
     X(refused_per_address, "refused_per_address_total", "refused: limit per address")           \
     X(refused_maximum, "refused_maximum_total", "refused: maximum of connections")              \
+    X(refused_banned, "refused_banned_total", "refused: banned")                                \
+    X(refused_rate, "refused_rate_total", "refused: too often")                                 \
     X(refused_policy, "refused_policy_total", "refused: by the policy for another reason")      \
     X(refused_error, "refused_policy_error_total", "refused: the policy failed")                \
     X(accept_pauses, "accept_pauses_total", "accept paused for want of descriptors or memory")  \

@@ -35,6 +35,12 @@ struct facts {
     const struct exchange *request;        /* at request only */
     const struct tags *tags;               /* of earlier stages; NULL = none */
     int64_t real_ms;
+    struct counters *counters;             /* for rates; NULL = none is asked */
+    struct holder_id holder;
+    uint64_t listener_key;                 /* hash_text of its name: the same in every engine of a run */
+    const struct ban_set *bans;            /* NULL = none */
+    int64_t mono_ms;                       /* of this turn of the loop */
+    bool living;                           /* judged again (reap, guards): rates are not asked, and no hit is counted */
 };
 
 /* Ask a list on behalf of a decision: the line that spoke is counted, unless the facts are those of a question (`would`: fd is -1). */

@@ -36,13 +36,16 @@ static int make_room(struct rates *r, struct rates_bucket *b, uint64_t key, int6
     return at;
 }
 
-static int64_t owed_from(const struct rates_bucket *b, uint64_t key, int64_t now_ns) {
-    int at = find(b, key);
-    return at >= 0 && b->cell[at].paid_ns > now_ns ? b->cell[at].paid_ns : now_ns;
+/* More than the whole burst can only be owed under an older, narrower limit: that much is forgiven, so that a widened limit counts at once. */
+static int64_t owed_from(struct rates_bucket *b, const struct rate_claim *c, int64_t now_ns) {
+    int at = find(b, c->key);
+    if (at < 0 || b->cell[at].paid_ns <= now_ns) return now_ns;
+    if (b->cell[at].paid_ns > now_ns + c->burst_ns) b->cell[at].paid_ns = now_ns + c->burst_ns;
+    return b->cell[at].paid_ns;
 }
 
-static bool conforms(const struct rates_bucket *b, const struct rate_claim *c, int64_t now_ns, int64_t *wait_ms) {
-    int64_t over = owed_from(b, c->key, now_ns) + c->step_ns - now_ns - c->burst_ns;
+static bool conforms(struct rates_bucket *b, const struct rate_claim *c, int64_t now_ns, int64_t *wait_ms) {
+    int64_t over = owed_from(b, c, now_ns) + c->step_ns - now_ns - c->burst_ns;
     if (over <= 0) return true;
     *wait_ms = (over + NS_PER_MS - 1) / NS_PER_MS;
     return false;
@@ -69,7 +72,7 @@ int rates_take(struct rates *r, struct holder_id id, const struct rate_claim *c,
     for (unsigned i = 0; refused < 0 && i < n; i++)
         if (!conforms(b[i], &c[i], now_ns, wait_ms)) refused = (int)i;
     for (unsigned i = 0; refused < 0 && i < n; i++) {
-        int64_t from = owed_from(b[i], c[i].key, now_ns);
+        int64_t from = owed_from(b[i], &c[i], now_ns);
         int at = find(b[i], c[i].key);
         if (at < 0) at = make_room(r, b[i], c[i].key, now_ns, i && b[0] == b[1] ? kept : -1);
         b[i]->cell[at].paid_ns = from + c[i].step_ns;
@@ -82,7 +85,7 @@ int rates_take(struct rates *r, struct holder_id id, const struct rate_claim *c,
 uint32_t rates_left(struct rates *r, struct holder_id id, const struct rate_claim *c, int64_t now_ns) {
     struct rates_bucket *b = bucket_of(r, c->key);
     hold_take(&b->lock, id);
-    int64_t free_ns = now_ns + c->burst_ns - owed_from(b, c->key, now_ns);
+    int64_t free_ns = now_ns + c->burst_ns - owed_from(b, c, now_ns);
     hold_give(&b->lock);
     return free_ns <= 0 ? 0 : (uint32_t)(free_ns / c->step_ns);
 }

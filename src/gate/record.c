@@ -53,6 +53,8 @@ void record_count(struct counters_block *b, enum refusal why) {
     case REFUSE_MAXIMUM:
     case REFUSE_RESERVE: COUNT(b, refused_maximum); break;
     case REFUSE_ERROR: COUNT(b, refused_error); break;
+    case REFUSE_BANNED: COUNT(b, refused_banned); break;
+    case REFUSE_RATE: COUNT(b, refused_rate); break;
     default: COUNT(b, refused_policy); break;
     }
 }

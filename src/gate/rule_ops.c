@@ -1,5 +1,5 @@
 /* The rules that need no Lua. Each says exactly what its function in lua/portreeve/admission.lua says; tests/unit/rules.c compares them. */
-#include "gate/rules.h"
+#include "gate/rule_counts.h"
 #include <stdio.h>
 
 static enum rule_says refuse_listed(const struct rule *r, const struct facts *f, struct verdict *v) {
@@ -49,15 +49,17 @@ static enum rule_says restriction(const struct rule *r, const struct facts *f, s
 }
 
 /* A limit is the listener's, or stands in the policy. */
-static enum rule_says over(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why, const char *entry, uint32_t limit) {
+static enum rule_says over(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why, enum plan_limit entry, uint32_t limit) {
+    char at[PLAN_PATH + 24];
     if (r->number >= 0) return rule_refuse(v, why, "%s(%lld) of %s:%u", r->op->name, (long long)r->number, r->file, r->line);
-    return rule_refuse(v, why, "%s=%u of listener %s", entry, limit, f->listener->name);
+    plan_limit_at(f->listener, entry, at, sizeof at);
+    return rule_refuse(v, why, "%s=%u of listener %s%s", plan_limit_name(entry), limit, f->listener->name, at);
 }
 
 static enum rule_says per_address(const struct rule *r, const struct facts *f, struct verdict *v) {
     uint32_t limit = r->number >= 0 ? (uint32_t)r->number : f->listener->max_per_address;
     if (limit == 0 || f->counts.from_address <= limit) return RULE_NEXT;
-    return over(r, f, v, REFUSE_PER_ADDRESS, "MaxPerAddress", limit);
+    return over(r, f, v, REFUSE_PER_ADDRESS, LIMIT_PER_ADDRESS, limit);
 }
 
 static uint32_t maximum_of(const struct facts *f) {
@@ -67,7 +69,7 @@ static uint32_t maximum_of(const struct facts *f) {
 static enum rule_says maximum(const struct rule *r, const struct facts *f, struct verdict *v) {
     uint32_t limit = r->number >= 0 ? (uint32_t)r->number : maximum_of(f);
     if (limit == 0 || f->counts.active <= limit) return RULE_NEXT;
-    return over(r, f, v, REFUSE_MAXIMUM, "MaxConnections", limit);
+    return over(r, f, v, REFUSE_MAXIMUM, LIMIT_CONNECTIONS, limit);
 }
 
 /* With as many places free as are reserved, or fewer, only clients come in (G26). The counts include the connection that is judged. */
@@ -75,7 +77,7 @@ static enum rule_says reserve(const struct rule *r, const struct facts *f, struc
     int64_t keep = r->number >= 0 ? r->number : f->listener->reserve, most = maximum_of(f);
     if (most == 0 || keep == 0 || most - ((int64_t)f->counts.active - 1) > keep) return RULE_NEXT;
     if (facts_ask(f, r->set).in) return RULE_NEXT;
-    return over(r, f, v, REFUSE_RESERVE, "Reserve", f->listener->reserve);
+    return over(r, f, v, REFUSE_RESERVE, LIMIT_RESERVE, f->listener->reserve);
 }
 
 static uint32_t less(int64_t a, uint32_t b) {
@@ -127,6 +129,10 @@ const struct rule_op rule_ops[] = {
     {"per_address", STAGE_PEER, false, false, NULL, bound_per_address, NULL, per_address},
     {"maximum", STAGE_PEER, false, false, NULL, bound_maximum, NULL, maximum},
     {"reserve", STAGE_PEER, true, true, NULL, bound_reserve, NULL, reserve},
+    {"banned", STAGE_PEER, false, false, NULL, NULL, NULL, rule_banned},
+    {"rate_connections", STAGE_PEER, false, false, rule_wants_rate, NULL, NULL, rule_rate_connections},
+    {"rate_handshakes", STAGE_HELLO, false, false, rule_wants_rate, NULL, NULL, rule_rate_handshakes},
+    {"rate_requests", STAGE_REQUEST, false, false, rule_wants_rate, NULL, NULL, rule_rate_requests},
     {"tag", STAGE_PEER, false, false, NULL, NULL, NULL, tag},
     {"only", STAGE_PEER, false, false, NULL, NULL, NULL, only},
     {"delay", STAGE_PEER, false, false, NULL, NULL, NULL, delay},

@@ -193,8 +193,7 @@ const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */
 /* How many bits of a remote address count: as one caller, or (net) as one net. family: 4 or 6. */
 unsigned plan_bits(const struct plan_socket *s, uint8_t family, bool net);
-/* "conf/listeners.ini:12 shop.MaxPerAddress", without line where the entry is not written. Returns its length. */
-size_t plan_limit_text(const struct plan_socket *s, enum plan_limit which, char *out, size_t cap);
+size_t plan_limit_at(const struct plan_socket *s, enum plan_limit which, char *out, size_t cap); /* " (conf/listeners.ini:12)", " (--set)" or "" */
 const char *plan_limit_name(enum plan_limit which); /* "MaxPerAddress" */
 bool plan_limits_differ(const struct plan_socket *a, const struct plan_socket *b); /* in what they allow, not in where it stands */
 void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */

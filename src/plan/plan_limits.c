@@ -18,12 +18,12 @@ unsigned plan_bits(const struct plan_socket *s, uint8_t family, bool net) {
     return family == 4 ? net ? 24 : 32 : net ? 48 : 64;
 }
 
-size_t plan_limit_text(const struct plan_socket *s, enum plan_limit which, char *out, size_t cap) {
+size_t plan_limit_at(const struct plan_socket *s, enum plan_limit which, char *out, size_t cap) {
     uint32_t line = s->limit_line[which];
-    int n;
-    if (line == PLAN_LINE_SET) n = snprintf(out, cap, "--set %s.%s", s->name, names[which]);
-    else if (line) n = snprintf(out, cap, "%s:%" PRIu32 " %s.%s", s->limit_file, line, s->name, names[which]);
-    else n = snprintf(out, cap, "%s.%s", s->name, names[which]);
+    int n = 0;
+    out[0] = '\0';
+    if (line == PLAN_LINE_SET) n = snprintf(out, cap, " (--set)");
+    else if (line) n = snprintf(out, cap, " (%s:%" PRIu32 ")", s->limit_file, line);
     return n < 0 ? 0 : (size_t)n < cap ? (size_t)n : cap - 1;
 }
 

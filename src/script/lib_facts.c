@@ -1,4 +1,5 @@
 #include "script/lib_facts.h"
+#include "gate/rule_counts.h"
 #include "proto/exchange.h"
 #include <lua5.4/lauxlib.h>
 #include <string.h>
@@ -182,8 +183,39 @@ static int facts_header(lua_State *L) { /* facts:header(name[, name …]) -> the
     return 1;
 }
 
+static int push_because(lua_State *L, bool there, const char *text) {
+    there ? (void)lua_pushstring(L, text) : lua_pushnil(L);
+    return 1;
+}
+
+static int facts_banned(lua_State *L) { /* facts:banned() -> which ban, and why | nil */
+    const struct facts *f = facts_check(L);
+    const struct ban *b = facts_ban(f);
+    char text[320];
+    if (b) bans_because(b, text, sizeof text);
+    return push_because(L, b != NULL, text);
+}
+
+static int facts_rate(lua_State *L) { /* facts:over_rate("connections" | "handshakes" | "requests") -> why it comes too often | nil, and one is taken */
+    static const char *const kinds[] = {"connections", "handshakes", "requests", NULL};
+    const struct facts *f = facts_check(L);
+    char text[400];
+    return push_because(L, facts_over_rate(f, (enum rate_kind)luaL_checkoption(L, 2, NULL, kinds), text, sizeof text), text);
+}
+
+static int facts_limit_at(lua_State *L) { /* facts:limit_at("MaxPerAddress") -> " (conf/listeners.ini:12)" | "" */
+    const struct facts *f = facts_check(L);
+    const char *name = luaL_checkstring(L, 2);
+    char text[PLAN_PATH + 24] = "";
+    for (unsigned i = 0; i < PLAN_LIMITS; i++)
+        if (strcmp(plan_limit_name((enum plan_limit)i), name) == 0) plan_limit_at(f->listener, (enum plan_limit)i, text, sizeof text);
+    lua_pushstring(L, text);
+    return 1;
+}
+
 struct facts_box *facts_push_box(lua_State *L) {
-    static const luaL_Reg methods[] = {{"listed", facts_listed}, {"spoken", facts_spoken}, {"tagged", facts_tagged}, {"header", facts_header}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"listed", facts_listed}, {"spoken", facts_spoken}, {"tagged", facts_tagged}, {"header", facts_header}, {"banned", facts_banned},
+                                       {"over_rate", facts_rate}, {"limit_at", facts_limit_at}, {NULL, NULL}};
     struct facts_box *b = lua_newuserdatauv(L, sizeof *b, 0);
     *b = (struct facts_box){0};
     lua_createtable(L, 0, 2); /* metatable of facts */

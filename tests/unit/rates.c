@@ -47,6 +47,9 @@ static void one_by_one(void) {
     ok(!take(&k, t + 2000 * MS - 1), "a nanosecond earlier it is refused");
     ok(take(&k, t + 2000 * MS) && !take(&k, t + 2000 * MS), "then one comes in, and no second");
     ok(rates_left(&c->rates, me, &k, t + 10000 * MS) == 4 && rates_left(&c->rates, me, &k, t + 12000 * MS) == 5, "what is left grows back");
+    struct rate_claim shut = claim("192.0.2.3", 32, 2, 3600000), wider = claim("192.0.2.3", 32, 2, 1000);
+    (void)(take(&shut, t) + take(&shut, t));
+    ok(!take(&wider, t) && !take(&wider, t + 499 * MS) && take(&wider, t + 500 * MS), "a limit that is widened counts at once, and forgives nothing else");
     struct rate_claim odd = claim("192.0.2.2", 32, 7, 1000);
     in = 0;
     for (int64_t at = 0; at < 70000; at++) in += take(&odd, t + at * MS);
