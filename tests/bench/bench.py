@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """Server CPU per request beside nginx: the figures of the README.
 
-    tests/bench/bench.py [--quick] [--rounds N] [--seconds N] [--calls] [a b c d e]
+    tests/bench/bench.py [--quick] [--rounds N] [--seconds N] [--calls] [a b c d e f]
 
     a  pixel over keep-alive, recording off        (admission.lua, route.lua, the tracker's Lua handler)
     b  pixel recorded durably, 64 and 512 connections
     c  a new connection for every request
     d  10,000 idle kept connections, plain and TLS: KB each
     e  4,000 listening sockets: start, memory, and a reload that moves one (scale.py, beside nginx and haproxy; needs root)
+    f  a million lines of address lists, refusals, and a flood of them (lists.py, beside nginx and haproxy)
 One server at a time on the first processor, wrk on the second, runs interleaved, medians. CPU is what the kernel's scheduler counted for every thread of
 the server's processes, our supervisor included. --calls: system calls per request too (strace). Results are appended to build/bench/results.jsonl.
 """
@@ -239,6 +240,16 @@ def scale():
     want('(e) a reload that moves one of %d sockets: a quarter of the faster peer (ms)' % got['sockets'], got['ours_ms'], got['peer_ms'] / 4)
 
 
+def lists():
+    result = os.path.join(OUT, 'lists.json')
+    sys.stdout.flush()
+    subprocess.run([os.path.join(HERE, 'lists.py'), '--result', result] + (['--quick'] if OPT.quick else []), check=True)
+    with open(result) as f:
+        got = json.load(f)
+    GOALS.extend(tuple(g) for g in got.pop('goals'))
+    RESULT.append(got)
+
+
 def want(text, got, most):
     GOALS.append((text, got, most, got <= most))
 
@@ -260,6 +271,8 @@ def main():
         idle_all()
     if 'e' in OPT.parts:
         scale()
+    if 'f' in OPT.parts:
+        lists()
     print('\ngoals')
     for text, got, most, good in GOALS:
         print('  %-4s %s: %.2f, bound %.2f' % ('met' if good else 'MISS', text, got, most))
@@ -277,7 +290,7 @@ def cpu_name():
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('parts', nargs='*', default=['a', 'b', 'c', 'd', 'e'])
+    p.add_argument('parts', nargs='*', default=['a', 'b', 'c', 'd', 'e', 'f'])
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--seconds', type=int, default=5)
     p.add_argument('--quick', action='store_true', help='one round of 3 s')
