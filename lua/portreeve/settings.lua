@@ -24,6 +24,8 @@ return {
   { "durable", "Durability", 0, 1, 1, "fast|durable", "opens and clicks: answer before or after the commit" },
   { "tracking", "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level" },
   { "spool_max", "SpoolMaxBytes", 1048576, 1099511627776, 4294967296, "bytes", "spool file; beyond it events are dropped and counted" },
+  { "remote_log_bytes", "RemoteLogSize", 4096, 1099511627776, 16777216, "bytes", "one file of the remote log; then the next is begun" },
+  { "remote_log_files", "RemoteLogFiles", 1, 1000, 8, "files", "of each listener of the remote log; then the oldest goes" },
   { "log_json", "LogFormat", 0, 1, 0, "human|json", "log lines" },
   { "access_log", "AccessLog", 0, 1, 1, "off|on", "one line a request" },
   { "decisions", "Decisions", 0, 1000000, 100000, "decisions", "remembered for `portreeve why`; 0 = none" },

@@ -1,6 +1,7 @@
 #include "engine/accept.h"
 #include "base/log.h"
 #include "engine/conn.h"
+#include "engine/udp.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -110,6 +111,10 @@ static bool accept_batch(struct acceptor *a, int most, int *taken) {
  * Who is left is announced again (the listener is polled level-triggered). */
 void accept_ready(struct acceptor *a) {
     int taken;
+    if (a->listener->plan->at.udp) {
+        udp_ready(a);
+        return;
+    }
     if (accept_batch(a, a->expected, &taken))
         a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
     else
@@ -142,6 +147,10 @@ static void add_acceptor(struct worker *w, struct generation *g, struct gen_sock
 }
 
 static void empty_queue(struct acceptor *a) {
+    if (a->listener->plan->at.udp) {
+        udp_empty(a);
+        return;
+    }
     for (int i = 0, taken; i < RETIRE_BATCHES && accept_batch(a, ACCEPT_BATCH, &taken); i++) continue;
 }
 

@@ -52,18 +52,17 @@ static void policy_failed(struct conn *c, const struct err *e, const struct verd
               v->last_good ? "given the policy's last good verdict" : v->kind == VERDICT_ALLOW ? "judged by the built-in rules" : "refused");
 }
 
-/* For the flight recorder, and by it for the log. */
-static void record(struct conn *c, const struct facts *f, const struct verdict *v) {
-    struct engine *eng = c->w->eng;
+void worker_record(struct worker *w, const struct generation *g, const struct addr *local, const struct facts *f, const struct verdict *v) {
+    struct engine *eng = w->eng;
     __attribute__((uninitialized)) struct record_texts t;
     __attribute__((uninitialized)) struct decision d;
-    record_make(f, v, c->gen->id, &t, &d);
-    if (c->local.family) d.local = c->local;
+    record_make(f, v, g->id, &t, &d);
+    if (local->family) d.local = *local;
     if (v->refusal != REFUSE_NONE) {
-        record_count(c->w->count, v->refusal);
-        places_find(c->gen->places, f->listener, v, &d);
+        record_count(w->count, v->refusal);
+        places_find(g->places, f->listener, v, &d);
     }
-    if (recorder_add(eng->recorder, c->w->index, &d)) decisions_wake(eng->decisions, v->refusal != REFUSE_NONE);
+    if (recorder_add(eng->recorder, w->index, &d)) decisions_wake(eng->decisions, v->refusal != REFUSE_NONE);
 }
 
 static void reset(struct conn *c) {
@@ -145,7 +144,7 @@ enum judged conn_judge(struct conn *c, enum stage s) {
     __attribute__((uninitialized)) struct err e;
     if (!hooks_judge(c->gen->hooks[w->index], &f, &v, &e)) policy_failed(c, &e, &v);
     if (s == STAGE_PEER && v.kind == VERDICT_ALLOW && !c->ticket.held) take_within(c, &f, &v);
-    record(c, &f, &v);
+    worker_record(w, c->gen, &c->local, &f, &v);
     if (v.kind != VERDICT_ALLOW) return refuse(c, &v);
     if (!remember(c, &v)) {
         conn_close(c, "out of memory");

@@ -5,6 +5,7 @@
 #include "engine/access.h"
 #include "engine/app.h"
 #include "engine/banning.h"
+#include "engine/remotelog.h"
 #include "engine/ask.h"
 #include "engine/console.h"
 #include "engine/decisions.h"
@@ -95,6 +96,14 @@ static void spool_done(void *ctx, unsigned producer, uint64_t upto, bool ok) {
     worker_committed(eng->worker[producer], upto, ok);
 }
 
+static bool start_remotelog(struct engine *eng, const struct generation *g, struct err *e) {
+    bool wanted = false;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) wanted |= (g->plan.socket[i].services & SVC_REMOTE_LOG) != 0;
+    if (wanted && !eng->remotelog && !(eng->remotelog = remotelog_start(eng, e))) return false;
+    if (eng->remotelog) remotelog_limits(eng->remotelog, g->plan.set.remote_log_bytes, g->plan.set.remote_log_files);
+    return true;
+}
+
 static bool start_spool(struct engine *eng, struct generation *g, struct err *e) {
     uint32_t services = 0;
     for (uint32_t i = 0; i < g->plan.nsockets; i++) services |= g->plan.socket[i].services;
@@ -119,7 +128,7 @@ static bool start_threads(struct control *k, struct generation *g, struct err *e
         if (!(eng->worker[eng->nworkers] = worker_start(eng, eng->nworkers, e))) return false;
         eng->nworkers++;
     }
-    if (!start_spool(eng, g, e)) return false;
+    if (!start_spool(eng, g, e) || !start_remotelog(eng, g, e)) return false;
     if (!eng->probe && !(eng->probe = probe_start(eng, e))) return false;
     if (!eng->app && !(eng->app = app_create(eng, (unsigned)g->plan.set.app_threads, e))) return false;
     return true;
@@ -367,6 +376,7 @@ static void end_engine(struct control *k) {
     for (unsigned i = 0; i < eng->nworkers; i++) worker_destroy(eng->worker[i]);
     decisions_stop(eng->decisions);
     access_stop(eng->access);
+    remotelog_stop(eng->remotelog);
     probe_destroy(eng->probe);
     probe_table_finish(&eng->probes);
     generation_unref(eng->current);

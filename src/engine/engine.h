@@ -20,6 +20,7 @@ struct generation;
 struct app;
 struct access_log;
 struct decisions;
+struct remotelog;
 struct probe;
 struct ask;
 
@@ -33,6 +34,7 @@ struct engine {
     struct decisions *decisions; /* what tells of refusals: log and file */
     struct spool *spool;         /* NULL where no tracker is installed */
     struct access_log *access;
+    struct remotelog *remotelog; /* NULL until a listener has the service; set before a worker sees that listener */
     struct app *app;
     struct probe *probe;
     struct probe_table probes;   /* calls of the self-probe under way: accept asks */

@@ -146,6 +146,10 @@ void probe_call(struct probe *p, struct slot *s, uint32_t target) {
     struct target *t = &p->target[target];
     struct addr to;
     if (!where_to(p, t, &to)) return;
+    if (t->at.udp) {
+        probe_datagrams(p, t);
+        return;
+    }
     *s = (struct slot){.busy = true, .target = target, .fd = -1, .to = to, .name = t->names};
     t->busy = true;
     begin_call(p, s);

@@ -88,6 +88,8 @@ void probe_call(struct probe *p, struct slot *s, uint32_t target); /* a free slo
 void probe_step(struct probe *p, struct slot *s);                  /* something happened to it */
 void probe_expire(struct probe *p, struct slot *s);                /* its time is over */
 void probe_hang_up(struct probe *p, struct slot *s);               /* without an answer; idempotent */
+/* probe_udp.c: the answer for a UDP socket, without a call. */
+void probe_datagrams(struct probe *p, struct target *t);
 /* probe_share.c: who else listens where we do. false: the kernel does not tell. */
 bool probe_sharers(struct probe *p);
 bool probe_own(struct probe *p, const struct generation *g); /* which sockets are ours; false = no memory */

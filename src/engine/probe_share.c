@@ -22,7 +22,7 @@ static bool each(void *ctx, const struct diag_socket *l) {
     if (inode == 0 || l->device == INT_MAX || bsearch(&inode, p->ours, p->nours, sizeof inode, by_number)) return true;
     for (uint32_t i = 0; i < p->n; i++) {
         struct target *t = &p->target[i];
-        if (!takes_from(l, t) || t->inode == 0) continue;
+        if (t->at.udp || !takes_from(l, t) || t->inode == 0) continue;
         t->seen = inode;
         t->sharer_uid = l->uid;
     }

@@ -5,7 +5,7 @@ static const struct {
     uint32_t services;
     const struct speech *speech;
 } speeches[] = {
-    {0, NULL},
+    {SVC_REMOTE_LOG, &speech_log},
 };
 
 const struct speech *speech_of(const struct plan_socket *s) {

@@ -24,7 +24,7 @@ struct speech {
     void (*answer)(struct conn *c);               /* instead of start: say guest->status and guest->text, then close (G15); NULL = close at once */
     const char *(*state)(const struct conn *c);   /* for people; NULL = name */
 };
-extern const struct speech speech_http;
+extern const struct speech speech_http, speech_log;
 /* By the services of a socket. A table entry a service (speech.c); what stands in none of them is HTTP. */
 const struct speech *speech_of(const struct plan_socket *s);
 #endif

@@ -7,6 +7,7 @@
 #include "engine/harden.h"
 #include "engine/lists_show.h"
 #include "engine/probe.h"
+#include "engine/remotelog.h"
 #include "engine/worker.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -152,6 +153,13 @@ static bool stats(void *ctx, struct buf *b) {
     return buf_str(b, ",\"decisions\":") && decisions_json(eng->decisions, b) && buf_str(b, "}");
 }
 
+static bool logs(void *ctx, unsigned limit, struct buf *b) {
+    struct engine *eng = ctx;
+    struct generation *g = engine_current(eng); /* its commit made the remote log visible to other threads */
+    generation_unref(g);
+    return g && eng->remotelog ? remotelog_last(eng->remotelog, limit, b) : buf_str(b, "[]");
+}
+
 /* Each worker adds its own at a turn of its loop; one that does not answer within a second is left out. */
 static bool connections(void *ctx, unsigned limit, struct buf *b) {
     struct engine *eng = ctx;
@@ -206,6 +214,6 @@ static bool probe(void *ctx) {
 }
 
 void status_api(struct engine *eng, struct engine_api *out) {
-    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .rules = status_rules, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
+    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .rules = status_rules, .logs = logs, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
                                .probe = probe, .lists = lists};
 }

@@ -6,6 +6,8 @@
 #include "engine/accept.h"
 #include "engine/app.h"
 #include "engine/conn.h"
+#include "engine/remotelog.h"
+#include "engine/udp.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +85,13 @@ void worker_committed(struct worker *w, uint64_t upto, bool ok) {
         w->note[w->nnotes++] = (struct commit_note){upto, ok};
     pthread_mutex_unlock(&w->lock);
     wake(w);
+}
+
+void worker_log(struct worker *w, const struct log_note *note, const char *p, size_t n) {
+    COUNT(w->count, log_messages);
+    if (remotelog_add(&w->letter, note, p, n)) return;
+    remotelog_put(w->eng->remotelog, &w->letter);
+    if (!remotelog_add(&w->letter, note, p, n)) COUNT(w->count, log_dropped);
 }
 
 static void answer_committed(struct worker *w, struct commit_note note) {
@@ -243,6 +252,7 @@ static void run(struct worker *w) {
         handle(w, ev, n);
         if (w->pushed) wake_spool(w, n <= 0);
         if (w->now_ms >= w->tick_ms) tick(w);
+        if (w->letter.n) remotelog_put(w->eng->remotelog, &w->letter);
         free_others(w);
         conn_reap(w); /* only now: callers further up, and later events of the batch, may still have named them */
     }
@@ -264,6 +274,7 @@ static void *worker_main(void *arg) {
     conn_reap(w);
     if (w->access.n) access_put(w->eng->access, &w->access);
     worker_drop_bans(w);
+    if (w->letter.n) remotelog_put(w->eng->remotelog, &w->letter);
     generation_unref(w->gen);
     w->gen = NULL;
     return NULL;
@@ -327,6 +338,8 @@ void worker_destroy(struct worker *w) {
     }
     free_spares(w);
     buf_free(&w->access);
+    buf_free(&w->letter);
+    udp_finish(w);
     close_loop(w);
     free(w->scratch);
     pthread_mutex_destroy(&w->lock);

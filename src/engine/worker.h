@@ -12,6 +12,9 @@ struct polled;
 struct request_state;
 struct job;
 
+struct udp_state;
+struct log_note;
+
 struct acceptor { /* one listening socket of this worker */
     int fd;
     struct acceptor *next, *same; /* same: of this hash of the inode */
@@ -80,6 +83,8 @@ struct worker {
     size_t bodies;  /* memory under the request bodies of all connections */
     char *scratch; /* WORKER_SCRATCH bytes for bodies and discarding */
     struct buf access;
+    struct udp_state *udp; /* NULL until there is a UDP socket */
+    struct buf letter;     /* messages for the remote log, of this turn */
 
     pthread_mutex_t lock; /* below: any thread */
     struct mail *mail, **mail_tail;
@@ -108,5 +113,8 @@ void worker_bury(struct worker *w, struct polled *p); /* its event is not called
 enum polled_kind { POLLED_CONN, POLLED_ACCEPTOR, POLLED_MAIL, POLLED_OTHER }; /* what a descriptor of the poll set belongs to */
 bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled_kind kind, void *what); /* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD */
 void worker_unpoll(struct worker *w, int fd);
+/* conn_admit.c: a verdict for the flight recorder, and by it for the log. local: the address called, where it is known (else family 0). */
+void worker_record(struct worker *w, const struct generation *g, const struct addr *local, const struct facts *f, const struct verdict *v);
+void worker_log(struct worker *w, const struct log_note *note, const char *p, size_t n); /* a message for the remote log */
 void worker_adopt(struct worker *w, struct generation *g); /* MAIL_SWAP */
 #endif

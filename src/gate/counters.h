@@ -35,6 +35,10 @@
     X(events, "events_total", "events handed to the spool")                                     \
     X(events_dropped, "events_dropped_total", "events dropped: queue or disk full")             \
     X(policy_errors, "policy_errors_total", "policy calls that failed")                         \
+    X(datagrams, "datagrams_total", "datagrams received")                                      \
+    X(datagrams_refused, "datagrams_refused_total", "datagrams dropped: their flow was refused") \
+    X(log_messages, "remote_log_messages_total", "messages taken by the remote log")           \
+    X(log_dropped, "remote_log_dropped_total", "messages lost: queue or disk full")            \
     X(app_rejected, "app_queue_full_total", "hub or ui requests refused: queue full")
 
 struct counters_block {

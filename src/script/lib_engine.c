@@ -106,6 +106,13 @@ static int engine_rules(lua_State *L) { /* rules() -> array: the rules of admiss
     return decoded(L, a->rules(a->ctx, &b), &b);
 }
 
+static int engine_logs(lua_State *L) { /* logs([limit]) -> array, newest first */
+    const struct engine_api *a = api_of(L);
+    unsigned limit = limit_arg(L);
+    struct buf b = {0};
+    return decoded(L, a->logs(a->ctx, limit, &b), &b);
+}
+
 static int engine_probe(lua_State *L) { /* probe() -> boolean: every socket was called */
     const struct engine_api *a = api_of(L);
     lua_pushboolean(L, a->probe(a->ctx));
@@ -202,7 +209,7 @@ static int engine_edit(lua_State *L) {
 
 int lib_engine(lua_State *L) {
     static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
-                                         {"decisions", engine_decisions}, {"lists", engine_lists}, {"rules", engine_rules}, {"reload", engine_reload},
+                                         {"decisions", engine_decisions}, {"lists", engine_lists}, {"rules", engine_rules}, {"logs", engine_logs}, {"reload", engine_reload},
                                          {"edit", engine_edit},         {"probe", engine_probe},   {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");

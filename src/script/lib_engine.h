@@ -13,6 +13,7 @@ struct engine_api {
     bool (*connections)(void *ctx, unsigned limit, struct buf *out); /* JSON array */
     bool (*decisions)(void *ctx, const struct decision_query *q, struct buf *out); /* {"room":, "oldest_ms":, "list": [newest first]} */
     bool (*rules)(void *ctx, struct buf *out);                       /* JSON array */
+    bool (*logs)(void *ctx, unsigned limit, struct buf *out);        /* JSON array: messages of the remote log */
     bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
     bool (*lists)(void *ctx, const char *name, struct buf *out);     /* engine/lists_show.h; name "" = all */

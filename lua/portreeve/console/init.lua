@@ -8,6 +8,7 @@ local completion = require "portreeve.console.complete"
 local edits = require "portreeve.edit"
 local refusals = require "portreeve.console.refusals"
 local safe = require "portreeve.safe"
+local logs = require "portreeve.console.logs"
 local settings = require "portreeve.settings"
 local show = require "portreeve.console.show"
 local error, getmetatable, ipairs, load, next, pairs, pcall, select, setmetatable, tostring, type =
@@ -29,6 +30,8 @@ local offers = {
   { 'lists.unused(["NAME"])', "lines that could decide and never have" },
   { 'lists.shadowed(["NAME"])', "lines that can never decide: later ones speak of all their addresses" },
   { "rules()", "the rules of admission: how often each was asked, refused and failed, and whether it runs in C or in Lua", reads = true },
+  { "logs([N])", "the last messages of the remote log, newest first", reads = true },
+  { 'logs{from="192.0.2.7", severity="err"}', "those that fit: from, host, app, listener, text (a part of it), severity (so bad or worse), n" },
   { "plan()", "the bind plan in force", reads = true },
   { "probe()", "call every socket from within the machine: does this server answer, with the scheme and certificate planned?" },
   { "stats()", "counters since the server started", reads = true },
@@ -143,6 +146,7 @@ local function functions(engine, session)
     end)
   end
   function f.rules() return as_list(engine.rules()) end
+  function f.logs(what) return as_list(logs.pick(engine.logs(1000), what)) end
   function f.plan() return as_list(engine.plan()) end
   function f.probe()
     local all, out = engine.probe(), as_list {}

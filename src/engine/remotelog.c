@@ -1,0 +1,263 @@
+#include "engine/remotelog.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "engine/rotated.h"
+#include "proto/syslog.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define QUEUE_MOST (8u << 20) /* bytes of all workers together that may wait for the disk */
+#define OUT_MOST   (1u << 20) /* bytes of one write */
+#define RING       1000u      /* messages that the console sees … */
+#define RING_TEXT  1024u      /* … this much of their text and of their structured data */
+#define OPEN_MOST  64u        /* files open at a time: with more listeners than that some are opened at each turn */
+
+struct entry { /* in a letter; the next one follows at a multiple of 8 */
+    struct log_note note;
+    uint32_t n;
+    char text[];
+};
+struct file {
+    bool used;
+    uint16_t id;
+    uint64_t turn; /* last used */
+    struct rotated f;
+};
+struct remotelog {
+    struct engine *eng;
+    pthread_t thread;
+    char dir[400];
+    pthread_mutex_t lock; /* of queue and stop */
+    pthread_cond_t more;
+    struct buf queue;
+    bool stop;
+    _Atomic bool crowded;
+    _Atomic int64_t bytes, files;
+
+    /* the thread's own */
+    struct file file[OPEN_MOST];
+    uint64_t turn, lost_here;
+    struct buf out; /* lines for the file under way */
+    uint64_t nlines;
+
+    pthread_mutex_t ring_lock;
+    struct buf ring[RING];
+    uint64_t ring_n;
+};
+
+/* ---- from the workers ---- */
+
+static size_t room_of(size_t n) {
+    return (offsetof(struct entry, text) + n + 7) & ~(size_t)7;
+}
+
+bool remotelog_add(struct buf *letter, const struct log_note *note, const char *p, size_t n) {
+    static const char pad[8];
+    struct entry e = {.note = *note, .n = (uint32_t)n};
+    size_t room = room_of(n);
+    if (letter->n && letter->n + room > REMOTELOG_LETTER) return false;
+    if (!buf_reserve(letter, room)) return false;
+    buf_add(letter, &e, offsetof(struct entry, text));
+    buf_add(letter, p, n);
+    return buf_add(letter, pad, room - offsetof(struct entry, text) - n);
+}
+
+static const struct entry *first_of(const char *p) {
+    return (const struct entry *)(const void *)p;
+}
+
+static uint64_t count_of(const struct buf *letter) {
+    uint64_t n = 0;
+    for (size_t at = 0; at < letter->n; at += room_of(first_of(letter->p + at)->n)) n++;
+    return n;
+}
+
+static void lose(struct remotelog *r, uint64_t n) {
+    atomic_fetch_add_explicit(&r->eng->counters->worker[0].log_dropped, n, memory_order_relaxed);
+}
+
+void remotelog_put(struct remotelog *r, struct buf *letter) {
+    if (!letter->n) return;
+    pthread_mutex_lock(&r->lock);
+    bool fits = buf_add(&r->queue, letter->p, letter->n);
+    atomic_store_explicit(&r->crowded, r->queue.n > QUEUE_MOST / 2, memory_order_relaxed);
+    pthread_cond_signal(&r->more);
+    pthread_mutex_unlock(&r->lock);
+    if (!fits) {
+        uint64_t n = count_of(letter);
+        lose(r, n);
+        log_warn("remote-log", "messages come faster than they can be written: %llu were dropped", (unsigned long long)n);
+    }
+    buf_clear(letter);
+}
+
+bool remotelog_crowded(struct remotelog *r) {
+    return atomic_load_explicit(&r->crowded, memory_order_relaxed);
+}
+
+void remotelog_limits(struct remotelog *r, int64_t bytes, int64_t files) {
+    atomic_store(&r->bytes, bytes);
+    atomic_store(&r->files, files);
+}
+
+/* ---- the ring ---- */
+
+static void remember(struct remotelog *r, struct syslog m, const struct syslog_from *from) {
+    if (m.text.n > RING_TEXT) m.text.n = RING_TEXT;
+    if (m.data.n > RING_TEXT) m.data.n = RING_TEXT;
+    pthread_mutex_lock(&r->ring_lock);
+    struct buf *b = &r->ring[r->ring_n++ % RING];
+    buf_free(b); /* a long one before must not stay */
+    if (!syslog_json(&m, from, b)) buf_free(b);
+    pthread_mutex_unlock(&r->ring_lock);
+}
+
+bool remotelog_last(struct remotelog *r, unsigned limit, struct buf *out) {
+    bool good = buf_str(out, "["), first = true;
+    pthread_mutex_lock(&r->ring_lock);
+    for (uint64_t i = r->ring_n; good && limit > 0 && i > 0 && r->ring_n - i < RING; i--) {
+        const struct buf *b = &r->ring[(i - 1) % RING];
+        if (!b->n) continue;
+        good = (first || buf_str(out, ",\n")) && buf_add(out, b->p, b->n);
+        first = false;
+        limit--;
+    }
+    pthread_mutex_unlock(&r->ring_lock);
+    return good && buf_str(out, "]");
+}
+
+/* ---- the files ---- */
+
+static void listener_name(struct engine *eng, uint16_t id, char out[PLAN_NAME]) {
+    pthread_mutex_lock(&eng->lock);
+    snprintf(out, PLAN_NAME, "%s", eng->listener_name[id]);
+    pthread_mutex_unlock(&eng->lock);
+}
+
+static struct rotated *file_of(struct remotelog *r, uint16_t id) {
+    struct file *oldest = &r->file[0];
+    char name[PLAN_NAME], path[sizeof oldest->f.path];
+    r->turn++;
+    for (unsigned i = 0; i < OPEN_MOST; i++) {
+        struct file *f = &r->file[i];
+        if (f->used && f->id == id) {
+            f->turn = r->turn;
+            return &f->f;
+        }
+        if (f->turn < oldest->turn) oldest = f;
+    }
+    if (oldest->used) rotated_finish(&oldest->f);
+    listener_name(r->eng, id, name);
+    snprintf(path, sizeof path, "%s/%s.log", r->dir, name);
+    *oldest = (struct file){.used = true, .id = id, .turn = r->turn};
+    rotated_init(&oldest->f, path);
+    return &oldest->f;
+}
+
+static void write_lines(struct remotelog *r, uint16_t id) {
+    if (!r->out.n) return;
+    struct rotated *f = file_of(r, id);
+    int was = f->why;
+    bool written = rotated_add(f, r->out.p, r->out.n, atomic_load(&r->bytes), (unsigned)atomic_load(&r->files));
+    if (!written) {
+        lose(r, r->nlines);
+        r->lost_here += r->nlines;
+        if (f->why != was) log_error("remote-log", "%s cannot be written: %s: messages are dropped and counted until it can", f->path, strerror(f->why));
+    } else if (was) {
+        log_notice("remote-log", "%s can be written again; %llu messages were lost meanwhile", f->path, (unsigned long long)r->lost_here);
+        r->lost_here = 0;
+    }
+    buf_clear(&r->out);
+    r->nlines = 0;
+}
+
+static void write_out(struct remotelog *r, const struct buf *q) {
+    static const char *const ways[] = {"udp", "tcp", "tls"};
+    char name[PLAN_NAME] = "", from[ADDR_TEXT];
+    int under_way = -1;
+    for (size_t at = 0; at < q->n; at += room_of(first_of(q->p + at)->n)) {
+        const struct entry *e = first_of(q->p + at);
+        if (under_way != e->note.listener_id || r->out.n > OUT_MOST) {
+            if (under_way >= 0) write_lines(r, (uint16_t)under_way);
+            under_way = e->note.listener_id;
+            listener_name(r->eng, e->note.listener_id, name);
+        }
+        struct syslog m;
+        addr_format_ip(&e->note.from, from);
+        struct syslog_from f = {.ms = e->note.ms, .address = from, .transport = ways[e->note.way], .listener = name, .cut = e->note.cut};
+        syslog_parse(e->text, e->n, &m);
+        size_t before = r->out.n;
+        if (syslog_line(&m, &f, &r->out)) {
+            r->nlines++;
+        } else {
+            r->out.n = before;
+            lose(r, 1);
+        }
+        remember(r, m, &f);
+    }
+    if (under_way >= 0) write_lines(r, (uint16_t)under_way);
+}
+
+static void *writer_main(void *arg) {
+    struct remotelog *r = arg;
+    struct buf mine = {.max = QUEUE_MOST};
+    pthread_setname_np(pthread_self(), "remote log");
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        while (!r->stop && !r->queue.n) pthread_cond_wait(&r->more, &r->lock);
+        struct buf swap = r->queue;
+        r->queue = mine;
+        mine = swap;
+        atomic_store_explicit(&r->crowded, false, memory_order_relaxed);
+        bool stop = r->stop;
+        pthread_mutex_unlock(&r->lock);
+        write_out(r, &mine);
+        buf_clear(&mine);
+        pthread_mutex_lock(&r->lock);
+        if (stop && !r->queue.n) break;
+    }
+    pthread_mutex_unlock(&r->lock);
+    buf_free(&mine);
+    return NULL;
+}
+
+static void finish(struct remotelog *r) {
+    for (unsigned i = 0; i < OPEN_MOST; i++)
+        if (r->file[i].used) rotated_finish(&r->file[i].f);
+    for (unsigned i = 0; i < RING; i++) buf_free(&r->ring[i]);
+    buf_free(&r->queue);
+    buf_free(&r->out);
+    pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->ring_lock);
+    pthread_cond_destroy(&r->more);
+    free(r);
+}
+
+struct remotelog *remotelog_start(struct engine *eng, struct err *e) {
+    struct remotelog *r = calloc(1, sizeof *r);
+    if (!r) return (void)err_set(e, "out of memory"), NULL;
+    r->eng = eng;
+    r->queue.max = QUEUE_MOST;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->ring_lock, NULL);
+    pthread_cond_init(&r->more, NULL);
+    snprintf(r->dir, sizeof r->dir, "%s/log/remote", eng->state_dir);
+    if (mkdir(r->dir, 0750) != 0 && errno != EEXIST)
+        log_error("remote-log", "%s cannot be made: %s: messages are dropped and counted", r->dir, strerror(errno));
+    if (pthread_create(&r->thread, NULL, writer_main, r) == 0) return r;
+    finish(r);
+    return (void)err_set(e, "the remote log's thread cannot be started"), NULL;
+}
+
+void remotelog_stop(struct remotelog *r) {
+    if (!r) return;
+    pthread_mutex_lock(&r->lock);
+    r->stop = true;
+    pthread_cond_signal(&r->more);
+    pthread_mutex_unlock(&r->lock);
+    pthread_join(r->thread, NULL);
+    finish(r);
+}
