@@ -31,7 +31,7 @@ local offers = {
   { 'lists.shadowed(["NAME"])', "lines that can never decide: later ones speak of all their addresses" },
   { "rules()", "the rules of admission: how often each was asked, refused and failed, and whether it runs in C or in Lua", reads = true },
   { "logs([N])", "the last messages of the remote log, newest first", reads = true },
-  { 'logs{from="192.0.2.7", severity="err"}', "those that fit: from, host, app, listener, text (a part of it), severity (so bad or worse), n" },
+  { 'logs{from="192.0.2.7", severity="err"}', "those that fit: also host, app, listener, text (a part of it), n; severity: or worse" },
   { "plan()", "the bind plan in force", reads = true },
   { "probe()", "call every socket from within the machine: does this server answer, with the scheme and certificate planned?" },
   { "stats()", "counters since the server started", reads = true },

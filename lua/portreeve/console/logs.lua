@@ -1,7 +1,8 @@
 -- logs(): of the last messages of other machines those that somebody asks for.
 --   pick(list, 20)                                     the newest twenty
 --   pick(list, { from = "192.0.2.7", severity = "err", text = "failed", n = 50 })
--- from, host, app, listener, transport, facility: equal; text: a part of it, as written; severity: that one or a worse one; n: so many at most.
+-- from, host, app, listener, transport, facility: equal; text: a part of it, as written; severity: that one or a worse one; n: so many at
+-- most.
 local error, ipairs, pairs, tostring, type = error, ipairs, pairs, tostring, type
 local format, math_type = string.format, math.type
 local _ENV = nil
@@ -14,7 +15,8 @@ local function same(name)
 end
 
 local fits = {
-  from = same "from", host = same "host", app = same "app", listener = same "listener", transport = same "transport", facility = same "facility",
+  from = same "from", host = same "host", app = same "app", listener = same "listener", transport = same "transport",
+  facility = same "facility",
   text = function(m, want) return m.text ~= nil and m.text:find(want, 1, true) ~= nil end,
   severity = function(m, want) return severities[m.severity] <= severities[want] end,
 }
