@@ -293,6 +293,7 @@ local function further_sockets(p, rules, host, l, line)
   local https = line.InitTLS.value == "On"
   local udp = line.Transport.value == "UDP"
   local its_limits = limits_of(l, line, udp)
+  local proxy = line.Proxy.value ~= "Off" and line.Proxy.value:lower() or nil -- a device in front says whom it speaks for
   local why = because(line.Port, nil, plan.here())
   local backends = backends_of(p, line)
   local proxy_out = backends and line.SendProxy.value:lower() or nil
@@ -300,6 +301,7 @@ local function further_sockets(p, rules, host, l, line)
     return with({
       name = l.name, address = item.address, port = item.port or line.Port.value,
       scheme = https and "https" or "http", external = line.InitTLS.value == "Ext",
+      proxy = proxy, proxy_from = proxy and line.ProxyFrom and line.ProxyFrom.value, proxy_inside = proxy and line.ProxyInside.value == "On",
       certificate = https and line.Certificate.value or nil, services = services,
       transport = udp and "udp" or nil, script = services[1] == "script" and line.Script.value or nil,
       backends = backends, proxy_out = proxy_out, because = why,

@@ -102,12 +102,13 @@ return {
   end,
   ["a section of listeners.ini is a listener of its own"] = function(t)
     local p = plan_of({}, nil, { ["listeners.ini"] = { { "ops.Port", "9180" }, { "ops.Address", "127.0.0.1" }, { "ops.Services", "ops" },
-      { "front.Port", "8000" }, { "front.InitTLS", "Ext" }, { "front.MaxConnections", "10" },
+      { "front.Port", "8000" }, { "front.InitTLS", "Ext" }, { "front.Proxy", "Any" }, { "front.ProxyFrom", "device" },
+      { "front.MaxConnections", "10" },
       { "tls.Port", "8443" }, { "tls.InitTLS", "On" } } })
     t.eq(fake.sockets(p, "ops"), { "http://127.0.0.1:9180" })
     t.eq(fake.sockets(p, "tls"), { "https://0.0.0.0:8443 default", "https://[::]:8443 default" })
     for _, s in ipairs(p.sockets) do
-      if s.name == "front" then t.eq({ s.external, s.max_connections, s.scheme }, { true, 10, "http" }) end
+      if s.name == "front" then t.eq({ s.external, s.max_connections, s.scheme, s.proxy, s.proxy_from }, { true, 10, "http", "any", "device" }) end
     end
   end,
   ["interfaces and groups stand for their addresses, the rows stay (R7, R8)"] = function(t)

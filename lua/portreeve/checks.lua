@@ -223,9 +223,29 @@ end
 -- What comes in on an Ext socket counts as encrypted, so only the device in front may call (G22).
 local function open_to_all(line, ctx)
   if line.removed or not line.Port or line.InitTLS.value ~= "Ext" then return end
-  if line.Restriction.value == "Grant" or only_loopback(line) then return end
-  local what = "whoever calls here counts as encrypted: let only the TLS device in, with %s.Restriction=Grant and %s.List"
-  ctx.report.warn(at(line.InitTLS, nil, "Ext"), what:format(line.name, line.name))
+  if line.Proxy.value ~= "Off" or line.Restriction.value == "Grant" or only_loopback(line) then return end
+  local what = "whoever calls here would count as encrypted, so only the TLS device may: name it with %s.Restriction=Grant and %s.List=NAME " ..
+    "(lists/NAME.list), or with %s.Proxy and %s.ProxyFrom=NAME where it sends PROXY headers"
+  ctx.report.error(at(line.InitTLS, nil, "Ext"), what:format(line.name, line.name, line.name, line.name))
+end
+
+-- A PROXY header says who calls, so it is believed from devices that are named, and only where it is waited for.
+local function proxy_header(line, ctx)
+  if line.removed or not line.Port then return end
+  local proxy, from, inside = line.Proxy, line.ProxyFrom, line.ProxyInside
+  local on = proxy.value ~= "Off"
+  if on and line.Transport.value == "UDP" then
+    ctx.report.error(at(proxy, nil, proxy.value), ("PROXY headers are for TCP only: write %s.Proxy=Off"):format(line.name))
+  elseif on and not from then
+    local what = "a PROXY header is believed from known devices only: add %s.ProxyFrom=NAME for lists/NAME.list"
+    ctx.report.error(at(proxy, nil, proxy.value), what:format(line.name))
+  elseif not on and from and line.given.ProxyFrom then
+    ctx.report.warn(at(from, nil, from.value), ("nobody asks this list: add %s.Proxy=V1, V2 or Any"):format(line.name))
+  end
+  if inside.value == "On" and not (on and line.InitTLS.value == "On") then
+    local what = "a PROXY header within TLS needs %s.InitTLS=On and %s.Proxy=V1, V2 or Any"
+    ctx.report.error(at(inside, nil, inside.value), what:format(line.name, line.name))
+  end
 end
 
 -- One socket line: NAME.Port … or NAME.2.Port …. ADDRESS:PORT items in Port are an Address.
@@ -292,6 +312,7 @@ function checks.listeners(r, ctx)
         protocol(row, ctx)
         tunnel(row, ctx)
         udp = transport(row, l, ctx) and udp
+        proxy_header(row, ctx)
       end
     end
     if udp and not schema.builtin[l.name] then only_udp(l, ctx) end

@@ -78,10 +78,12 @@ local function speaks(s)
   local services = concat(s.services, ",")
   if services == "shutdown" then return "the shutdown command, taken by the supervisor" end
   local tls = s.scheme == "https" and (" with certificate %s"):format(s.certificate) or s.external and " (TLS in front)" or ""
-  return ("%s%s for %s"):format(s.scheme, tls, services)
+  local behind = (s.proxy or "off") ~= "off" and (" behind a PROXY header (%s)"):format(s.proxy) or ""
+  return ("%s%s%s for %s"):format(s.scheme, tls, behind, services)
 end
 
 local function may_call(s)
+  if (s.proxy or "off") ~= "off" then return ("only devices of list %s may call, for callers that are judged behind them"):format(s.proxy_from) end
   if s.restriction == "grant" then return ("only addresses of list %s may call"):format(s.list) end
   if s.restriction == "deny" then return ("everybody but the addresses of list %s may call"):format(s.list) end
   return "everybody may call"

@@ -20,6 +20,7 @@ local known = {
   certificate = "string", because = "table", external = "boolean", restriction = "string", list = "string",
   max_connections = "number", max_per_address = "number", reserve = "number", backlog = "number", when_missing = "string",
   waiting = "boolean", transport = "string", script = "string", labels = "string",
+  proxy = "string", proxy_from = "string", proxy_inside = "boolean",
   give_way = "boolean", rates = "table", bits = "table", limit_lines = "table", limit_file = "string",
   backends = "string", proxy_out = "string",
 }
@@ -43,7 +44,7 @@ function methods:socket(s)
   local copy = {
     name = nil, address = nil, addresses = nil, port = nil, scheme = nil, services = nil, certificate = nil, because = nil, external = nil,
     restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
-    waiting = nil, transport = nil, script = nil, labels = nil,
+    waiting = nil, transport = nil, script = nil, labels = nil, proxy = nil, proxy_from = nil, proxy_inside = nil,
     give_way = nil, rates = nil, bits = nil, limit_lines = nil, limit_file = nil,
     backends = nil, proxy_out = nil,
   }

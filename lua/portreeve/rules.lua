@@ -119,8 +119,10 @@ end
 local function inline_lists(r)
   local out = {}
   local function take(line)
-    local e = line.given.List and line.List
-    if e and e.inline then out[#out + 1] = { name = e.value, text = e.inline, file = e.file, line = e.line } end
+    for _, entry in ipairs { "List", "ProxyFrom" } do
+      local e = line.given[entry] and line[entry]
+      if e and e.inline then out[#out + 1] = { name = e.value, text = e.inline, file = e.file, line = e.line } end
+    end
   end
   for _, l in ipairs(r.listeners) do
     take(l)

@@ -70,6 +70,9 @@ local schema = {
       Port = { kind = "listen", zero = true },
       Address = { kind = "bind", star = true, default = { star = true } },
       InitTLS = { kind = "word", words = { "Off", "On", "Ext" }, default = "Off" },
+      Proxy = { kind = "word", words = { "Off", "V1", "V2", "Any" }, default = "Off" },
+      ProxyFrom = { kind = "list" },
+      ProxyInside = { kind = "word", words = { "Off", "On" }, default = "Off" },
       Certificate = { kind = "name", default = "default" },
       Services = { kind = "words", default = components,
                    words = { "tracker", "ui", "hub", "ops", "tunnel", "tls-tunnel", "remote-log", "script" } },
@@ -111,8 +114,8 @@ local schema = {
                  "RateHandshakesPerNet", "RateRequestsPerNet", "Backlog" },
   -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
   row = {
-    "Port", "Address", "Transport", "InitTLS", "Certificate", "Services", "Script", "Backend", "SendProxy", "WhenMissing", "Restriction",
-    "List", "Backlog",
+    "Port", "Address", "Transport", "InitTLS", "Proxy", "ProxyFrom", "ProxyInside", "Certificate", "Services", "Script", "Backend", "SendProxy",
+    "WhenMissing", "Restriction", "List", "Backlog",
   },
 }
 

@@ -55,8 +55,11 @@ static bool has_family(const struct firewall_list *l, int family) {
 static void judge(struct firewall *f, const struct planner *p, struct firewall_rule *r) {
     const struct plan_socket *s = r->socket;
     bool loopback = addr_is_loopback(&s->at);
-    if (s->restriction != RESTRICT_NONE) r->list = list_of(f, p, s->list);
-    if (s->restriction == RESTRICT_GRANT)
+    if (s->proxy) /* its callers are the devices: the restriction is for those behind them */
+        r->list = list_of(f, p, s->proxy_from);
+    else if (s->restriction != RESTRICT_NONE)
+        r->list = list_of(f, p, s->list);
+    if (s->proxy || s->restriction == RESTRICT_GRANT)
         r->who = WHO_LISTED;
     else if (s->services & SVC_TRACKER)
         r->who = WHO_EVERYBODY;

@@ -143,6 +143,8 @@ static bool load_lists(struct generation *g, struct err *e) {
         const struct plan_socket *s = &g->plan.socket[i];
         if (s->restriction != RESTRICT_NONE && !lists_find(&g->lists, s->list))
             return err_at(e, s->because.file, s->because.line, "%s: there is no address list '%s'", s->because.entry, s->list);
+        if (s->proxy && !lists_find(&g->lists, s->proxy_from))
+            return err_at(e, s->because.file, s->because.line, "%s: there is no address list '%s' (ProxyFrom)", s->because.entry, s->proxy_from);
     }
     struct generation *before = engine_current(g->eng);
     if (before) lists_carry(&g->lists, &before->lists);

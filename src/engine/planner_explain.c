@@ -44,6 +44,8 @@ static void push_socket(lua_State *L, const struct plan_socket *s, uint16_t port
     lua_setfield(L, -2, "waiting");
     lua_pushboolean(L, s->external_tls);
     lua_setfield(L, -2, "external");
+    set_text(L, "proxy", plan_proxy_name(s->proxy));
+    set_text(L, "proxy_from", s->proxy_from);
     lua_pushinteger(L, port);
     lua_setfield(L, -2, "port");
     push_because(L, &s->because);

@@ -114,12 +114,24 @@ void planner_sets(struct planner *p) {
     for (unsigned i = 0; !p->again && i < p->nlists; i++) bundle_forget(p->files, p->list[i]->path);
 }
 
+/* The list of those whose PROXY headers the i-th socket believes is there. Sockets alike are told of once. */
+static void ask_for_devices(struct planner *p, uint32_t i) {
+    char path[BUNDLE_PATH];
+    const struct plan_socket *s = &p->plan.socket[i];
+    bool told = i && s[-1].proxy && strcmp(s[-1].name, s->name) == 0 && strcmp(s[-1].proxy_from, s->proxy_from) == 0;
+    snprintf(path, sizeof path, "sets/%s", s->proxy_from);
+    if (!told && !bundle_writer_find(p->files, path, NULL))
+        planner_error(p, "%s:%u: %s: listener %s believes PROXY headers of the address list %s (ProxyFrom), but there is no file lists/%s.list",
+                      s->because.file, s->because.line, s->because.entry, s->name, s->proxy_from, s->proxy_from);
+}
+
 /* Every list that a listener is restricted by is there. */
 void planner_ask_for_lists(struct planner *p) {
     char path[BUNDLE_PATH];
     const struct plan_socket *last = NULL;
     for (uint32_t i = 0; i < p->plan.nsockets; i++) {
         const struct plan_socket *s = &p->plan.socket[i];
+        if (s->proxy) ask_for_devices(p, i);
         if (s->restriction == RESTRICT_NONE) continue;
         snprintf(path, sizeof path, "sets/%s", s->list);
         bool told = last && strcmp(last->name, s->name) == 0 && strcmp(last->list, s->list) == 0; /* the listener's sockets stand together */

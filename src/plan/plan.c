@@ -23,6 +23,11 @@ static const struct {
     {SVC_SHUTDOWN, "shutdown"}, {SVC_TUNNEL, "tunnel"}, {SVC_TLS_TUNNEL, "tls-tunnel"}, {SVC_REMOTE_LOG, "remote-log"}, {SVC_SCRIPT, "script"},
 };
 
+const char *plan_proxy_name(enum plan_proxy p) {
+    static const char *const names[] = {"off", "v1", "v2", "any"};
+    return names[p];
+}
+
 const char *plan_scheme_text(const struct plan_socket *s) {
     if (s->at.udp) return "udp";
     if (s->services & SVC_SHUTDOWN) return "command";

@@ -60,6 +60,7 @@ enum plan_limit {
 struct plan_rate {
     uint32_t n, ms; /* n in ms milliseconds; n 0 = no limit */
 };
+enum plan_proxy { PROXY_OFF, PROXY_ONLY_V1, PROXY_ONLY_V2, PROXY_EITHER }; /* which PROXY headers callers must begin with */
 
 struct plan_because {
     const char *file;   /* display path of the INI file, "" = a built-in default */
@@ -80,6 +81,9 @@ struct plan_socket {
     bool v6only;          /* always true for IPv6 sockets of ours */
     enum plan_scheme scheme;
     bool external_tls;    /* Ext (G22) */
+    enum plan_proxy proxy;      /* not PROXY_OFF: a device in front says whom it speaks for */
+    bool proxy_inside;          /* the header comes within TLS of ours, as its first bytes; else before anything */
+    const char *proxy_from;     /* address list of the devices; everybody else is refused */
     uint32_t services;
     const char *certificate; /* name in plan.cert, "" for HTTP */
     enum plan_restriction restriction;
@@ -100,7 +104,7 @@ struct plan_socket {
     struct plan_because because;
 };
 #define PLAN_BECAUSE_BLANK {.file = "", .entry = "", .row = "", .policy = ""}
-#define PLAN_SOCKET_BLANK {.name = "", .certificate = "", .list = "", .script = "", .limit_file = "", .labels = "", .backends = "", \
+#define PLAN_SOCKET_BLANK {.name = "", .certificate = "", .list = "", .script = "", .limit_file = "", .labels = "", .backends = "", .proxy_from = "", \
      .because = PLAN_BECAUSE_BLANK}
 
 struct plan_backend { /* where a tunnel leads */
@@ -175,9 +179,10 @@ struct plan_setting_def { const char *field, *entry; int64_t least, most, dflt; 
 extern const struct plan_setting_def plan_setting_defs[]; /* ends with field NULL */
 int64_t *plan_setting(struct plan_settings *s, const char *field); /* NULL = unknown */
 
-/* Do callers of both begin in the same way, TLS or not? */
+/* Do callers of both begin in the same way, TLS and PROXY header or not? */
 static inline bool plan_same_speech(const struct plan_socket *a, const struct plan_socket *b) {
-    return a->scheme == b->scheme && a->external_tls == b->external_tls && (a->services & ~(uint32_t)SVC_HTTP) == (b->services & ~(uint32_t)SVC_HTTP);
+    return a->scheme == b->scheme && a->external_tls == b->external_tls && a->proxy == b->proxy && a->proxy_inside == b->proxy_inside &&
+           (a->services & ~(uint32_t)SVC_HTTP) == (b->services & ~(uint32_t)SVC_HTTP);
 }
 bool plan_has_udp(const struct plan *p);
 bool plan_encode(const struct plan *p, struct buf *out);
@@ -190,6 +195,7 @@ void plan_finish(struct plan *p);                                              /
 /* "http", "https"; "tcp", "tls" or "udp" for other protocols, "tls-pass" where a tunnel passes TLS through, "command" for the shutdown port. */
 const char *plan_scheme_text(const struct plan_socket *s);
 const char *plan_proxy_out_text(enum plan_proxy_out p); /* "off", "v1", "v2" */
+const char *plan_proxy_name(enum plan_proxy p);         /* "off", "v1", "v2", "any" */
 uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap);             /* "tracker,ui" */

@@ -119,10 +119,20 @@ static bool check_scheme(const struct plan *p, const struct plan_socket *s, stru
     return true;
 }
 
+static bool check_proxy(const struct plan_socket *s, struct err *e) {
+    if (s->proxy > PROXY_EITHER) return refuse(s, e, "unknown version of the PROXY protocol");
+    if (s->proxy != PROXY_OFF && !name_good(s->proxy_from))
+        return refuse(s, e, "a PROXY header is believed from known devices only: set its ProxyFrom entry to their address list");
+    if (s->proxy == PROXY_OFF && (s->proxy_inside || s->proxy_from[0])) return refuse(s, e, "no PROXY header is expected, but said where it comes from");
+    if (s->proxy != PROXY_OFF && s->at.udp) return refuse(s, e, "PROXY headers are for TCP only");
+    if (s->proxy_inside && s->scheme != SCHEME_HTTPS) return refuse(s, e, "a PROXY header within TLS needs TLS of our own");
+    return true;
+}
+
 /* Whoever can call it can end the server, so it is kept to this machine. */
 static bool check_shutdown(const struct plan_socket *s, struct err *e) {
     if (!(s->services & SVC_SHUTDOWN)) return true;
-    if (s->services != SVC_SHUTDOWN || s->scheme != SCHEME_HTTP || s->external_tls || s->restriction != RESTRICT_NONE)
+    if (s->services != SVC_SHUTDOWN || s->scheme != SCHEME_HTTP || s->external_tls || s->restriction != RESTRICT_NONE || s->proxy)
         return refuse(s, e, "the shutdown port carries nothing else, no TLS and no restriction");
     return addr_is_loopback(&s->at) || refuse(s, e, "the shutdown port answers on a loopback address only");
 }
@@ -142,7 +152,7 @@ static bool check_protocol(const struct plan_socket *s, struct err *e) {
 
 static bool check_socket(const struct plan *p, const struct plan_socket *s, uint32_t have, struct err *e) {
     if (!name_good(s->name)) return refuse(s, e, "listener name \"%s\": letters, digits, _ - and . only", s->name);
-    if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e)) return false;
+    if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e) || !check_proxy(s, e)) return false;
     if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
     if (!check_shutdown(s, e) || !plan_check_tunnel(p, s, e) || !check_protocol(s, e)) return false;
     uint32_t missing = s->services & PUBLIC_SERVICES & ~have;

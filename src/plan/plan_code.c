@@ -22,6 +22,7 @@ struct field {
 static const char *const schemes[] = {"http", "https", NULL};
 static const char *const missing[] = {"refuse", "wait", "freebind", NULL};
 static const char *const proxies_out[] = {"off", "v1", "v2", NULL};
+static const char *const proxies[] = {"off", "v1", "v2", "any", NULL};
 static const char *const restrictions[] = {"none", "grant", "deny", NULL};
 
 #define AT(rec, member) offsetof(struct rec, member)
@@ -51,6 +52,9 @@ static const struct field socket_fields[] = {
     {"v6only", FLAG, AT(plan_socket, v6only), 0, NULL},
     {"scheme", CHOICE, AT(plan_socket, scheme), 0, schemes},
     {"external_tls", FLAG, AT(plan_socket, external_tls), 0, NULL},
+    {"proxy", CHOICE, AT(plan_socket, proxy), 0, proxies},
+    {"proxy_inside", FLAG, AT(plan_socket, proxy_inside), 0, NULL},
+    TEXT_FIELD(plan_socket, "proxy_from", proxy_from, PLAN_NAME),
     {"services", NUMBER, AT(plan_socket, services), 0, NULL},
     TEXT_FIELD(plan_socket, "certificate", certificate, PLAN_NAME),
     {"restriction", CHOICE, AT(plan_socket, restriction), 0, restrictions},
@@ -321,7 +325,8 @@ static bool get_choice(struct reader *r, const char *s, size_t n, const char *co
 }
 
 _Static_assert(sizeof(enum plan_scheme) == sizeof(unsigned) && sizeof(enum plan_restriction) == sizeof(unsigned) &&
-                   sizeof(enum plan_missing) == sizeof(unsigned) && sizeof(enum plan_proxy_out) == sizeof(unsigned),
+                   sizeof(enum plan_missing) == sizeof(unsigned) && sizeof(enum plan_proxy_out) == sizeof(unsigned) &&
+                   sizeof(enum plan_proxy) == sizeof(unsigned),
                "CHOICE stores unsigned");
 
 static bool get_field(struct reader *r, const struct field *f, char *rec) {

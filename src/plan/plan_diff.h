@@ -28,7 +28,8 @@ enum diff_field { /* bits */
                   DIFF_LIMITS = 128,
                   DIFF_BACKLOG = 256,
                   DIFF_LISTENER = 512,
-                  DIFF_BACKENDS = 1024 /* where a tunnel leads, or what it tells the backend of its caller */
+                  DIFF_BACKENDS = 1024, /* where a tunnel leads, or what it tells the backend of its caller */
+                  DIFF_PROXY = 2048     /* the header that callers begin with, or the devices it is believed from */
 };
 
 struct diff_live { /* connections of one local address and port */

@@ -32,10 +32,9 @@ static bool what(struct buf *out, const struct plan *p, const struct plan_socket
     if (s->services == SVC_SHUTDOWN) return buf_str(out, "the shutdown command");
     plan_services_text(s->services, services, sizeof services);
     plan_backends_text(p, s->backends, to, sizeof to);
-    if (s->services & SVC_TUNNELS)
-        return buf_fmt(out, "%s%s%s, a tunnel to %s", plan_scheme_text(s), s->certificate[0] ? " with certificate " : "", s->certificate, to);
-    return buf_fmt(out, "%s%s%s%s for %s", plan_scheme_text(s), s->certificate[0] ? " with certificate " : "",
-                   s->certificate, s->external_tls ? " (TLS in front)" : "", services);
+    bool good = buf_fmt(out, "%s%s%s%s%s%s", plan_scheme_text(s), s->certificate[0] ? " with certificate " : "", s->certificate,
+                        s->external_tls ? " (TLS in front)" : "", s->proxy ? " behind a PROXY header from list " : "", s->proxy_from);
+    return good && (s->services & SVC_TUNNELS ? buf_fmt(out, ", a tunnel to %s", to) : buf_fmt(out, " for %s", services));
 }
 
 /* "its 12 connections finish their requests" */
@@ -138,6 +137,14 @@ static bool backends(const struct diff_input *in, const struct plan_socket *a, c
     return good;
 }
 
+static bool proxy(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    bool same = a->proxy == b->proxy && a->proxy_inside == b->proxy_inside;
+    if (b->proxy == PROXY_OFF) return buf_str(out, "; no PROXY header is expected any more: callers must begin without");
+    if (same) return buf_fmt(out, "; PROXY headers are believed from list %s instead of %s: open connections stay", b->proxy_from, a->proxy_from);
+    return buf_fmt(out, "; new callers must begin with a PROXY header (%s%s) and come from list %s, open connections stay", plan_proxy_name(b->proxy),
+                   b->proxy_inside ? ", within TLS" : "", b->proxy_from);
+}
+
 /* Each difference as "; …". */
 static bool fields(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live,
                    struct buf *out) {
@@ -159,6 +166,7 @@ static bool fields(const struct diff_input *in, uint32_t f, const struct plan_so
     if (good && (f & DIFF_BACKLOG))
         good = buf_fmt(out, "; %" PRIu32 " callers may wait to be accepted instead of %" PRIu32 ": nobody notices", b->backlog, a->backlog);
     if (good && (f & DIFF_BACKENDS)) good = backends(in, a, b, out);
+    if (good && (f & DIFF_PROXY)) good = proxy(a, b, out);
     if (good && (f & DIFF_LISTENER)) good = buf_fmt(out, "; it belongs to listener %s instead of %s", b->name, a->name);
     return good;
 }

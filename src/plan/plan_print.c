@@ -45,7 +45,8 @@ static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, in
         state_of(p, v, i, out);
         break;
     case COL_SCHEME:
-        snprintf(out, CELL, "%s%s", plan_scheme_text(s), s->external_tls ? " (TLS in front)" : "");
+        snprintf(out, CELL, "%s%s%s%s%s", plan_scheme_text(s), s->external_tls ? " (TLS in front)" : "", s->proxy ? " (PROXY " : "",
+                 s->proxy ? plan_proxy_name(s->proxy) : "", s->proxy ? ")" : "");
         break;
     case COL_SERVICES:
         services_cell(p, s, out);
@@ -162,7 +163,9 @@ bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t 
            json_text(out, "state", state) &&
            buf_fmt(out, ",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i), s->at.udp ? "udp" : "tcp",
                    plan_scheme_text(s), s->external_tls ? "true" : "false") &&
-           json_text(out, "certificate", s->certificate) && json_services(out, s->services) && buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) &&
+           buf_fmt(out, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_name(s->proxy), s->proxy_inside ? "true" : "false") &&
+           json_text(out, "proxy_from", s->proxy_from) && buf_str(out, ",") && json_text(out, "certificate", s->certificate) &&
+           json_services(out, s->services) && buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) &&
            json_backends(out, p, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }

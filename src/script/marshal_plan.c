@@ -9,7 +9,8 @@
 #define MOST_MESSAGES 1000
 
 enum kind {
-    TEXT, ARRAY, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, RESTRICTION, MISSING, PROXY_OUT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS, LINES
+    TEXT, ARRAY, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, PROXY, RESTRICTION, MISSING, PROXY_OUT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS,
+    LINES
 };
 struct field {
     const char *name;
@@ -33,6 +34,9 @@ static const struct field socket_fields[] = {
     {"because", BECAUSE, offsetof(struct plan_socket, because), 0, true},
     SOCKET_TEXT("certificate", certificate, PLAN_NAME, false),
     {"external", FLAG, offsetof(struct plan_socket, external_tls), 0, false},
+    {"proxy", PROXY, 0, 0, false},
+    {"proxy_inside", FLAG, offsetof(struct plan_socket, proxy_inside), 0, false},
+    SOCKET_TEXT("proxy_from", proxy_from, PLAN_NAME, false),
     {"restriction", RESTRICTION, 0, 0, false},
     SOCKET_TEXT("list", list, PLAN_NAME, false),
     SOCKET_TEXT("script", script, PLAN_NAME, false),
@@ -194,7 +198,7 @@ static bool read_because(struct reader *r, const struct field *f) {
 static bool read_field(struct reader *r, const struct field *f) {
     static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL},
                              *const missing[] = {"refuse", "wait", "freebind", NULL}, *const transports[] = {"tcp", "udp", NULL},
-                             *const proxies_out[] = {"off", "v1", "v2", NULL};
+                             *const proxies_out[] = {"off", "v1", "v2", NULL}, *const proxies[] = {"off", "v1", "v2", "any", NULL};
     int64_t v = 0;
     unsigned word = 0;
     switch (f->kind) {
@@ -223,6 +227,10 @@ static bool read_field(struct reader *r, const struct field *f) {
     case SCHEME:
         if (!read_word(r, f->name, schemes, &word)) return false;
         r->s->scheme = (enum plan_scheme)word;
+        return true;
+    case PROXY:
+        if (!read_word(r, f->name, proxies, &word)) return false;
+        r->s->proxy = (enum plan_proxy)word;
         return true;
     case RESTRICTION:
         if (!read_word(r, f->name, restrictions, &word)) return false;

@@ -14,7 +14,8 @@
 static const char *const listener_entries[] = {"Port",           "Address",       "InitTLS", "Certificate", "Services",    "Restriction", "List",
                                                "MaxConnections", "MaxPerAddress", "Reserve", "Backlog",     "WhenMissing", "GiveWay",
                                                "PrefixIPv4",     "PrefixIPv6",    "NetIPv4", "NetIPv6",     "RateConnections", "RateHandshakes",
-                                               "RateRequests",   "RateConnectionsPerNet",    "RateHandshakesPerNet", "RateRequestsPerNet", "*"};
+                                               "RateRequests",   "RateConnectionsPerNet",    "RateHandshakesPerNet", "RateRequestsPerNet",
+                                               "Proxy",          "ProxyFrom",     "ProxyInside", "*"};
 
 static bool listener_entry(const char *entry) {
     const char *dot = strchr(entry, '.');

@@ -105,8 +105,8 @@ def has(text, *lines):
 def states(s):
     code, out, _ = s.offline('plan', '--json')
     plan = json.loads(out)
-    fields = {'name', 'address', 'when_missing', 'waiting', 'state', 'port', 'scheme', 'external_tls', 'certificate', 'services',
-              'restriction', 'list',
+    fields = {'name', 'address', 'when_missing', 'waiting', 'state', 'port', 'scheme', 'external_tls', 'proxy', 'proxy_inside',
+              'proxy_from', 'certificate', 'services', 'restriction', 'list',
               'max_connections', 'max_per_address', 'reserve', 'rates', 'prefix', 'give_way', 'backlog', 'backend', 'backends', 'proxy_out',
               'because'}
     ok(code == 0 and plan and all(set(x) >= fields for x in plan),

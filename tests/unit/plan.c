@@ -83,6 +83,8 @@ static void test_round_trip(void) {
     s[1].limit_file = "conf/listeners.ini";
     s[2].at.scope = 4;
     s[2].external_tls = true;
+    s[2].proxy = PROXY_ONLY_V2;
+    s[2].proxy_from = "devices";
     s[2].because.file = "conf/odd\nname %41.ini";
     s[0].services = SVC_TUNNEL;
     s[0].proxy_out = PROXY_OUT_V2;
@@ -322,6 +324,14 @@ static void test_check(void) {
     ok(check_says(&s, 1, NULL), "then it passes");
     s.external_tls = true;
     ok(check_says(&s, 1, "exclude each other"), "own TLS and TLS in front exclude each other");
+    s.external_tls = false, s.proxy = PROXY_EITHER;
+    ok(check_says(&s, 1, "set its ProxyFrom entry"), "a PROXY header is believed from a list only");
+    s.proxy_from = "devices", s.proxy_inside = true;
+    ok(check_says(&s, 1, NULL), "within TLS of ours");
+    s.scheme = SCHEME_HTTP, s.certificate = "";
+    ok(check_says(&s, 1, "needs TLS of our own"), "but not within none");
+    s.proxy_inside = false, s.proxy = PROXY_OFF;
+    ok(check_says(&s, 1, "no PROXY header is expected"), "a list of devices without header");
     s = good, s.services = 0;
     ok(check_says(&s, 1, "no service"), "a socket without service");
     s.services = 1u << 31;

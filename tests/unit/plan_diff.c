@@ -101,7 +101,8 @@ static void test_fields(void) {
                  {"connections at once: no limit before, 9 now (new callers", DIFF_LIMITS},
                  {"128 callers may wait to be accepted instead of 511: nobody notices", DIFF_BACKLOG},
                  {"it belongs to listener other instead of http", DIFF_LISTENER},
-                 {"TLS is taken to end in front of it (Ext)", DIFF_TLS_FRONT}};
+                 {"TLS is taken to end in front of it (Ext)", DIFF_TLS_FRONT},
+                 {"new callers must begin with a PROXY header (v2) and come from list front", DIFF_PROXY}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         o[0] = w[0] = make("http", "192.0.2.10", 80);
         memset(g[0].hash, 0, 32);
@@ -123,6 +124,7 @@ static void test_fields(void) {
         if (k == DIFF_BACKLOG) w[0].backlog = 128;
         if (k == DIFF_LISTENER) w[0].name = "other";
         if (k == DIFF_TLS_FRONT) w[0].external_tls = true;
+        if (k == DIFF_PROXY) w[0].proxy = PROXY_ONLY_V2, w[0].proxy_from = "front";
         struct plan_diff d;
         struct err e = {""};
         struct buf t = {0};

@@ -25,6 +25,7 @@ static const char *const allowed[] = {
     "set listeners.ini web.Certificate default\n", "set listeners.ini web.Services tracker,ui\n", "set listeners.ini web.Restriction Grant\n",
     "set listeners.ini web.List lan\n", "set listeners.ini web.MaxConnections 5\n", "set listeners.ini web.MaxPerAddress 5\n",
     "set listeners.ini web.Reserve 5\n", "set listeners.ini web.RateConnections 5/10s\n", "set listeners.ini web.GiveWay On\n", "set listeners.ini web.Backlog 5\n", "set listeners.ini web.WhenMissing Wait\n",
+    "set listeners.ini web.Proxy V2\n", "set listeners.ini web.ProxyFrom devices\n", "set listeners.ini web.ProxyInside On\n",
     "set listeners.ini web.2.Port 8082\n", "set listeners.ini web.List \n", "remove listeners.ini web.List\n", "remove listeners.ini web.*\n",
     "remove listeners.ini web.2.*\n", "set tracker.ini CommunicationsPort 7001\n", "remove tracker.ini CommunicationsPort\n",
     "set listeners.ini a.Port 1\nset listeners.ini b.Port 2\nremove listeners.ini c.*\n",
