@@ -47,8 +47,10 @@ struct conn *conn_open(struct acceptor *a, int fd, const struct sockaddr *sa) {
     c->ready = CONN_WRITABLE;
     c->gen = generation_ref(a->gen);
     link_conn(c);
-    enum judged j = conn_judge(c, STAGE_PEER);
-    if (j == JUDGED_IN) conn_enter(c);
+    if (a->listener->plan->proxy != PROXY_OFF)
+        conn_greet(c);
+    else if (conn_judge(c, STAGE_PEER) == JUDGED_IN)
+        conn_enter(c);
     return c->state == CONN_DEAD ? NULL : c;
 }
 
@@ -58,6 +60,7 @@ void conn_close(struct conn *c, const char *why) {
     log_debug("conn", "closed: %s", why);
     if (c->state == CONN_PARKED) w->parked--;
     if (c->speaking && c->speech->close) c->speech->close(c);
+    if (c->via || c->state == CONN_PREFACE) conn_forget_header(c);
     c->state = CONN_DEAD;
     wheel_clear(&c->timer);
     if (c->stream) {
@@ -103,6 +106,12 @@ const struct addr *conn_local(struct conn *c) {
 
 bool conn_idle(const struct conn *c) {
     return c->state >= CONN_TALK && c->state != CONN_DEAD && c->speech->idle && c->speech->idle(c);
+}
+
+uint8_t conn_secure(const struct conn *c) {
+    const struct plan_socket *s = c->listener->plan;
+    if (s->scheme == SCHEME_HTTPS) return 1;
+    return s->external_tls && (!c->via || !c->via->ssl || c->via->tls) ? 2 : 0;
 }
 
 const char *conn_state_name(const struct conn *c) {
@@ -169,7 +178,10 @@ void conn_timeout(struct wheel_node *n, void *ctx) {
         return;
     }
     COUNT(w->count, timeouts);
-    conn_close(c, "deadline");
+    if (c->state == CONN_PREFACE)
+        conn_header_late(c);
+    else
+        conn_close(c, "deadline");
 }
 
 /* ---- the poll set ---- */
@@ -214,7 +226,10 @@ static void shake_hands(struct conn *c) {
         tls_identify(c->stream, &c->guest->identity);
         c->guest->has_identity = true;
     }
-    if (conn_judge(c, STAGE_IDENTITY) == JUDGED_IN) conn_speak(c);
+    if (conn_header_due(c))
+        conn_await_header(c);
+    else if (conn_judge(c, STAGE_IDENTITY) == JUDGED_IN)
+        conn_speak(c);
 }
 
 /* Readiness is latched (edge-triggered polling): go on as long as what is wanted is there. */
@@ -224,6 +239,8 @@ void conn_run(struct conn *c) {
             c->speech->advance(c);
         else if (c->state == CONN_HANDSHAKE)
             shake_hands(c);
+        else if (c->state == CONN_PREFACE)
+            conn_read_header(c);
         else
             break;
     }

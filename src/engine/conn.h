@@ -52,6 +52,14 @@ struct guest {
     struct tls_identity identity;
 };
 
+/* How it came, where a device in front has named the caller with a PROXY header. One block of memory, texts and all. */
+struct via {
+    struct addr device, to; /* to: whom the caller called, as the device says; family 0 = not said */
+    bool local;             /* it speaks for itself (LOCAL) */
+    bool ssl, tls, cert, verified; /* ssl: the device says of TLS what follows: spoken, certificate shown, found good */
+    const char *sni, *alpn, *id, *version, *cipher, *cn; /* NUL-terminated, without control characters; "" = not said */
+};
+
 struct conn {
     int fd;
     uint8_t state;
@@ -72,6 +80,7 @@ struct conn {
     struct request_state *rq; /* HTTP's; NULL while idle */
     void *talk;               /* other speeches' */
     struct guest *guest;      /* NULL as a rule */
+    struct via *via;          /* NULL where no PROXY header is expected, and until it has come */
     struct ticket ticket;
     struct addr remote, local; /* local.family 0 until somebody asks */
     int64_t since_ms;
@@ -94,6 +103,11 @@ enum judged conn_judge(struct conn *c, enum stage s);
 void conn_enter(struct conn *c);
 void conn_speak(struct conn *c);          /* TLS is done, or there is none */
 void conn_unpark(struct conn *c);         /* its delay is over */
+/* A refusal that no rule makes: counted, recorded, closed without a byte. list: "" or the line that decided. */
+void conn_turn_away(struct conn *c, enum refusal why, const char *list, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+bool conn_judge_device(struct conn *c); /* may its PROXY header be believed? false: it is closed */
+/* What the header says of TLS is judged from this stage on (hello, identity), then it speaks. Without such a header it just speaks. */
+void conn_told(struct conn *c, enum stage from);
 struct guest *conn_guest(struct conn *c); /* made where there is none; NULL = out of memory */
 void conn_facts(struct conn *c, enum stage s, struct facts *f); /* what is known now; borrowed from the connection */
 void conn_close(struct conn *c, const char *why);
@@ -107,6 +121,7 @@ void conn_committed(struct conn *c, bool ok);
 void conn_move(struct conn *c, struct generation *g); /* idle: change to generation g */
 void conn_deadline(struct conn *c, int64_t ms); /* from this turn of the loop */
 void conn_drain(struct conn *c);                     /* the engine ends: idle ones get half a second, ones nobody waits for go now */
+uint8_t conn_secure(const struct conn *c); /* as struct peer has it */
 bool conn_idle(const struct conn *c);
 const struct addr *conn_local(struct conn *c);
 const char *conn_state_name(const struct conn *c);

@@ -5,6 +5,7 @@
 #include "engine/decisions.h"
 #include "engine/places.h"
 #include "gate/record.h"
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ void conn_facts(struct conn *c, enum stage s, struct facts *f) {
     const struct guest *g = c->guest;
     f->stage = s;
     f->remote = c->remote;
+    f->via = c->via ? &c->via->device : NULL;
+    f->clear = c->via && c->via->ssl && !c->via->tls;
     f->fd = c->fd;
     f->listener = c->listener->plan;
     f->local_port = c->listener->port;
@@ -137,6 +140,7 @@ enum judged conn_judge(struct conn *c, enum stage s) {
     struct worker *w = c->w;
     if (c->guest && c->guest->status) return JUDGED_IN; /* it is already on its way to its answer */
     if (s != STAGE_PEER && !(c->listener->asks & 1u << s)) return JUDGED_IN;
+    if (s != STAGE_PEER && conn_header_due(c)) return JUDGED_IN; /* TLS with a device: whom it brings is judged behind its header */
     struct facts f;
     conn_facts(c, s, &f);
     if (s == STAGE_PEER) take_place(c, &f);
@@ -153,12 +157,52 @@ enum judged conn_judge(struct conn *c, enum stage s) {
     return v.delay_ms ? park(c, &v) : JUDGED_IN;
 }
 
+void conn_turn_away(struct conn *c, enum refusal why, const char *list, const char *fmt, ...) {
+    struct facts f = {0};
+    struct verdict v;
+    va_list ap;
+    conn_facts(c, STAGE_PEER, &f);
+    verdict_clear(&v, STAGE_PEER);
+    v.kind = VERDICT_REFUSE;
+    v.refusal = why;
+    snprintf(v.list, sizeof v.list, "%s", list);
+    va_start(ap, fmt);
+    vsnprintf(v.because, sizeof v.because, fmt, ap);
+    va_end(ap);
+    record(c, &f, &v);
+    (void)refuse(c, &v);
+}
+
+bool conn_judge_device(struct conn *c) {
+    const struct plan_socket *s = c->listener->plan;
+    const struct pset *devices = lists_find(&c->gen->lists, s->proxy_from);
+    struct facts f = {0};
+    struct verdict v;
+    char line[sizeof v.list] = "";
+    conn_facts(c, STAGE_PEER, &f);
+    hooks_judge_device(c->gen->hooks[c->w->index], &f, &v);
+    if (v.kind != VERDICT_ALLOW) {
+        record(c, &f, &v);
+        (void)refuse(c, &v);
+        return false;
+    }
+    struct pset_hit hit = devices ? facts_ask(&f, devices) : (struct pset_hit){0};
+    if (hit.in) return true;
+    if (devices) (void)lists_where(devices, hit, line, sizeof line);
+    conn_turn_away(c, REFUSE_PROXY, line, "ProxyFrom=%s of listener %s: %s", s->proxy_from, s->name, line[0] ? line : "it is not in that list");
+    return false;
+}
+
 void conn_unpark(struct conn *c) {
     c->w->parked--;
     c->state = CONN_PREFACE; /* parked no more, whatever comes */
     switch ((enum stage)c->parked) {
     case STAGE_PEER: conn_enter(c); break;
     case STAGE_HELLO:
+        if (c->via && !conn_own_tls(c)) {
+            conn_told(c, STAGE_IDENTITY);
+            break;
+        }
         c->state = CONN_HANDSHAKE;
         conn_want(c, CONN_READABLE);
         c->ready |= CONN_READABLE; /* the handshake goes on by itself: its bytes are here */
@@ -177,8 +221,8 @@ void conn_unpark(struct conn *c) {
 
 void conn_enter(struct conn *c) {
     const struct plan_socket *s = c->listener->plan;
-    if (s->scheme != SCHEME_HTTPS) {
-        conn_speak(c);
+    if (s->scheme != SCHEME_HTTPS || c->stream) { /* with TLS to a device there is a stream already */
+        conn_told(c, STAGE_HELLO);
         return;
     }
     c->stream = tls_accept(c->gen->certs, s->certificate, c->fd);
@@ -197,6 +241,13 @@ void conn_enter(struct conn *c) {
     c->state = CONN_HANDSHAKE;
     conn_want(c, CONN_READABLE);
     conn_deadline(c, conn_settings(c)->handshake_ms);
+}
+
+void conn_told(struct conn *c, enum stage from) {
+    bool told = c->via && c->guest && c->guest->has_hello;
+    if (told && from <= STAGE_HELLO && conn_judge(c, STAGE_HELLO) != JUDGED_IN) return;
+    if (told && from <= STAGE_IDENTITY && conn_judge(c, STAGE_IDENTITY) != JUDGED_IN) return;
+    conn_speak(c);
 }
 
 void conn_speak(struct conn *c) {

@@ -23,5 +23,17 @@ void conn_serve(struct conn *c); /* parse and answer what stands in the input */
 void conn_serve_on(struct conn *c); /* the request that stands parsed in rq has been let in: its body, its answer, and what is behind */
 void conn_read(struct conn *c); /* HTTP: something that is wanted is there */
 void conn_forget_guest(struct conn *c);
+/* conn_proxy.c: the PROXY header. */
+static inline bool conn_header_due(const struct conn *c) { /* it has not come yet */
+    return c->listener->plan->proxy != PROXY_OFF && !c->via;
+}
+static inline bool conn_own_tls(const struct conn *c) { /* our TLS is with the caller himself, not with a device */
+    return c->listener->plan->scheme == SCHEME_HTTPS && !c->listener->plan->proxy_inside;
+}
+void conn_greet(struct conn *c); /* just accepted: the device is judged, then TLS (where the header is within) or the header awaited */
+void conn_await_header(struct conn *c);
+void conn_read_header(struct conn *c);
+void conn_header_late(struct conn *c); /* its deadline has passed */
+void conn_forget_header(struct conn *c); /* in conn_close */
 void conn_run(struct conn *c); /* go on as long as what is wanted is there */
 #endif

@@ -87,6 +87,7 @@ void places_find(const struct places *p, const struct plan_socket *s, const stru
     if (!p) return;
     size_t n = strspn(v->because, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"); /* "MaxPerAddress=3 of listener few" */
     if (n && v->because[n] == '=' && look_both(p, s, v->because, n, d)) return;
+    if (v->refusal == REFUSE_PROXY) look_both(p, s, "Proxy", 5, d);
     if (v->refusal != REFUSE_RESTRICTION || v->list[0]) return;
     for (unsigned i = 0; i < 2; i++)
         if (look_both(p, s, restricts[i], strlen(restricts[i]), d)) return;

@@ -57,6 +57,15 @@ void respond_count(struct worker *w, int status) {
     }
 }
 
+static void via_json(const struct via *v, struct buf *b) {
+    char device[ADDR_TEXT];
+    addr_format_ip(&v->device, device);
+    buf_fmt(b, ",\"via\":\"%s\"", device);
+    if (!v->id[0]) return;
+    buf_str(b, ",\"id\":");
+    buf_json(b, v->id, strlen(v->id));
+}
+
 static void access_line(struct conn *c) {
     struct worker *w = c->w;
     const struct request_state *rq = c->rq;
@@ -77,6 +86,7 @@ static void access_line(struct conn *c) {
     buf_json(b, req->path.p, req->path.n < 512 ? req->path.n : 512);
     buf_fmt(b, ",\"status\":%d,\"ms\":%lld,\"tls\":\"%s\",\"agent\":", rq->status, (long long)(w->now_ms - rq->began_ms), rq->peer.tls);
     buf_json(b, agent ? agent->value.p : "", agent ? (agent->value.n < 256 ? agent->value.n : 256) : 0);
+    if (c->via) via_json(c->via, b);
     buf_str(b, "}\n");
     if (b->n > ACCESS_BATCH) access_put(w->eng->access, b);
 }
@@ -91,8 +101,9 @@ static void describe_peer(struct conn *c) {
     const struct plan_socket *s = c->listener->plan;
     rq->peer = (struct peer){.remote = c->remote, .fd = c->fd, .listener = s->name, .services = s->services, .sni = "", .tls = ""};
     if (c->guest) rq->peer.services &= c->guest->only, rq->peer.tags = &c->guest->tags;
-    rq->peer.secure = s->scheme == SCHEME_HTTPS ? 1 : s->external_tls ? 2 : 0;
+    rq->peer.secure = conn_secure(c);
     if (c->stream) rq->peer.tls = tls_version(c->stream), rq->peer.sni = tls_sni(c->stream);
+    if (c->via && rq->peer.secure == 2) rq->peer.tls = c->via->version, rq->peer.sni = c->via->sni;
     rq->x.peer = &rq->peer;
 }
 

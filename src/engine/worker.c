@@ -138,6 +138,10 @@ static void take_snapshot(struct worker *w, struct snapshot *s) {
         addr_format(conn_local(c), local);
         buf_fmt(&s->out, "%s{\"worker\":%u,\"remote\":\"%s\",\"local\":\"%s\",\"listener\":", s->n ? "," : "", w->index, remote, local);
         buf_json(&s->out, c->listener->plan->name, strlen(c->listener->plan->name));
+        if (c->via) {
+            addr_format(&c->via->device, remote);
+            buf_fmt(&s->out, ",\"via\":\"%s\"", remote);
+        }
         buf_fmt(&s->out, ",\"state\":\"%s\",\"tls\":\"%s\",\"requests\":%u,\"generation\":%llu,\"age_ms\":%lld}", conn_state_name(c),
                 c->stream && c->state > CONN_HANDSHAKE ? tls_version(c->stream) : "", c->requests, (unsigned long long)c->gen->id,
                 (long long)(w->now_ms - c->since_ms));

@@ -5,7 +5,7 @@
 static const char *const stages[STAGES] = {"peer", "hello", "identity", "request"};
 static const char *const kinds[] = {"allow", "refuse", "reset", "answer"};
 static const char *const reasons[REFUSALS] = {"",       "denied",       "restriction", "per-address", "maximum", "reserve",
-                                              "policy", "policy-error", "banned",      "rate",        "clients"};
+                                              "policy", "policy-error", "banned",      "rate",        "clients",     "proxy"};
 
 const char *stage_name(enum stage s) {
     return stages[s];

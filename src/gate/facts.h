@@ -25,6 +25,8 @@ struct exchange; /* proto/exchange.h: this floor only carries it */
 struct facts {
     enum stage stage;
     struct addr remote;
+    const struct addr *via; /* the device whose PROXY header named remote; NULL = it calls by itself */
+    bool clear;             /* and the device says that its caller speaks no TLS, though the socket is Ext */
     int fd; /* of the connection: the local address is asked for only when a policy does; -1 = there is none (a question of `would`) */
     const struct plan_socket *listener;
     uint16_t local_port, listener_id;
@@ -48,7 +50,7 @@ struct pset_hit facts_ask(const struct facts *f, const struct pset *set);
 
 /* Why. The order is that of refusal_name, of counters and of records: append, never insert. */
 enum refusal { REFUSE_NONE, REFUSE_DENIED, REFUSE_RESTRICTION, REFUSE_PER_ADDRESS, REFUSE_MAXIMUM, REFUSE_RESERVE, REFUSE_POLICY, REFUSE_ERROR,
-               REFUSE_BANNED, REFUSE_RATE, REFUSE_CLIENTS, REFUSALS };
+               REFUSE_BANNED, REFUSE_RATE, REFUSE_CLIENTS, REFUSE_PROXY, REFUSALS };
 const char *refusal_name(enum refusal r);  /* "denied", "per-address", … as policies write them */
 enum refusal refusal_of(const char *name); /* REFUSE_NONE = unknown, or none that a policy may give */
 

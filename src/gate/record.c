@@ -52,6 +52,7 @@ void record_count(struct counters_block *b, enum refusal why) {
     case REFUSE_PER_ADDRESS: COUNT(b, refused_per_address); break;
     case REFUSE_MAXIMUM:
     case REFUSE_RESERVE: COUNT(b, refused_maximum); break;
+    case REFUSE_PROXY: COUNT(b, refused_proxy); break;
     case REFUSE_ERROR: COUNT(b, refused_error); break;
     case REFUSE_BANNED: COUNT(b, refused_banned); break;
     case REFUSE_RATE: COUNT(b, refused_rate); break;

@@ -98,6 +98,23 @@ void rules_over(const struct rules *r, const struct facts *f, struct verdict *v,
     }
 }
 
+/* Limits are the callers': a device has no place of its own. */
+static bool of_device(const struct rule_op *op) {
+    return strcmp(op->name, "refuse_listed") == 0 || strcmp(op->name, "banned") == 0;
+}
+
+void rules_judge_device(const struct rules *r, const struct facts *f, struct verdict *v, struct rule_count *count) {
+    for (unsigned at = r->first[STAGE_PEER]; at < r->first[STAGE_PEER + 1] && v->kind == VERDICT_ALLOW; at++) {
+        const struct rule *one = &r->rule[at];
+        if (!of_device(one->op) || !rule_applies(one, f)) continue;
+        if (count) RULE_COUNT(&count[at], asked);
+        if (one->op->judge(one, f, v) != RULE_REFUSE) continue;
+        decided(one, at, v);
+        v->kind = VERDICT_REFUSE; /* whatever the rule would answer: before a header there is nobody to be answered */
+        if (count) RULE_COUNT(&count[at], refused);
+    }
+}
+
 static int by_stage(const void *a, const void *b) {
     const struct rule *x = a, *y = b;
     return x->stage != y->stage ? (int)x->stage - (int)y->stage : x->number < y->number ? -1 : x->number > y->number;

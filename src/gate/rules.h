@@ -72,6 +72,9 @@ struct rule_count {
 /* Walk the rules of f->stage from place `at` (0, or behind a Lua rule) on. Returns the place of a Lua rule to be asked, or r->n when the verdict
  * stands. v must have been cleared. With skip_lua, Lua rules are passed over (a suspended policy). count may be NULL. */
 unsigned rules_judge(const struct rules *r, const struct facts *f, unsigned at, bool skip_lua, struct verdict *v, struct rule_count *count);
+/* The rules of the peer stage that concern a device in front (PROXY) as well as the callers behind it, about its own address: lists of those
+ * refused, and bans. v must have been cleared. */
+void rules_judge_device(const struct rules *r, const struct facts *f, struct verdict *v, struct rule_count *count);
 /* Does the rule concern this connection (listener, listed, except)? */
 bool rule_applies(const struct rule *r, const struct facts *f);
 /* What a caller whom a walk at STAGE_PEER has let in may come to: of the rules that were asked, those before v->rule. */

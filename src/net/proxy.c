@@ -251,6 +251,13 @@ static enum proxy_result parse_v2(const char *p, size_t n, struct proxy_header *
     return read_block(p, *used, addresses, out, why);
 }
 
+size_t proxy_wants(const char *p, size_t n) {
+    const size_t shortest = 15; /* "PROXY UNKNOWN" and the line's end */
+    if (n < shortest) return shortest - n;
+    if (p[0] == '\r') return n < PP2_FIXED ? PP2_FIXED - n : PP2_FIXED + get16(p + 14) - n;
+    return p[n - 1] == '\r' ? 1 : 2;
+}
+
 enum proxy_result proxy_parse(const char *p, size_t n, unsigned take, struct proxy_header *out, size_t *used, const char **why) {
     *out = (struct proxy_header){0};
     *used = 0;

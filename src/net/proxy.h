@@ -38,6 +38,10 @@ struct proxy_header {
  * a header is looked at. `take` = PROXY_V1, PROXY_V2 or both. */
 enum proxy_result proxy_parse(const char *p, size_t n, unsigned take, struct proxy_header *out, size_t *used, const char **why);
 
+/* Bytes that the header of which the first n are here has still at least to come, at least 1, so that who reads no more never reads past it. For
+ * a prefix that proxy_parse calls PROXY_MORE. */
+size_t proxy_wants(const char *p, size_t n);
+
 /* The other side, for connections of ours to a backend. Returns the bytes written. from and to of different families, or of none: a header
  * that names nobody (UNKNOWN; UNSPEC). */
 size_t proxy_put_v1(char out[PROXY_V1_MAX], const struct addr *from, const struct addr *to);

@@ -207,6 +207,12 @@ void hooks_over(struct hooks *h, const struct facts *f, struct verdict *v) {
     v->refusal = REFUSE_MAXIMUM;
 }
 
+void hooks_judge_device(struct hooks *h, const struct facts *f, struct verdict *v) {
+    verdict_clear(v, STAGE_PEER);
+    rules_judge_device(&h->builtin, f, v, NULL);
+    rules_judge_device(&h->rules, f, v, h->count);
+}
+
 const struct rules *hooks_rules(const struct hooks *h) {
     return &h->rules;
 }

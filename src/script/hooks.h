@@ -30,6 +30,8 @@ bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *out, st
 /* A caller whom hooks_judge has let in at STAGE_PEER: the numbers he may come to, and the refusal where f->counts have passed them since. */
 void hooks_bounds(const struct hooks *h, const struct facts *f, const struct verdict *v, struct rule_bounds *out);
 void hooks_over(struct hooks *h, const struct facts *f, struct verdict *v);
+/* A device in front, by its own address, before its PROXY header is read: the denied list, and what else of the policy concerns it. */
+void hooks_judge_device(struct hooks *h, const struct facts *f, struct verdict *out);
 const struct rules *hooks_rules(const struct hooks *h);
 const struct rule_count *hooks_rule_counts(const struct hooks *h); /* in the order of the rules; any thread may read */
 

@@ -5,14 +5,14 @@
 #include <string.h>
 
 enum fact { F_STAGE = 1, F_ADDRESS, F_PORT, F_LOCAL_ADDRESS, F_LOCAL_PORT, F_LISTENER, F_SERVICES, F_RESTRICTION, F_LIST, F_ACTIVE, F_MAXIMUM,
-            F_RESERVE, F_FROM_ADDRESS, F_PER_ADDRESS, F_SECURE, F_LABEL, F_NOW, F_SNI, F_ALPN, F_JA4, F_TLS, F_CIPHER, F_CERTIFICATE, F_CERT_ISSUER,
+            F_RESERVE, F_FROM_ADDRESS, F_PER_ADDRESS, F_SECURE, F_VIA, F_LABEL, F_NOW, F_SNI, F_ALPN, F_JA4, F_TLS, F_CIPHER, F_CERTIFICATE, F_CERT_ISSUER,
             F_CERT_NAMES, F_CERT_SHA256, F_CERT_VERIFIED, F_METHOD, F_PATH, F_QUERY, F_HOST };
 static const struct { const char *name; enum fact fact; enum stage from; } facts_fields[] = {
     {"stage", F_STAGE, STAGE_PEER}, {"address", F_ADDRESS, STAGE_PEER}, {"port", F_PORT, STAGE_PEER}, {"local_address", F_LOCAL_ADDRESS, STAGE_PEER},
     {"local_port", F_LOCAL_PORT, STAGE_PEER}, {"listener", F_LISTENER, STAGE_PEER}, {"services", F_SERVICES, STAGE_PEER},
     {"restriction", F_RESTRICTION, STAGE_PEER}, {"list", F_LIST, STAGE_PEER}, {"active", F_ACTIVE, STAGE_PEER}, {"maximum", F_MAXIMUM, STAGE_PEER},
     {"reserve", F_RESERVE, STAGE_PEER}, {"active_from_address", F_FROM_ADDRESS, STAGE_PEER}, {"per_address", F_PER_ADDRESS, STAGE_PEER},
-    {"secure", F_SECURE, STAGE_PEER}, {"label", F_LABEL, STAGE_PEER}, {"now", F_NOW, STAGE_PEER}, {"sni", F_SNI, STAGE_HELLO}, {"alpn", F_ALPN, STAGE_HELLO},
+    {"secure", F_SECURE, STAGE_PEER}, {"via", F_VIA, STAGE_PEER}, {"label", F_LABEL, STAGE_PEER}, {"now", F_NOW, STAGE_PEER}, {"sni", F_SNI, STAGE_HELLO}, {"alpn", F_ALPN, STAGE_HELLO},
     {"ja4", F_JA4, STAGE_HELLO}, {"tls", F_TLS, STAGE_IDENTITY}, {"cipher", F_CIPHER, STAGE_IDENTITY}, {"certificate", F_CERTIFICATE, STAGE_IDENTITY},
     {"certificate_issuer", F_CERT_ISSUER, STAGE_IDENTITY}, {"certificate_names", F_CERT_NAMES, STAGE_IDENTITY},
     {"certificate_sha256", F_CERT_SHA256, STAGE_IDENTITY}, {"certificate_verified", F_CERT_VERIFIED, STAGE_IDENTITY}, {"method", F_METHOD, STAGE_REQUEST},
@@ -85,7 +85,8 @@ static int push_peer_fact(lua_State *L, const struct facts *f, enum fact which) 
     case F_RESERVE: lua_pushinteger(L, s->reserve); return 1;
     case F_FROM_ADDRESS: lua_pushinteger(L, f->counts.from_address); return 1;
     case F_PER_ADDRESS: lua_pushinteger(L, s->max_per_address); return 1;
-    case F_SECURE: lua_pushstring(L, s->scheme == SCHEME_HTTPS ? "own" : s->external_tls ? "external" : "none"); return 1;
+    case F_SECURE: lua_pushstring(L, s->scheme == SCHEME_HTTPS ? "own" : s->external_tls && !f->clear ? "external" : "none"); return 1;
+    case F_VIA: f->via ? address_push(L, f->via) : lua_pushnil(L); return 1;
     case F_LABEL: return push_labels(L, s->labels);
     case F_NOW: lua_pushinteger(L, f->real_ms); return 1;
     default: return 0;

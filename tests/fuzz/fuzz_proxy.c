@@ -60,9 +60,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         char *exact = malloc(i ? i : 1);
         memcpy(exact, p, i);
         enum proxy_result was = now;
+        size_t wants = proxy_wants(exact, i);
         now = proxy_parse(exact, i, take, &part, &at, &other);
         if (was != PROXY_MORE && now != was) abort();
         if (now == PROXY_BAD && other != why) abort();
+        if (now == PROXY_MORE && (wants == 0 || i + wants > PROXY_MAX || (r == PROXY_DONE && i + wants > used))) abort();
         if (now == PROXY_DONE && (at != used || i < used)) abort();
         free(exact);
     }

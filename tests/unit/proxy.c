@@ -68,6 +68,7 @@ static size_t decided_at(const struct vector *v, enum proxy_result want) {
         enum proxy_result r = proxy_parse(exact, n, BOTH, &h, &used, &why);
         free(exact);
         if (r == PROXY_MORE && at) return 0;
+        if (r == PROXY_MORE && want == PROXY_DONE && n + proxy_wants(v->p, n) > v->n) return 0;
         if (r == PROXY_MORE) continue;
         if (r != want || (r == PROXY_DONE && used != n && !at)) return 0;
         if (r == PROXY_BAD && (used || !why || (first && strcmp(first, why) != 0))) return 0;
