@@ -169,7 +169,7 @@ void conn_turn_away(struct conn *c, enum refusal why, const char *list, const ch
     va_start(ap, fmt);
     vsnprintf(v.because, sizeof v.because, fmt, ap);
     va_end(ap);
-    record(c, &f, &v);
+    worker_record(c->w, c->gen, &c->local, &f, &v);
     (void)refuse(c, &v);
 }
 
@@ -182,7 +182,7 @@ bool conn_judge_device(struct conn *c) {
     conn_facts(c, STAGE_PEER, &f);
     hooks_judge_device(c->gen->hooks[c->w->index], &f, &v);
     if (v.kind != VERDICT_ALLOW) {
-        record(c, &f, &v);
+        worker_record(c->w, c->gen, &c->local, &f, &v);
         (void)refuse(c, &v);
         return false;
     }
