@@ -248,6 +248,10 @@ static void say(enum log_level lvl, const char *area, const char *const *kv, con
     errno = saved;
 }
 
+bool log_wants(enum log_level lvl) {
+    return (int)lvl >= g.least;
+}
+
 void log_say(enum log_level lvl, const char *area, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);

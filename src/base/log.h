@@ -21,6 +21,7 @@ void log_setup(int fd, bool json, enum log_level least); /* may be called again 
 void log_say(enum log_level lvl, const char *area, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The same with key/value pairs behind the message: kv = {"key","value",…,NULL}; values are escaped. */
 void log_kv(enum log_level lvl, const char *area, const char *const *kv, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+bool log_wants(enum log_level lvl); /* would such a line be written? For what is long in the making. */
 uint64_t log_dropped(void);
 
 #define log_debug(area, ...) log_say(LOG_LVL_DEBUG, area, __VA_ARGS__)

@@ -301,6 +301,8 @@ int planner_main(int argc, char **argv) {
     }
     if (p->user[0] && !again) fprintf(stderr, "user %s\n", p->user); /* the supervisor reads this line, people do not see it */
     planner_say(p);
+    (void)close(STDOUT_FILENO); /* all is said and sealed: the supervisor need not wait until our memory has been put away */
+    (void)close(STDERR_FILENO);
     if (reserve) _exit(good ? 0 : 1); /* what lies ready is not worth putting away: somebody waits */
     planner_finish(p);
     free(p);

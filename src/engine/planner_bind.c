@@ -1,5 +1,6 @@
 /* The machine: its addresses as facts for bind.lua, and the preflight that asks the kernel about each address of the plan. */
 #include "engine/planner.h"
+#include "base/sort.h"
 #include "engine/supervisor.h"
 #include "net/owner.h"
 #include "net/sock.h"
@@ -47,7 +48,7 @@ static struct places on_interfaces(const struct host *h) {
     struct places l = {.at = calloc(h->list.naddresses ? h->list.naddresses : 1, sizeof *l.at)};
     for (uint32_t i = 0; l.at && i < h->list.naddresses; i++)
         if (h->list.address[i].at.family == 4) l.at[l.n++] = h->list.address[i].at;
-    if (l.n) qsort(l.at, l.n, sizeof *l.at, by_place);
+    sort_runs(l.at, l.n, sizeof *l.at, by_place);
     return l;
 }
 
@@ -101,7 +102,7 @@ static struct places held_now(const char *state) {
         if (!addr_parse_hostport(line, strcspn(line, " \n"), true, &l.at[l.n], NULL)) continue;
         l.at[l.n++].udp = n > 4 && memcmp(line + n - 4, " udp", 4) == 0;
     }
-    if (l.n) qsort(l.at, l.n, sizeof *l.at, by_place);
+    sort_runs(l.at, l.n, sizeof *l.at, by_place);
     buf_free(&text);
     return l;
 }

@@ -1,4 +1,5 @@
 #include "plan/plan_check.h"
+#include "base/sort.h"
 #include "plan/plan_check_i.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -242,7 +243,7 @@ static void check_conflicts(const struct plan *p, struct faults *f) {
         return;
     }
     for (uint32_t i = 0; i < p->nsockets; i++) s[i] = &p->socket[i];
-    qsort(s, p->nsockets, sizeof *s, by_place);
+    sort_runs(s, p->nsockets, sizeof *s, by_place);
     find_conflicts(s, p->nsockets, f);
     free(s);
 }

@@ -106,9 +106,17 @@ static bool put_address(struct buf *out, const struct addr *a) {
     return inet_ntop(a->family == 6 ? AF_INET6 : AF_INET, a->ip, text, sizeof text) && buf_str(out, text);
 }
 
+static bool put_number(struct buf *out, uint32_t v) {
+    char digits[10];
+    size_t n = sizeof digits;
+    do digits[--n] = (char)('0' + v % 10);
+    while (v /= 10);
+    return buf_add(out, digits + n, sizeof digits - n);
+}
+
 static bool put_field(struct buf *out, const struct field *f, const char *rec) {
     const char *p = rec + f->at;
-    if (!buf_fmt(out, "%s ", f->key)) return false;
+    if (!buf_str(out, f->key) || !buf_add(out, " ", 1)) return false;
     bool good = false;
     switch (f->kind) {
     case TEXT:
@@ -118,10 +126,10 @@ static bool put_field(struct buf *out, const struct field *f, const char *rec) {
         good = put_text(out, p);
         break;
     case NUMBER:
-        good = buf_fmt(out, "%" PRIu32, *(const uint32_t *)(const void *)p);
+        good = put_number(out, *(const uint32_t *)(const void *)p);
         break;
     case PORT:
-        good = buf_fmt(out, "%u", (unsigned)*(const uint16_t *)(const void *)p);
+        good = put_number(out, *(const uint16_t *)(const void *)p);
         break;
     case FLAG:
         good = buf_str(out, *(const bool *)(const void *)p ? "1" : "0");
@@ -186,13 +194,17 @@ static bool is_place(const struct field *f) {
     return f->at >= offsetof(struct plan_socket, at) && f->at < offsetof(struct plan_socket, at) + sizeof(struct addr);
 }
 
+struct places { /* the fields that say where a socket is */
+    const struct field *field[COUNT(socket_fields)];
+    size_t n;
+};
+
 /* Of a socket only what differs from the one before it: thousands of them are mostly alike, and are read twice at every reload. */
-static bool put_next(struct buf *out, const struct plan_socket *s) {
+static bool put_next(struct buf *out, const struct places *places, const struct plan_socket *s) {
     bool place_only = alike(s - 1, s);
     if (!buf_str(out, NEXT "\n")) return false;
-    for (size_t i = 0; i < COUNT(socket_fields); i++) {
-        const struct field *f = &socket_fields[i];
-        if (place_only && !is_place(f)) continue;
+    for (size_t i = 0; i < (place_only ? places->n : COUNT(socket_fields)); i++) {
+        const struct field *f = place_only ? places->field[i] : &socket_fields[i];
         if (!same_field(f, (const char *)(s - 1), (const char *)s) && !put_field(out, f, (const char *)s)) return false;
     }
     return true;
@@ -200,6 +212,9 @@ static bool put_next(struct buf *out, const struct plan_socket *s) {
 
 bool plan_encode(const struct plan *p, struct buf *out) {
     struct plan_settings set = p->set;
+    struct places places = {.n = 0};
+    for (size_t i = 0; i < COUNT(socket_fields); i++)
+        if (is_place(&socket_fields[i])) places.field[places.n++] = &socket_fields[i];
     if (!buf_str(out, MAGIC "\n") || !put_record(out, "plan", plan_fields, COUNT(plan_fields), p)) return false;
     if (!buf_str(out, "[settings]\n")) return false;
     for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++)
@@ -209,7 +224,7 @@ bool plan_encode(const struct plan *p, struct buf *out) {
     for (uint32_t i = 0; i < p->nbackends; i++)
         if (!put_record(out, "backend", backend_fields, COUNT(backend_fields), &p->backend[i])) return false;
     for (uint32_t i = 0; i < p->nsockets; i++)
-        if (i ? !put_next(out, &p->socket[i]) : !put_record(out, "socket", socket_fields, COUNT(socket_fields), p->socket)) return false;
+        if (i ? !put_next(out, &places, &p->socket[i]) : !put_record(out, "socket", socket_fields, COUNT(socket_fields), p->socket)) return false;
     return buf_str(out, "[end]\n");
 }
 
@@ -377,7 +392,7 @@ static bool begins(const struct reader *r, const char *key) {
 static bool get_next(struct reader *r, struct plan_socket *s) {
     if (!expect_line(r, NEXT)) return false;
     *s = s[-1];
-    for (size_t i = 0; i < COUNT(socket_fields); i++)
+    for (size_t i = 0; i < COUNT(socket_fields) && r->p < r->end && *r->p != '['; i++) /* no key begins like a head */
         if (begins(r, socket_fields[i].key) && !get_field(r, &socket_fields[i], (char *)s)) return false;
     return true;
 }

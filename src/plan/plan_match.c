@@ -1,5 +1,6 @@
 /* Which sockets of a new plan are sockets of the old one: by sorting both, so that thousands cost no more than their number. */
 #include "plan/plan_check.h"
+#include "base/sort.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static uint32_t collect(const struct plan *p, const uint16_t *bound, const bool 
         out[n].name = out[n].at.port ? "" : s->name;
         n++;
     }
-    qsort(out, n, sizeof *out, in_order);
+    sort_runs(out, n, sizeof *out, in_order);
     return n;
 }
 

@@ -1,4 +1,5 @@
 #include "plan/steps.h"
+#include "base/sort.h"
 #include "plan/plan_check.h"
 #include <stdlib.h>
 
@@ -26,7 +27,7 @@ static bool places_make(const struct plan *p, const uint16_t *port, struct place
         if (port) at.at.port = port[i];
         if (at.at.port && (port || !p->socket[i].waiting)) out->p[out->n++] = at;
     }
-    qsort(out->p, out->n, sizeof *out->p, by_place);
+    sort_runs(out->p, out->n, sizeof *out->p, by_place);
     return true;
 }
 

@@ -109,7 +109,7 @@ static bool refused(const struct plan_socket *s, const char *why, struct err *e)
 static bool plan_steps(struct generation *g, const struct generation *old, struct err *e) {
     uint16_t *ports = old ? generation_ports(old) : NULL;
     bool good = (ports || !old) && steps_make(old ? &old->plan : NULL, ports, &g->plan, &g->steps);
-    for (uint32_t i = 0; good && i < g->steps.n; i++) {
+    for (uint32_t i = 0; good && log_wants(LOG_LVL_DEBUG) && i < g->steps.n; i++) {
         struct buf text = {0};
         if (step_text(&g->steps.step[i], old ? &old->plan : NULL, ports, &g->plan, &text)) log_debug("transition", "%.*s", (int)text.n, text.p);
         buf_free(&text);

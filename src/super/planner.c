@@ -172,6 +172,10 @@ static bool sealed(int fd, uint64_t most) {
     return fstat(fd, &st) == 0 && st.st_size > 0 && (uint64_t)st.st_size <= most && (fcntl(fd, F_GET_SEALS) & want) == want;
 }
 
+bool planner_done(const struct planner *p) {
+    return p->pid > 0 && p->out < 0 && !p->late && sealed(p->bundle_fd, BUNDLE_MAX_BYTES) && sealed(p->plan_fd, PLAN_MAX_BYTES);
+}
+
 static void explain_death(const struct planner *p, int status, struct buf *text) {
     char how[64];
     child_status_text(status, how, sizeof how);

@@ -42,6 +42,8 @@ bool planner_start_edited(struct planner *p, const char *engine, const struct op
  * for that bundle. */
 bool planner_start_again(struct planner *p, const char *engine, int bundle_fd, const struct account *as, struct err *e);
 void planner_read(struct planner *p); /* when .out is readable */
+/* It has said all and left bundle and plan sealed: nothing that it still does matters, and its exit status would be 0. */
+bool planner_done(const struct planner *p);
 void planner_tick(struct planner *p, int64_t now_ms);
 void planner_kill(struct planner *p); /* it will be reaped later */
 /* The child has been reaped with `status`; leaves the planner empty. */

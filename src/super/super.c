@@ -90,6 +90,12 @@ static void reap(struct super *s) {
     }
 }
 
+/* Who has done his work need not be waited for until the kernel has taken his memory back. He is reaped as nobody in particular. */
+static void planner_heard(struct super *s) {
+    planner_read(&s->reload.planner);
+    if (planner_done(&s->reload.planner)) reload_planner_ended(s, 0);
+}
+
 static void take_signals(struct super *s) {
     struct signalfd_siginfo i;
     while (read(s->signal_fd, &i, sizeof i) == sizeof i) {
@@ -145,7 +151,7 @@ static void turn(struct super *s) {
     for (unsigned i = 0; r > 0 && i < n; i++) {
         if (!p[i].revents || p[i].fd < 0) continue;
         if (i == 0) take_signals(s);
-        else if (i == 1 && p[i].fd == s->reload.planner.out) planner_read(&s->reload.planner);
+        else if (i == 1 && p[i].fd == s->reload.planner.out) planner_heard(s);
         else if (i == 4 && p[i].fd == follow_fd(s)) follow_readable(s);
         else if (i >= 2 && i < 4 && p[i].fd == s->engine[i - 2].link) engine_readable(s, &s->engine[i - 2]);
         else if (i >= 5 && !shutdown_ready(s, &p[i])) control_ready(s, &p[i]);
