@@ -21,6 +21,7 @@ int cmd_eval(int argc, char **argv);    /* cmd_eval.c: one expression, for scrip
 
 /* Evaluate inside the running engine and print; state: as given, or NULL. Exit status. */
 int eval_print(const char *state, const char *text, bool json);int cmd_why(int argc, char **argv);     /* cmd_why.c: what was decided about an address, and by which line */
+int cmd_would(int argc, char **argv);   /* cmd_would.c: what would become of a caller, rule by rule */
 
 /* State folder of a command: the one given, else $PORTREEVE_STATE, ./var where it is there, /var/lib/portreeve. */
 const char *cmd_state(const char *given);

@@ -9,7 +9,7 @@ static const char HELP[] =
     "Evaluates one Lua expression (or statements with `return`) inside the running engine and prints the result:\n"
     "\n"
     "  portreeve eval 'listeners()'\n"
-    "  portreeve eval --json 'count(refusals(), \"reason\")'\n"
+    "  portreeve eval --json 'count(connections(), \"listener\")'\n"
     "  portreeve eval 'help()'          what there is\n"
     "\n"
     "  --json          print JSON, one line for each result\n"

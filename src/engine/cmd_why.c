@@ -1,18 +1,14 @@
 /* portreeve why: what was decided about an address, and by which line. Reads the memory of the server that runs, whether its engine lives or not, and the
  * files that outlive it. */
 #include "engine/cmd.h"
-#include "engine/luadir.h"
+#include "engine/say.h"
 #include "engine/supervisor.h"
 #include "engine/why.h"
-#include "script/lib.h"
-#include "script/vm.h"
 #include <getopt.h>
 #include <inttypes.h>
-#include <lua5.4/lua.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char HELP[] =
     "usage: portreeve why [--at TIME] [--last N] [--json] [--state DIR] ADDRESS | PREFIX\n"
@@ -38,23 +34,6 @@ struct asked_for {
     bool json;
 };
 
-static bool parse_time(const char *s, int64_t *ms) {
-    static const char *const forms[] = {"%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%H:%M:%S", "%H:%M"};
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        time_t now = time(NULL);
-        struct tm tm = {0}, today;
-        localtime_r(&now, &today);
-        if (forms[i][1] == 'H') tm = (struct tm){.tm_year = today.tm_year, .tm_mon = today.tm_mon, .tm_mday = today.tm_mday};
-        const char *end = strptime(s, forms[i], &tm);
-        if (!end || *end) continue;
-        tm.tm_isdst = -1;
-        time_t t = strchr(forms[i], 'Z') ? timegm(&tm) : mktime(&tm);
-        *ms = (int64_t)t * 1000;
-        return t > 0;
-    }
-    return false;
-}
-
 static bool put_document(const struct asked_for *rq, const struct why *w, struct buf *out) {
     bool good = buf_str(out, "{\"address\":") && buf_json(out, rq->address, strlen(rq->address)) && buf_fmt(out, ",\"at_ms\":%" PRId64 ",\"memory\":", w->at_ms);
     if (w->memory) good = good && buf_fmt(out, "{\"room\":%" PRIu32 ",\"oldest_ms\":%" PRId64 "}", w->room, w->oldest_memory_ms);
@@ -62,32 +41,6 @@ static bool put_document(const struct asked_for *rq, const struct why *w, struct
     good = good && buf_fmt(out, ",\"files\":{\"count\":%u,\"oldest_ms\":%" PRId64 ",\"dropped\":%" PRIu64 "},\"decisions\":[", w->files, w->oldest_file_ms, w->dropped);
     for (unsigned i = 0; good && i < w->n; i++) good = buf_str(out, i ? ",\n" : "\n") && buf_str(out, w->found[i].json);
     return good && buf_str(out, "]}\n");
-}
-
-static bool print(const char *p, size_t n) {
-    return fwrite(p, 1, n, stdout) == n && fflush(stdout) == 0;
-}
-
-/* The words are made in Lua (lua/portreeve/why.lua). */
-static bool print_words(const struct buf *document, struct err *e) {
-    char luadir[512];
-    struct vm_limits lim = {.memory = 256u << 20, .steps = 0};
-    if (!luadir_find(luadir, sizeof luadir, e)) return false;
-    struct vm *v = vm_create(VM_TRUSTED, &lim, luadir, e);
-    if (!v) return false;
-    lua_State *L = vm_lua(v);
-    vm_open_libs(v, VM_TRUSTED);
-    bool good = vm_require(v, "portreeve.why", e);
-    if (good) {
-        lua_getfield(L, -1, "text");
-        lua_pushlstring(L, document->p, document->n);
-        good = vm_call(v, 1, 1, e);
-    }
-    size_t n = 0;
-    const char *text = good ? lua_tolstring(L, -1, &n) : NULL;
-    if (good && (!text || !print(text, n))) good = err_set(e, "cannot write to standard output");
-    vm_destroy(v);
-    return good;
 }
 
 static bool look(const struct asked_for *rq, struct why *w, struct err *e) {
@@ -104,8 +57,8 @@ static int answer(const struct asked_for *rq, struct why *w) {
     struct err e;
     struct buf document = {0};
     bool good = look(rq, w, &e) && (put_document(rq, w, &document) || err_set(&e, "out of memory"));
-    if (good && rq->json) good = print(document.p, document.n) || err_set(&e, "cannot write to standard output");
-    else if (good) good = print_words(&document, &e);
+    if (good && rq->json) good = say_text(document.p, document.n, &e);
+    else if (good) good = say_words("portreeve.why", document.p, document.n, &e);
     if (!good) fprintf(stderr, "portreeve why: %s\n", e.text);
     buf_free(&document);
     return good && w->n ? 0 : 1;
@@ -122,11 +75,12 @@ static int parse(int argc, char **argv, struct asked_for *rq, struct why *w) {
     struct err e;
     char *end;
     w->q.limit = 5;
+    argv[0] = "portreeve why"; /* what getopt's messages begin with */
     for (int o; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (o == 'h') return fputs(HELP, stdout) < 0 ? 1 : -1;
         if (o == 'j') rq->json = true;
         else if (o == 's') rq->state = optarg;
-        else if (o == 'a' && !parse_time(optarg, &w->at_ms)) return complain("a time is written \"2026-11-17 14:00\", not ", optarg);
+        else if (o == 'a' && !say_time(optarg, &w->at_ms)) return complain("a time is written \"2026-11-17 14:00\", not ", optarg);
         else if (o == 'n') {
             unsigned long n = strtoul(optarg, &end, 10);
             if (*end || optarg[0] < '0' || optarg[0] > '9' || n < 1 || n > WHY_MOST) return complain("--last wants a number from 1 to 1000, not ", optarg);

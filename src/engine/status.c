@@ -9,6 +9,7 @@
 #include "engine/probe.h"
 #include "engine/remotelog.h"
 #include "engine/worker.h"
+#include "engine/would.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,7 +217,11 @@ static bool probe(void *ctx) {
     return eng->probe && probe_again(eng->probe);
 }
 
+static bool would(void *ctx, const struct question *q, struct buf *out, struct err *e) {
+    return would_running(ctx, q, out, e);
+}
+
 void status_api(struct engine *eng, struct engine_api *out) {
-    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .rules = status_rules, .logs = logs, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
+    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .would = would, .rules = status_rules, .logs = logs, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
                                .probe = probe, .lists = lists};
 }

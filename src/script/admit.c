@@ -220,3 +220,55 @@ const struct rules *hooks_rules(const struct hooks *h) {
 const struct rule_count *hooks_rule_counts(const struct hooks *h) {
     return h->count;
 }
+
+/* ---- rule by rule ---- */
+
+struct trace {
+    struct hooks *h;
+    const struct facts *f;
+    struct verdict *v;
+    void (*tell)(void *ctx, const struct traced *t);
+    void *ctx;
+    struct err *e;
+    bool suspended, failed;
+};
+
+static enum said trace_lua(struct trace *t, unsigned at) {
+    enum said said = ask(t->h, at, t->f, t->v, t->e);
+    if (said == SAID_NONSENSE) {
+        t->failed = true;
+        t->v->kind = VERDICT_REFUSE;
+        t->v->refusal = REFUSE_ERROR;
+        snprintf(t->v->because, sizeof t->v->because, "%.500s", t->e->text);
+    }
+    if (said == SAID_NOTHING) return said;
+    t->v->policy = t->h->rules.rule[at].file;
+    t->v->policy_line = t->h->rules.rule[at].line;
+    t->v->rule = at + 1;
+    return said;
+}
+
+/* One rule, alone in the walk. true: it has decided. */
+static bool trace_rule(struct trace *t, const struct rules *all, unsigned at) {
+    struct rules alone = *all;
+    const struct verdict before = *t->v;
+    struct traced told = {.rule = &all->rule[at], .builtin = all == &t->h->builtin, .before = &before, .after = t->v};
+    alone.first[t->f->stage] = at;
+    alone.first[t->f->stage + 1] = at + 1;
+    told.concerned = rule_applies(told.rule, t->f);
+    bool lua = rules_judge(&alone, t->f, at, t->suspended, t->v, NULL) == at && at < all->n;
+    enum said said = lua ? trace_lua(t, at) : t->v->rule ? SAID_FINAL : SAID_NOTHING;
+    told.said = said == SAID_NONSENSE ? TRACED_FAILED : said == SAID_NOTHING ? TRACED_NOTHING : t->v->kind == VERDICT_ALLOW ? TRACED_ALLOW : TRACED_REFUSE;
+    if (!told.rule->lua || !t->suspended) t->tell(t->ctx, &told);
+    return said != SAID_NOTHING;
+}
+
+bool hooks_trace(struct hooks *h, const struct facts *f, struct verdict *v, void (*tell)(void *ctx, const struct traced *t), void *ctx, struct err *e) {
+    struct trace t = {.h = h, .f = f, .v = v, .tell = tell, .ctx = ctx, .e = e, .suspended = health_suspended(h->health)};
+    verdict_clear(v, f->stage);
+    for (unsigned at = h->builtin.first[f->stage]; t.suspended && f->stage == STAGE_PEER && at < h->builtin.first[f->stage + 1]; at++)
+        if (trace_rule(&t, &h->builtin, at)) return true;
+    for (unsigned at = h->rules.first[f->stage]; at < h->rules.first[f->stage + 1]; at++)
+        if (trace_rule(&t, &h->rules, at)) break;
+    return !t.failed;
+}

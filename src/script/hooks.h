@@ -32,6 +32,16 @@ void hooks_bounds(const struct hooks *h, const struct facts *f, const struct ver
 void hooks_over(struct hooks *h, const struct facts *f, struct verdict *v);
 /* A device in front, by its own address, before its PROXY header is read: the denied list, and what else of the policy concerns it. */
 void hooks_judge_device(struct hooks *h, const struct facts *f, struct verdict *out);
+/* The same judgement rule by rule, for a question (facts with fd -1): each is asked alone, by the same code, told, and the walk ends where it would
+ * have ended. Nothing is counted, and a rule that fails counts as closed. false: one did (e). */
+struct traced {
+    const struct rule *rule;
+    bool builtin;   /* one of Portreeve's own, in place of a suspended policy */
+    bool concerned; /* by its options (listener, listed, except) */
+    enum { TRACED_NOTHING, TRACED_ALLOW, TRACED_REFUSE, TRACED_FAILED } said;
+    const struct verdict *before, *after; /* tags, services and delay may differ where it said nothing final */
+};
+bool hooks_trace(struct hooks *h, const struct facts *f, struct verdict *v, void (*tell)(void *ctx, const struct traced *t), void *ctx, struct err *e);
 const struct rules *hooks_rules(const struct hooks *h);
 const struct rule_count *hooks_rule_counts(const struct hooks *h); /* in the order of the rules; any thread may read */
 

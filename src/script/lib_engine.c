@@ -62,7 +62,7 @@ static int engine_connections(lua_State *L) { /* connections([limit]) -> array *
 
 static const char *query_text(lua_State *L, const char *name) {
     int type = lua_getfield(L, 1, name);
-    if (type != LUA_TNIL && type != LUA_TSTRING) luaL_error(L, "decisions: %s is a text, not a %s", name, lua_typename(L, type));
+    if (type != LUA_TNIL && type != LUA_TSTRING) luaL_error(L, "%s is a text, not a %s", name, lua_typename(L, type));
     const char *s = lua_tostring(L, -1);
     lua_pop(L, 1); /* the table holds it */
     return s;
@@ -111,6 +111,22 @@ static int engine_logs(lua_State *L) { /* logs([limit]) -> array, newest first *
     unsigned limit = limit_arg(L);
     struct buf b = {0};
     return decoded(L, a->logs(a->ctx, limit, &b), &b);
+}
+
+/* would{ address =, listener =, port =, sni =, alpn =, ja4 =, method =, path =, host =, at_ms = } -> what lua/portreeve/would.lua reads */
+static int engine_would(lua_State *L) {
+    const struct engine_api *a = api_of(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Integer port = query_number(L, "port", 0);
+    struct question q = {.address = query_text(L, "address"), .listener = query_text(L, "listener"), .port = port > 0 && port < 65536 ? (uint16_t)port : 0,
+                         .sni = query_text(L, "sni"), .alpn = query_text(L, "alpn"), .ja4 = query_text(L, "ja4"), .method = query_text(L, "method"),
+                         .path = query_text(L, "path"), .host = query_text(L, "host"), .at_ms = query_number(L, "at_ms", 0)};
+    if (!q.address || !q.listener) return luaL_error(L, "would{…} wants the caller's address and the listener's name");
+    struct buf b = {0};
+    struct err e;
+    if (a->would(a->ctx, &q, &b, &e)) return decoded(L, true, &b);
+    buf_free(&b);
+    return luaL_error(L, "%s", e.text);
 }
 
 static int engine_probe(lua_State *L) { /* probe() -> boolean: every socket was called */
@@ -209,7 +225,7 @@ static int engine_edit(lua_State *L) {
 
 int lib_engine(lua_State *L) {
     static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
-                                         {"decisions", engine_decisions}, {"lists", engine_lists}, {"rules", engine_rules}, {"logs", engine_logs}, {"reload", engine_reload},
+                                         {"decisions", engine_decisions}, {"would", engine_would}, {"lists", engine_lists}, {"rules", engine_rules}, {"logs", engine_logs}, {"reload", engine_reload},
                                          {"edit", engine_edit},         {"probe", engine_probe},   {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");

@@ -4,6 +4,7 @@
 #define PORTREEVE_SCRIPT_LIB_ENGINE_H
 #include "base/buf.h"
 #include "gate/decision_query.h"
+#include "gate/question.h"
 #include "script/lib.h"
 
 struct engine_api {
@@ -14,6 +15,7 @@ struct engine_api {
     bool (*decisions)(void *ctx, const struct decision_query *q, struct buf *out); /* {"room":, "oldest_ms":, "list": [newest first]} */
     bool (*rules)(void *ctx, struct buf *out);                       /* JSON array */
     bool (*logs)(void *ctx, unsigned limit, struct buf *out);        /* JSON array: messages of the remote log */
+    bool (*would)(void *ctx, const struct question *q, struct buf *out, struct err *e); /* JSON object; blocks for some milliseconds */
     bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
     bool (*lists)(void *ctx, const char *name, struct buf *out);     /* engine/lists_show.h; name "" = all */

@@ -74,7 +74,7 @@ static int push_peer_fact(lua_State *L, const struct facts *f, enum fact which) 
     case F_STAGE: lua_pushstring(L, stage_name(f->stage)); return 1;
     case F_ADDRESS: address_push(L, &f->remote); return 1;
     case F_PORT: lua_pushinteger(L, f->remote.port); return 1;
-    case F_LOCAL_ADDRESS: address_push_local(L, f->fd); return 1;
+    case F_LOCAL_ADDRESS: f->fd < 0 ? address_push(L, &s->at) : address_push_local(L, f->fd); return 1;
     case F_LOCAL_PORT: lua_pushinteger(L, f->local_port); return 1;
     case F_LISTENER: lua_pushstring(L, s->name); return 1;
     case F_SERVICES: plan_services_text(s->services, t, sizeof t); return push_text(L, t);

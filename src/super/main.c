@@ -54,6 +54,7 @@ static const struct command commands[] = {
     {"lists", "the address lists in force: which lines decide, and which never", 0, NULL, NULL},
     {"test", "run the policies' tests", 0, NULL, NULL},
     {"why", "say what was decided about an address, and by which line", 0, NULL, NULL},
+    {"would", "say what would become of a caller, rule by rule", 0, NULL, NULL},
     {"console", "look inside the running server", 0, NULL, NULL},
     {"eval", "evaluate one expression inside the running server", 0, NULL, NULL},
     {"mint", "make tracking links", 0, NULL, NULL},

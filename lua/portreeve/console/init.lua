@@ -25,6 +25,7 @@ local offers = {
   { "refusals([N])", "who was refused: by reason and listener, how often, the last examples", reads = true },
   { "decisions{refused=true}", "what was decided about callers, newest first; or address=, listener=, reason=, verdict=, stage=, last=20" },
   { 'why("192.0.2.9", [N])', "the last decisions about an address or prefix" },
+  { 'would{address="192.0.2.9", listener="http"}', "what would become of a caller, rule by rule; also sni=, path=, host=, at_ms= …" },
   { "lists()", "the address lists: lines, how often they have decided, how many never have and how many never can", reads = true },
   { 'lists("NAME")', "one list: the lines that decide most, those that never have, those that never can" },
   { 'lists.unused(["NAME"])', "lines that could decide and never have" },
@@ -90,7 +91,7 @@ local function worded(numbers)
 end
 
 -- The functions operators have, and those that stand behind a dot: { listener = { set = … } }. Each asks the engine anew.
--- session.who: who asks now, for the log.
+-- session.who: who asks now, for the log; session.as_json: he wants JSON.
 local function functions(engine, session)
   local f = {}
   function f.status()
@@ -108,7 +109,7 @@ local function functions(engine, session)
     return out[2] and out or out[1]
   end
   function f.connections(n) return as_list(engine.connections(n)) end
-  refusals.offer(f, engine, as_list)
+  refusals.offer(f, engine, as_list, session)
   local function list_named(name)
     local l = type(name) == "string" and name ~= "" and engine.lists(name)
     if type(l) ~= "table" then error(format("there is no address list '%s': lists() shows all", tostring(name)), 0) end
@@ -281,6 +282,7 @@ local function new(engine)
 
   -- Evaluate an expression, or statements. Variables live in a table of their own, so nobody can break the console for the next one.
   local function eval(text, as_json)
+    session.as_json = as_json
     local base = safe.environment()
     for k, f in pairs(names) do
       base[k] = methods[k] and callable(f, methods[k]) or f

@@ -1,5 +1,6 @@
 -- Remembered decisions as the console shows them.
---   offer(functions, engine, as_list): adds refusals(), decisions{…} and why() to the console's functions
+--   offer(functions, engine, as_list, session): adds refusals(), decisions{…}, why() and would{…} to the console's functions
+local would = require "portreeve.would"
 local error, ipairs, pairs, tostring, type = error, ipairs, pairs, tostring, type
 local math_type = math.type
 local concat, sort = table.concat, table.sort
@@ -8,8 +9,8 @@ local _ENV = nil
 
 local EXAMPLES = 4
 -- What decisions{…} may be asked, and of which type.
-local asked = { address = "string", listener = "string", reason = "string", verdict = "string", stage = "string", refused = "boolean", last = "number",
-                from_ms = "number", to_ms = "number" }
+local asked = { address = "string", listener = "string", reason = "string", verdict = "string", stage = "string", refused = "boolean",
+                last = "number", from_ms = "number", to_ms = "number" }
 
 local function example(group, address)
   for _, a in ipairs(group.addresses) do
@@ -71,7 +72,7 @@ local function wanted(q)
   return out
 end
 
-local function offer(f, engine, as_list)
+local function offer(f, engine, as_list, session)
   function f.refusals(n)
     return as_list(groups(engine.decisions { refused = true, limit = n or 20000 }.list))
   end
@@ -83,6 +84,12 @@ local function offer(f, engine, as_list)
     local got = engine.decisions { address = address, limit = n or 5 }
     if not got.list[1] then error(nothing(address, got.room, got.oldest_ms), 0) end
     return as_list(rows(got.list))
+  end
+  -- In words for people; --json gets the whole answer.
+  function f.would(q)
+    if type(q) ~= "table" then error("would wants a table: would{address='192.0.2.9', listener='http'}", 2) end
+    local answer = engine.would(q)
+    return session.as_json and answer or would.words(answer)
   end
 end
 
