@@ -46,7 +46,8 @@ local function left(l)
   out[2] = format("%d of this address", l.active_from_address)
   if l.per_address then out[2] = out[2] .. format(" (MaxPerAddress %d: %d left)", l.per_address, l.places_of_address) end
   for _, r in ipairs(l.rates or {}) do
-    out[#out + 1] = format("%d left of %s", r.left, r.entry)
+    local span = r.ms % 1000 == 0 and format("%ds", r.ms // 1000) or format("%dms", r.ms)
+    out[#out + 1] = format("%d left of %s=%d/%s", r.left, r.entry, r.n, span)
   end
   return concat(out, ", ")
 end

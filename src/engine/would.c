@@ -1,6 +1,9 @@
 #include "engine/would.h"
 #include "base/clock.h"
+#include "engine/banning.h"
+#include "gate/hash.h"
 #include "gate/record.h"
+#include "gate/rule_counts.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +75,19 @@ static void set_request(struct asking *a) {
     a->x.at_ms = a->f.real_ms;
 }
 
+static void set_counts(struct asking *a, uint16_t id) {
+    struct engine *eng = a->w->eng;
+    struct facts *f = &a->f;
+    struct ticket none = {0};
+    f->listener_id = id;
+    f->counters = eng->counters;
+    f->holder = eng->holder;
+    f->listener_key = hash_text(eng->counters->hash_key, f->listener->name);
+    f->bans = a->w->bans;
+    f->mono_ms = clock_mono_ms();
+    ticket_look(&none, eng->counters, eng->live, id, &f->remote, plan_bits(f->listener, f->remote.family, false), &f->counts);
+}
+
 static bool set_facts(struct asking *a, uint32_t socket, struct err *e) {
     const struct question *q = a->q;
     const struct would_world *w = a->w;
@@ -79,10 +95,7 @@ static bool set_facts(struct asking *a, uint32_t socket, struct err *e) {
     *f = (struct facts){.fd = -1, .listener = &w->plan->socket[socket], .local_port = port_of(w, socket), .lists = w->lists, .tags = &a->tags, .counts = {1, 1},
                         .real_ms = q->at_ms ? q->at_ms : clock_real_ms()};
     if (!addr_parse_ip(q->address, strlen(q->address), &f->remote, e)) return false;
-    if (w->live) {
-        f->listener_id = w->id[socket];
-        ticket_peek(w->counters, w->live, f->listener_id, &f->remote, plan_bits(f->listener, f->remote.family, false), &f->counts);
-    }
+    if (w->eng) set_counts(a, w->id[socket]);
     put(a->hello.sni, sizeof a->hello.sni, q->sni);
     put(a->hello.alpn, sizeof a->hello.alpn, q->alpn);
     put(a->hello.ja4, sizeof a->hello.ja4, q->ja4);
@@ -150,6 +163,21 @@ static bool put_decision(struct asking *a, const struct verdict *v) {
     return buf_str(a->out, ",\n \"decision\":") && decision_json(&d, 0, a->out);
 }
 
+static bool put_rates(struct asking *a) {
+    struct rate_left r[RATES_AT_ONCE];
+    unsigned told = 0;
+    buf_str(a->out, ",\"rates\":[");
+    for (unsigned kind = 0; kind < RATE_KINDS; kind++) {
+        unsigned n = facts_rates_left(&a->f, (enum rate_kind)kind, r);
+        for (unsigned i = 0; i < n; i++) {
+            const struct plan_rate *rate = &a->f.listener->rate[r[i].limit - LIMIT_RATES];
+            buf_fmt(a->out, "%s{\"entry\":\"%s\",\"n\":%" PRIu32 ",\"ms\":%" PRIu32 ",\"left\":%" PRIu32 "}", told++ ? "," : "", plan_limit_name(r[i].limit), rate->n,
+                    rate->ms, r[i].left);
+        }
+    }
+    return buf_str(a->out, "]");
+}
+
 static bool put_left(struct asking *a) {
     const struct plan_socket *s = a->f.listener;
     const struct ticket_counts *c = &a->f.counts;
@@ -158,7 +186,7 @@ static bool put_left(struct asking *a) {
     if (s->max_per_address)
         buf_fmt(a->out, ",\"per_address\":%" PRIu32 ",\"places_of_address\":%" PRIu32, s->max_per_address, c->from_address <= s->max_per_address ? s->max_per_address - c->from_address + 1 : 0);
     if (s->reserve) buf_fmt(a->out, ",\"reserve\":%" PRIu32, s->reserve);
-    return buf_str(a->out, "}");
+    return put_rates(a) && buf_str(a->out, "}");
 }
 
 static bool put_outcome(struct asking *a, const struct verdict *v) {
@@ -195,7 +223,7 @@ static bool ask_generation(struct engine *eng, const struct generation *g, const
     uint16_t *port = calloc(n, sizeof *port), *id = calloc(n, sizeof *id);
     struct policy_health health = {.suspended = health_suspended(&g->health)};
     struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &health};
-    struct would_world w = {.plan = &g->plan, .port = port, .id = id, .lists = &g->lists, .places = g->places, .counters = eng->counters, .live = eng->live, .generation = g->id};
+    struct would_world w = {.plan = &g->plan, .port = port, .id = id, .lists = &g->lists, .places = g->places, .eng = eng, .bans = banning_current(eng), .generation = g->id};
     bool good = (port && id) || err_set(e, "out of memory");
     for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
         port[i] = g->listener[i].port;
@@ -203,6 +231,7 @@ static bool ask_generation(struct engine *eng, const struct generation *g, const
     }
     good = good && (w.hooks = hooks_create(&cfg, e)) && would_answer(&w, q, out, e);
     hooks_destroy(w.hooks);
+    ban_set_unref(w.bans);
     free(port);
     free(id);
     return good;

@@ -12,8 +12,8 @@ struct would_world { /* what is asked: borrowed */
     const struct lists *lists;
     const struct places *places;
     struct hooks *hooks;   /* made for the question */
-    struct counters *counters;  /* NULL: nothing runs, every count is that of a first caller */
-    struct counters_live *live;
+    struct engine *eng;    /* whose counts, rates and bans; NULL: nothing runs, and he is the first caller */
+    struct ban_set *bans;
     uint64_t generation;   /* 0 = not in force */
 };
 /* JSON object (lua/portreeve/would.lua makes words of it). false: e says what is wrong with the question, or that memory is out. */

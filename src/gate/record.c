@@ -1,4 +1,5 @@
 #include "gate/record.h"
+#include "gate/rule_counts.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,13 +28,25 @@ static void add_tags(const struct tags *from, char *out, size_t cap) {
     }
 }
 
+/* Of the tightest rate of this stage, after this caller; -1 = the listener has none. */
+static int32_t rate_left(const struct facts *f) {
+    static const enum rate_kind kinds[STAGES] = {RATE_CONNECTIONS, RATE_HANDSHAKES, RATE_KINDS, RATE_REQUESTS};
+    struct rate_left r[RATES_AT_ONCE];
+    enum rate_kind kind = kinds[f->stage];
+    if (kind == RATE_KINDS || (!f->listener->rate[kind].n && !f->listener->rate[kind + PLAN_RATE_KINDS].n)) return -1;
+    int64_t least = INT32_MAX;
+    unsigned n = facts_rates_left(f, kind, r);
+    for (unsigned i = 0; i < n; i++) least = r[i].left < least ? r[i].left : least;
+    return n ? (int32_t)least : -1;
+}
+
 void record_make(const struct facts *f, const struct verdict *v, uint64_t generation, struct record_texts *t, struct decision *out) {
     const struct plan_socket *s = f->listener;
     *out = (struct decision){.ms = f->real_ms, .generation = generation, .remote = f->remote, .local = s->at, .stage = (enum decision_stage)f->stage,
                              .verdict = (enum decision_verdict)v->kind, .listener = s->name, .reason = refusal_name(v->refusal), .because = v->because,
                              .policy_file = v->policy ? v->policy : "", .policy_line = v->policy_line, .list_file = "", .entry_file = "",
                              .sni = f->hello ? f->hello->sni : "", .tags = "", .active = f->counts.active, .from_address = f->counts.from_address,
-                             .maximum = s->max_connections, .per_address = s->max_per_address, .reserve = s->reserve, .rate_left = -1,
+                             .maximum = s->max_connections, .per_address = s->max_per_address, .reserve = s->reserve, .rate_left = rate_left(f),
                              .status = v->kind == VERDICT_ANSWER ? v->status : 0, .delay_ms = (uint16_t)v->delay_ms};
     if (addr_is_any(&out->local)) out->local = (struct addr){0}; /* asking the kernel at each connection would cost more than the record */
     out->local.port = f->local_port;

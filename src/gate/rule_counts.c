@@ -83,6 +83,15 @@ bool facts_over_rate(const struct facts *f, enum rate_kind kind, char *out, size
     return over >= 0;
 }
 
+unsigned facts_rates_left(const struct facts *f, enum rate_kind kind, struct rate_left out[RATES_AT_ONCE]) {
+    struct claims c = {0};
+    if (!f->counters) return 0;
+    claims_of(f, kind, &c);
+    for (unsigned i = 0; i < c.n; i++)
+        out[i] = (struct rate_left){c.limit[i], rates_left(&f->counters->rates, f->holder, &c.claim[i], f->mono_ms * NS_PER_MS)};
+    return c.n;
+}
+
 static enum rule_says rate(const struct facts *f, struct verdict *v, enum rate_kind kind) {
     char why[400];
     return facts_over_rate(f, kind, why, sizeof why) ? rule_refuse(v, REFUSE_RATE, "%s", why) : RULE_NEXT;

@@ -32,11 +32,6 @@ bool ticket_take_within(struct ticket *t, struct counters_live *live, uint32_t m
     return t->held;
 }
 
-void ticket_peek(struct counters *c, struct counters_live *live, uint16_t listener_id, const struct addr *remote, unsigned bits, struct ticket_counts *out) {
-    out->active = atomic_load_explicit(&live->listener[listener_id], memory_order_relaxed) + 1;
-    out->from_address = live_peek(live, address_key(c, listener_id, remote, bits)) + 1;
-}
-
 void ticket_give(struct ticket *t, struct counters_live *live) {
     if (!t->held) return;
     t->held = false;

@@ -22,7 +22,5 @@ void ticket_take(struct ticket *t, struct counters *c, struct counters_live *liv
 void ticket_look(struct ticket *t, const struct counters *c, struct counters_live *live, uint16_t listener_id, const struct addr *remote, unsigned bits,
                  struct ticket_counts *out);
 bool ticket_take_within(struct ticket *t, struct counters_live *live, uint32_t most, uint32_t most_from, struct ticket_counts *out);
-/* The counts that a connection would meet now, itself included; nothing is taken. */
-void ticket_peek(struct counters *c, struct counters_live *live, uint16_t listener_id, const struct addr *remote, unsigned bits, struct ticket_counts *out);
 void ticket_give(struct ticket *t, struct counters_live *live); /* idempotent */
 #endif
