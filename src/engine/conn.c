@@ -136,6 +136,13 @@ void conn_move(struct conn *c, struct generation *g) {
     c->gen = generation_ref(g);
 }
 
+void conn_renew(struct conn *c, struct generation *g) {
+    if (conn_idle(c))
+        conn_move(c, g);
+    else if (c->state >= CONN_TALK && c->state != CONN_DEAD && c->speech->renew)
+        c->speech->renew(c, g);
+}
+
 /* ---- deadlines ---- */
 
 void conn_deadline(struct conn *c, int64_t ms) {

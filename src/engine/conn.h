@@ -118,6 +118,7 @@ void conn_trim(struct worker *w, bool all);
 void conn_timeout(struct wheel_node *n, void *ctx);
 void conn_resume(struct conn *c);                   /* the answer stands in rq->out: send it */
 void conn_committed(struct conn *c, bool ok);
+void conn_renew(struct conn *c, struct generation *g); /* g is in force now: move to it, or do what the speech does instead */
 void conn_move(struct conn *c, struct generation *g); /* idle: change to generation g */
 void conn_deadline(struct conn *c, int64_t ms); /* from this turn of the loop */
 void conn_drain(struct conn *c);                     /* the engine ends: idle ones get half a second, ones nobody waits for go now */

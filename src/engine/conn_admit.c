@@ -203,7 +203,7 @@ void conn_unpark(struct conn *c) {
             conn_told(c, STAGE_IDENTITY);
             break;
         }
-        c->state = CONN_HANDSHAKE;
+        c->state = c->speaking ? CONN_TALK : CONN_HANDSHAKE; /* a tunnel looks at the hello itself */
         conn_want(c, CONN_READABLE);
         c->ready |= CONN_READABLE; /* the handshake goes on by itself: its bytes are here */
         conn_deadline(c, conn_settings(c)->handshake_ms);

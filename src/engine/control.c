@@ -403,6 +403,7 @@ static void init_engine(struct engine *eng) {
     pthread_condattr_init(&mono);
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
     pthread_cond_init(&eng->turned, &mono);
+    backends_init(&eng->backends);
 }
 
 int engine_main(int argc, char **argv) {

@@ -4,6 +4,7 @@
 #define PORTREEVE_ENGINE_ENGINE_H
 #include "base/err.h"
 #include "gate/counters.h"
+#include "engine/backend.h"
 #include "engine/probe_table.h"
 #include "gate/recorder.h"
 #include "plan/plan.h"
@@ -37,6 +38,7 @@ struct engine {
     struct remotelog *remotelog; /* NULL until a listener has the service; set before a worker sees that listener */
     struct app *app;
     struct probe *probe;
+    struct backends backends;    /* of tunnels */
     struct probe_table probes;   /* calls of the self-probe under way: accept asks */
     _Atomic unsigned nworkers; /* running; worker[i] is set before it grows */
     unsigned workers_most;     /* bound for the life of the engine */

@@ -169,7 +169,7 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
     if (!g->certs) return false;
     char keys[512];
     snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
-    if (!(g->ring = token_ring_load(keys, true, e))) return false;
+    if (!(g->ring = token_ring_load(keys, true, e)) || !routes_make(&g->routes, &eng->backends, &g->plan, e)) return false;
     struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &g->health};
     /* A generation with fewer workers than the engine runs: the others keep their connections, so they need its policies too. */
     g->nhooks = g->nworkers > eng->nworkers ? g->nworkers : eng->nworkers;
@@ -206,6 +206,7 @@ static void destroy(struct generation *g) {
     free(g->socket);
     free(g->by_inode);
     free(g->listener);
+    routes_finish(&g->routes, &g->eng->backends);
     lists_finish(&g->lists);
     places_destroy(g->places);
     tls_certs_free(g->certs);

@@ -2,6 +2,7 @@
  * one; immutable once committed but for the hooks, each of which belongs to its worker. Freed when the last reference goes. */
 #ifndef PORTREEVE_ENGINE_GENERATION_H
 #define PORTREEVE_ENGINE_GENERATION_H
+#include "engine/backend.h"
 #include "engine/engine.h"
 #include "engine/places.h"
 #include "net/tls.h"
@@ -38,6 +39,7 @@ struct generation {
     struct tls_certs *certs;
     struct token_ring *ring; /* STATE/keys/tracker.keys as it was when this generation was made */
     struct lists lists;
+    struct routes routes; /* of its tunnels */
     struct places *places; /* where the entries stand by which callers are refused */
     struct policy_health health; /* of its admission policy */
     struct h1_limits limits;

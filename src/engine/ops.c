@@ -39,6 +39,7 @@ bool ops_metrics(struct engine *eng, struct buf *out) {
         if (first) buf_fmt(out, "portreeve_connections{listener=\"%s\"} %u\n", g->listener[i].plan->name, atomic_load(&eng->live->listener[g->listener[i].id]));
     }
     generation_unref(g);
+    backends_metrics(&eng->backends, out);
     if (eng->spool) spool_metrics(eng, out);
     return true;
 }

@@ -5,6 +5,7 @@ static const struct {
     uint32_t services;
     const struct speech *speech;
 } speeches[] = {
+    {SVC_TUNNELS, &speech_tunnel},
     {SVC_REMOTE_LOG, &speech_log},
 };
 

@@ -54,6 +54,10 @@ static void listener_json(struct engine *eng, const struct generation *g, uint32
     buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state, s->waiting ? "true" : "false",
             atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
             s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");
+    char to[PLAN_TO];
+    plan_backends_text(&g->plan, s->backends, to, sizeof to);
+    text(b, "backend", to);
+    buf_str(b, ",");
     text(b, "list", s->list);
     struct proof proof;
     probe_look(eng->probe, g, i, &proof);
@@ -113,7 +117,9 @@ static bool status(void *ctx, struct buf *b) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) listener_json(eng, g, i, b);
     buf_str(b, "],\"certificates\":[");
     certificates_json(g, b);
-    buf_str(b, "],\"counters\":");
+    buf_str(b, "],\"backends\":");
+    backends_json(&eng->backends, b);
+    buf_str(b, ",\"counters\":");
     counters_json(eng, b);
     if (eng->spool) spool_json(eng, b);
     settings_json(g, b);

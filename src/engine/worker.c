@@ -36,7 +36,31 @@ void worker_unpoll(struct worker *w, int fd) {
     epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL);
 }
 
+void worker_again(struct worker *w, struct polled *p) {
+    if (p->again) return;
+    p->again = true;
+    p->next_again = w->again;
+    w->again = p;
+}
+
+static void run_again(struct worker *w) {
+    struct polled *p = w->again;
+    w->again = NULL;
+    while (p) {
+        struct polled *next = p->next_again;
+        p->again = false;
+        if (p->event) p->event(p, 0);
+        p = next;
+    }
+}
+
 void worker_bury(struct worker *w, struct polled *p) {
+    for (struct polled **at = &w->again; p->again && *at; at = &(*at)->next_again)
+        if (*at == p) {
+            *at = p->next_again;
+            p->again = false;
+            break;
+        }
     p->event = NULL;
     p->next_dead = w->dead_others;
     w->dead_others = p;
@@ -116,7 +140,7 @@ void worker_adopt(struct worker *w, struct generation *g) {
     accept_adopt(w, g);
     for (struct conn *c = w->conns, *next; c; c = next) {
         next = c->next;
-        if (c->gen != g && conn_idle(c)) conn_move(c, g);
+        if (c->gen != g) conn_renew(c, g);
     }
     generation_unref(old);
 }
@@ -142,9 +166,11 @@ static void take_snapshot(struct worker *w, struct snapshot *s) {
             addr_format(&c->via->device, remote);
             buf_fmt(&s->out, ",\"via\":\"%s\"", remote);
         }
-        buf_fmt(&s->out, ",\"state\":\"%s\",\"tls\":\"%s\",\"requests\":%u,\"generation\":%llu,\"age_ms\":%lld}", conn_state_name(c),
+        buf_fmt(&s->out, ",\"state\":\"%s\",\"tls\":\"%s\",\"requests\":%u,\"generation\":%llu,\"age_ms\":%lld", conn_state_name(c),
                 c->stream && c->state > CONN_HANDSHAKE ? tls_version(c->stream) : "", c->requests, (unsigned long long)c->gen->id,
                 (long long)(w->now_ms - c->since_ms));
+        if (c->speaking && c->speech->describe) c->speech->describe(c, &s->out);
+        buf_str(&s->out, "}");
     }
     s->waiting--;
     pthread_cond_broadcast(&s->done);
@@ -245,7 +271,7 @@ static void wake_spool(struct worker *w, bool quiet) {
 /* Straight to the kernel, see src/net/stream.c. */
 static int wait_events(const struct worker *w, struct epoll_event *ev) {
     int64_t left = w->tick_ms - w->now_ms;
-    return (int)syscall(SYS_epoll_pwait, w->epoll, ev, POLL_BATCH, w->pushed || left < 0 ? 0 : (int)left, NULL, 0);
+    return (int)syscall(SYS_epoll_pwait, w->epoll, ev, POLL_BATCH, w->pushed || w->again || left < 0 ? 0 : (int)left, NULL, 0);
 }
 
 static void run(struct worker *w) {
@@ -253,6 +279,7 @@ static void run(struct worker *w) {
     while (!w->stopping) {
         int n = wait_events(w, ev);
         note_time(w);
+        if (w->again) run_again(w);
         handle(w, ev, n);
         if (w->pushed) wake_spool(w, n <= 0);
         if (w->now_ms >= w->tick_ms) tick(w);

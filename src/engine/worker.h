@@ -68,7 +68,7 @@ struct worker {
     struct ban_set *bans; /* referenced; that of eng->bans_turn */
     uint64_t bans_turn;
     struct acceptor *acceptors, *by_inode[ACCEPTOR_SLOTS];
-    struct polled *dead_others;
+    struct polled *dead_others, *again; /* again: those with more to do at the next turn */
     unsigned parked, answering; /* connections that wait behind a delay, or for the page that refuses them: both bounded (conn_admit.c) */
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
     _Atomic unsigned live; /* connections; read by control while draining */
@@ -107,8 +107,11 @@ struct polled { /* anything else that wants to hear of a descriptor: a backend, 
                  * the end of the turn (worker_bury), since later events of the batch may still name it. */
     void (*event)(struct polled *p, uint32_t events);
     void (*free)(struct polled *p); /* for worker_bury */
-    struct polled *next_dead;
+    struct polled *next_dead, *next_again;
+    bool again;
 };
+/* Call p's event (with no events) once more at the next turn, which does not wait: it has more to do, but others first. */
+void worker_again(struct worker *w, struct polled *p);
 void worker_bury(struct worker *w, struct polled *p); /* its event is not called any more; freed at the end of the turn */
 enum polled_kind { POLLED_CONN, POLLED_ACCEPTOR, POLLED_MAIL, POLLED_OTHER }; /* what a descriptor of the poll set belongs to */
 bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled_kind kind, void *what); /* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD */

@@ -25,6 +25,11 @@
     X(accept_pauses, "accept_pauses_total", "accept paused for want of descriptors or memory")  \
     X(tls_handshakes, "tls_handshakes_total", "TLS handshakes finished")                        \
     X(tls_failures, "tls_failures_total", "TLS handshakes failed")                              \
+    X(tunnels, "tunnels_total", "tunnels opened to a backend")                                  \
+    X(tunnels_refused, "tunnels_refused_total", "callers of a tunnel for whom no backend was there") \
+    X(backend_failures, "backend_unreachable_total", "calls to backends that failed")          \
+    X(tunnel_in, "tunnel_received_bytes_total", "bytes from callers to backends, of tunnels that have ended") \
+    X(tunnel_out, "tunnel_sent_bytes_total", "bytes from backends to callers, of tunnels that have ended") \
     X(requests, "requests_total", "requests read")                                              \
     X(bad_requests, "bad_requests_total", "requests refused by the parser")                     \
     X(timeouts, "timeouts_total", "connections closed by a deadline")                           \

@@ -12,6 +12,8 @@ static bool parse_one(const char *s, size_t n, struct plan_to *out, struct err *
     memset(out, 0, sizeof *out);
     if (n > 5 && memcmp(s, "unix:", 5) == 0) {
         if (s[5] != '/' || n - 5 >= sizeof out->path) return err_set(e, "%.*s: a unix socket is written unix:/PATH, at most %zu bytes", (int)n, s, sizeof out->path - 1);
+        for (size_t i = 5; i < n; i++)
+            if ((unsigned char)s[i] < ' ' || s[i] == '"' || s[i] == '\\' || s[i] == 0x7f) return err_set(e, "a path with a quote, a backslash or a control character");
         memcpy(out->path, s + 5, n - 5);
         return true;
     }
