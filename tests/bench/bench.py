@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Server CPU per request beside nginx: the figures of the README.
 
-    tests/bench/bench.py [--quick] [--rounds N] [--seconds N] [--calls] [a b c d e f]
+    tests/bench/bench.py [--quick] [--rounds N] [--seconds N] [--calls] [a b c d e f g]
 
     a  pixel over keep-alive, recording off        (admission.lua, route.lua, the tracker's Lua handler)
     b  pixel recorded durably, 64 and 512 connections
@@ -9,6 +9,7 @@
     d  10,000 idle kept connections, plain and TLS: KB each
     e  4,000 listening sockets: start, memory, and a reload that moves one (scale.py, beside nginx and haproxy; needs root)
     f  a million lines of address lists, refusals, and a flood of them (lists.py, beside nginx and haproxy)
+    g  admission by stages: no rule, the shipped policy, one rule in Lua at each stage; a new connection for every request, plain and TLS
 One server at a time on the first processor, wrk on the second, runs interleaved, medians. CPU is what the kernel's scheduler counted for every thread of
 the server's processes, our supervisor included. --calls: system calls per request too (strace). Results are appended to build/bench/results.jsonl.
 """
@@ -44,8 +45,9 @@ IDLE = 10000
 class Ours:
     """portreeve with one worker; the tracker alone."""
 
-    def __init__(self, record, prefix=()):
-        self.s = portreeve.Server(components='tracker', prefix=list(prefix), settings={
+    def __init__(self, record, prefix=(), policies=None, tls=False):
+        self.tls = tls
+        self.s = portreeve.Server(components='tracker', prefix=list(prefix), policies=policies, settings={
             'Workers': 1, 'AccessLog': 'off', 'TrackingLevel': 'personal' if record else 'off', 'IdleTimeout': 600000, 'MaxConnections': 15000,
             'Durability': 'durable'})
         self.address = self.s.address
@@ -60,7 +62,7 @@ class Ours:
         return self.s.proc.pid
 
     def port(self):
-        return self.ports[0]
+        return self.ports[1 if self.tls else 0]
 
     def tls_port(self):
         return self.ports[1]
@@ -69,9 +71,29 @@ class Ours:
         self.s.stop()
 
 
+def admission(rules):
+    """policies with this list of rules, and a test that has nothing to say of it."""
+    return {'admission.lua': 'local admission = require "portreeve.admission"\nlocal rule = admission.rule\nreturn admission.rules {\n%s}\n' % rules,
+            'admission_test.lua': 'return { ["nothing"] = function(t) t.ok(true) end }\n'}
+
+
+LUA_RULE = '  rule.at("%s", function(facts) if %s then return admission.verdict.refuse("policy", "no") end end),\n'
+STAGES = {  # name: (policies, over TLS)
+    'no rule': (admission(''), False),
+    'shipped policy': (None, False),
+    'Lua at peer': (admission(LUA_RULE % ('peer', 'facts.active > 1000')), False),
+    'Lua at request': (admission(LUA_RULE % ('request', 'facts.method == "PUT"')), False),
+    'TLS: no rule': (admission(''), True),
+    'TLS: shipped policy': (None, True),
+    'TLS: Lua at hello': (admission(LUA_RULE % ('hello', 'facts.sni == "x"')), True),
+    'TLS: Lua at identity': (admission(LUA_RULE % ('identity', 'facts.tls == "SSLv3"')), True),
+}
+
+
 MAKE = {
     'portreeve': lambda: Ours(False, ON_SERVER),
     'portreeve durable': lambda: Ours(True, ON_SERVER),
+    **{name: (lambda policies=policies, tls=tls: Ours(False, ON_SERVER, policies, tls)) for name, (policies, tls) in STAGES.items()},
     'nginx empty_gif': lambda: Nginx('empty_gif', ON_SERVER),
     'nginx+lua': lambda: Nginx('lua', ON_SERVER),
     'nginx+lua commit 5 ms': lambda: Nginx('lua-commit', ON_SERVER),
@@ -105,7 +127,7 @@ def wait_quiet():
 def wrk(server, connections, seconds, new=False):
     argv = ON_LOAD + ['wrk', '-t1', '-c%d' % connections, '-d%ds' % seconds, '--latency', '--timeout', '10s']
     argv += ['-H', 'Connection: close'] if new else []
-    text = subprocess.run(argv + ['http://%s:%d%s' % (server.address, server.port(), server.path)], stdout=subprocess.PIPE, text=True, check=True,
+    text = subprocess.run(argv + ['http%s://%s:%d%s' % ('s' if getattr(server, 'tls', False) else '', server.address, server.port(), server.path)], stdout=subprocess.PIPE, text=True, check=True,
                           timeout=seconds + 60).stdout
     requests = int(re.search(r'(\d+) requests in', text).group(1))
     errors = re.search(r'Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)', text)
@@ -250,6 +272,24 @@ def lists():
     RESULT.append(got)
 
 
+def stages():
+    """Differences of a microsecond are of the size of the noise of a run, so there are more and shorter runs, and what counts is the least of each."""
+    for tls in (False, True):
+        names = [n for n, (_, over) in STAGES.items() if over == tls]
+        got = {n: [] for n in names}
+        for _ in range(max(OPT.rounds, 2) * 2):
+            for n in names:
+                got[n].append(measure(n, 64, OPT.seconds, new=True)['us'])
+        least = {n: min(v) for n, v in got.items()}
+        none = least[names[0]]
+        print('\n(g) admission, a new %sconnection for every request, 64 at a time' % ('TLS ' if tls else ''))
+        for n in names:
+            print('  %-24s %8.2f CPU µs/connection %+8.2f   (runs: %s)' % (n, least[n], least[n] - none, ' '.join('%.1f' % u for u in got[n])), flush=True)
+        RESULT.append({'what': 'admission%s' % (' TLS' if tls else ''), 'results': {n: {'us': least[n], 'all_us': got[n]} for n in names}})
+        if not tls:
+            want('(g) the shipped policy: at most 2 µs a connection over no rule', least['shipped policy'] - none, 2.0)
+
+
 def want(text, got, most):
     GOALS.append((text, got, most, got <= most))
 
@@ -273,6 +313,8 @@ def main():
         scale()
     if 'f' in OPT.parts:
         lists()
+    if 'g' in OPT.parts:
+        stages()
     print('\ngoals')
     for text, got, most, good in GOALS:
         print('  %-4s %s: %.2f, bound %.2f' % ('met' if good else 'MISS', text, got, most))
@@ -290,7 +332,7 @@ def cpu_name():
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('parts', nargs='*', default=['a', 'b', 'c', 'd', 'e', 'f'])
+    p.add_argument('parts', nargs='*', default=['a', 'b', 'c', 'd', 'e', 'f', 'g'])
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--seconds', type=int, default=5)
     p.add_argument('--quick', action='store_true', help='one round of 3 s')
