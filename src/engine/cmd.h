@@ -7,6 +7,9 @@
 int cmd_ini(int argc, char **argv);  /* cmd_ini.c: show an INI file as it is read */
 int cmd_list(int argc, char **argv); /* cmd_list.c: which line of an address list decides about an address */
 int cmd_lists(int argc, char **argv); /* cmd_lists.c: what the lists in force have decided */
+int cmd_ban(int argc, char **argv); /* cmd_ban.c: shut an address out for a while */
+int cmd_unban(int argc, char **argv);
+int cmd_bans(int argc, char **argv);
 int cmd_login_link(int argc, char **argv); /* cmd_login.c: a one-time address of the hub */
 
 int cmd_check(int argc, char **argv); /* cmd_check.c: the reload gate without reloading */

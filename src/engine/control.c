@@ -9,6 +9,7 @@
 #include "engine/ask.h"
 #include "engine/console.h"
 #include "engine/decisions.h"
+#include "engine/guards.h"
 #include "engine/harden.h"
 #include "engine/luadir.h"
 #include "engine/probe.h"
@@ -36,6 +37,7 @@ struct control {
     bool ready; /* SETUP has come and the engine is hardened */
     struct console *console;
     struct generation *pending;
+    bool forced; /* nobody is asked whom it shuts out */
     struct app_states *pending_states;
     int64_t drain_until;
     bool stopping, welcomed, quiet;
@@ -145,7 +147,7 @@ static void prepare(struct control *k, uint64_t id) {
         fail(k, id, &e);
         return;
     }
-    bool fine = generation_prepare(g, eng, &e) && start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
+    bool fine = generation_prepare(g, eng, &e) && guards_reload(eng, g, k->forced ? NULL : eng->current, &e) && start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
     if (fine)
         say(k, WIRE_PREPARED, "generation %llu\n", (unsigned long long)id);
     else
@@ -157,8 +159,9 @@ static void begin(struct control *k, struct fdlink_msg *m) {
     struct err e;
     throw_pending(k);
     wire_number(m->data, "generation", &id);
-    uint64_t base = 0;
+    uint64_t base = 0, forced = 0;
     wire_number(m->data, "base", &base);
+    k->forced = wire_number(m->data, "force", &forced) && forced;
     if (base && (!k->eng.current || k->eng.current->id != base))
         err_set(&e, "the supervisor counts on generation %llu, which this engine does not serve: restart it", (unsigned long long)base);
     else if (m->nfds == 2 && wire_number(m->data, "workers", &workers) && workers >= 1 && workers <= PLAN_MAX_WORKERS)

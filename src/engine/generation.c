@@ -208,6 +208,7 @@ static void destroy(struct generation *g) {
     free(g->listener);
     routes_finish(&g->routes, &g->eng->backends);
     lists_finish(&g->lists);
+    free(g->guarded);
     places_destroy(g->places);
     tls_certs_free(g->certs);
     token_ring_free(g->ring);

@@ -1,4 +1,5 @@
 #include "engine/status.h"
+#include "engine/banning_api.h"
 #include "base/clock.h"
 #include "engine/accept.h"
 #include "engine/ask.h"
@@ -206,8 +207,9 @@ static bool ask(void *ctx, uint32_t type, const char *more, size_t n, struct buf
     return fine;
 }
 
-static bool reload(void *ctx, struct buf *out) {
-    return ask(ctx, WIRE_RELOAD, NULL, 0, out);
+static bool reload(void *ctx, bool force, struct buf *out) {
+    static const char forced[] = "force 1\n";
+    return ask(ctx, WIRE_RELOAD, forced, force ? sizeof forced - 1 : 0, out);
 }
 
 static bool edit(void *ctx, const char *request, size_t n, struct buf *out) {
@@ -230,4 +232,5 @@ static bool would(void *ctx, const struct question *q, struct buf *out, struct e
 void status_api(struct engine *eng, struct engine_api *out) {
     *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .would = would, .rules = status_rules, .logs = logs, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
                                .probe = probe, .lists = lists};
+    banning_api(out);
 }

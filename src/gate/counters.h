@@ -3,6 +3,7 @@
 #ifndef PORTREEVE_GATE_COUNTERS_H
 #define PORTREEVE_GATE_COUNTERS_H
 #include "base/err.h"
+#include "gate/admins.h"
 #include "gate/bans.h"
 #include "gate/rates.h"
 #include <stdatomic.h>
@@ -81,6 +82,7 @@ struct counters {
     struct hold_roll roll; /* who may hold the locks of the tables below */
     struct rates rates;
     struct bans bans;
+    struct admins admins;
 };
 
 int counters_create(struct counters **out, struct err *e);            /* supervisor: returns the memfd (CLOEXEC), maps it */

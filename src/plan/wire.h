@@ -14,7 +14,7 @@ enum wire_type {
     /* supervisor → engine */
     WIRE_SETUP = 1,      /* "instance K\n" (0 or 1: slot of live counts), "state DIR\n"; fds: counters memfd, flight recorder's memfd */
     WIRE_GEN_BEGIN,      /* "generation N\nsockets S\nworkers W\n"; fds: plan memfd, bundle memfd (both sealed); S = fds to come.
-                            "base B\n" besides: the engine serves generation B, and sockets of B come by GEN_KEPT */
+                            "force 1\n": guards are not asked. "base B\n" besides: the engine serves generation B, and sockets of B come by GEN_KEPT */
     WIRE_GEN_SOCKETS,    /* struct wire_socket[] (binary), as many as fds; fds: the listening sockets */
     WIRE_GEN_END,        /* "generation N\n" */
     WIRE_COMMIT,         /* "generation N\n": swap now */
@@ -31,8 +31,8 @@ enum wire_type {
     WIRE_PREPARED,       /* "generation N\n" */
     WIRE_FAILED,         /* "generation N\n", blank line, text for people */
     WIRE_COMMITTED,      /* "generation N\n": every worker accepts on the new sockets and no longer on the retired ones */
-    WIRE_RELOAD,         /* "id N\n": the console or the hub asks for a reload; answered by WIRE_RELOAD_RESULT */
-    WIRE_EDIT,           /* "id N\ndry 0|1\nwho TEXT\n", blank line, then a line a change: "set FILE ENTRY VALUE" or "remove FILE ENTRY" (ENTRY
+    WIRE_RELOAD,         /* "id N\n" ["force 1\n"]: the console or the hub asks for a reload; answered by WIRE_RELOAD_RESULT */
+    WIRE_EDIT,           /* "id N\ndry 0|1\nforce 0|1\nwho TEXT\n", blank line, then a line a change: "set FILE ENTRY VALUE" or "remove FILE ENTRY" (ENTRY
                             may be NAME.*); at most EDIT_MOST (super/edit.h); answered by WIRE_RELOAD_RESULT */
     WIRE_STOP,           /* the console asks for an orderly stop */
     WIRE_DRAINED,        /* nothing runs any more; the engine exits */

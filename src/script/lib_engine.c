@@ -1,4 +1,4 @@
-#include "script/lib_engine.h"
+#include "script/lib_engine_i.h"
 #include <lua5.4/lauxlib.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@ void lib_engine_set(lua_State *L, const struct engine_api *api) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, &api_key);
 }
 
-static const struct engine_api *api_of(lua_State *L) {
+const struct engine_api *lib_engine_api(lua_State *L) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &api_key);
     const struct engine_api *api = lua_touserdata(L, -1);
     lua_pop(L, 1);
@@ -18,7 +18,7 @@ static const struct engine_api *api_of(lua_State *L) {
 }
 
 /* The text is decoded by cjson (upvalue 1); C memory is freed before anything may raise. */
-static int decoded(lua_State *L, bool fine, struct buf *b) {
+int lib_engine_decoded(lua_State *L, bool fine, struct buf *b) {
     if (!fine) {
         buf_free(b);
         return luaL_error(L, "the engine could not answer");
@@ -31,21 +31,21 @@ static int decoded(lua_State *L, bool fine, struct buf *b) {
 }
 
 static int engine_status(lua_State *L) {
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     struct buf b = {0};
-    return decoded(L, a->status(a->ctx, &b), &b);
+    return lib_engine_decoded(L, a->status(a->ctx, &b), &b);
 }
 
 static int engine_plan(lua_State *L) {
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     struct buf b = {0};
-    return decoded(L, a->plan(a->ctx, &b), &b);
+    return lib_engine_decoded(L, a->plan(a->ctx, &b), &b);
 }
 
 static int engine_stats(lua_State *L) {
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     struct buf b = {0};
-    return decoded(L, a->stats(a->ctx, &b), &b);
+    return lib_engine_decoded(L, a->stats(a->ctx, &b), &b);
 }
 
 static unsigned limit_arg(lua_State *L) {
@@ -54,10 +54,10 @@ static unsigned limit_arg(lua_State *L) {
 }
 
 static int engine_connections(lua_State *L) { /* connections([limit]) -> array */
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     unsigned limit = limit_arg(L);
     struct buf b = {0};
-    return decoded(L, a->connections(a->ctx, limit, &b), &b);
+    return lib_engine_decoded(L, a->connections(a->ctx, limit, &b), &b);
 }
 
 static const char *query_text(lua_State *L, const char *name) {
@@ -78,7 +78,7 @@ static lua_Integer query_number(lua_State *L, const char *name, lua_Integer othe
 /* decisions{ address = "IP[/BITS]", from_ms =, to_ms =, listener =, reason =, stage =, verdict =, refused = boolean, limit = 1000 }
  * -> { room =, oldest_ms =, list = { newest first } } */
 static int engine_decisions(lua_State *L) {
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     luaL_checktype(L, 1, LUA_TTABLE);
     struct decision_query q = {.from_ms = query_number(L, "from_ms", 0), .to_ms = query_number(L, "to_ms", 0), .listener = query_text(L, "listener"),
                                .reason = query_text(L, "reason"), .stage = query_text(L, "stage"), .verdict = query_text(L, "verdict")};
@@ -90,32 +90,32 @@ static int engine_decisions(lua_State *L) {
     q.refused = lua_toboolean(L, -1);
     if (net && !decision_query_net(&q, net, &e)) return luaL_error(L, "%s", e.text);
     struct buf b = {0};
-    return decoded(L, a->decisions(a->ctx, &q, &b), &b);
+    return lib_engine_decoded(L, a->decisions(a->ctx, &q, &b), &b);
 }
 
 static int engine_lists(lua_State *L) { /* lists([name]) -> array, or what there is to say of one, or nil */
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     const char *name = luaL_optstring(L, 1, "");
     struct buf b = {0};
-    return decoded(L, a->lists(a->ctx, name, &b), &b);
+    return lib_engine_decoded(L, a->lists(a->ctx, name, &b), &b);
 }
 
 static int engine_rules(lua_State *L) { /* rules() -> array: the rules of admission in the order they are asked */
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     struct buf b = {0};
-    return decoded(L, a->rules(a->ctx, &b), &b);
+    return lib_engine_decoded(L, a->rules(a->ctx, &b), &b);
 }
 
 static int engine_logs(lua_State *L) { /* logs([limit]) -> array, newest first */
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     unsigned limit = limit_arg(L);
     struct buf b = {0};
-    return decoded(L, a->logs(a->ctx, limit, &b), &b);
+    return lib_engine_decoded(L, a->logs(a->ctx, limit, &b), &b);
 }
 
 /* would{ address =, listener =, port =, sni =, alpn =, ja4 =, method =, path =, host =, at_ms = } -> what lua/portreeve/would.lua reads */
 static int engine_would(lua_State *L) {
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_Integer port = query_number(L, "port", 0);
     struct question q = {.address = query_text(L, "address"), .listener = query_text(L, "listener"), .port = port > 0 && port < 65536 ? (uint16_t)port : 0,
@@ -124,21 +124,21 @@ static int engine_would(lua_State *L) {
     if (!q.address || !q.listener) return luaL_error(L, "would{…} wants the caller's address and the listener's name");
     struct buf b = {0};
     struct err e;
-    if (a->would(a->ctx, &q, &b, &e)) return decoded(L, true, &b);
+    if (a->would(a->ctx, &q, &b, &e)) return lib_engine_decoded(L, true, &b);
     buf_free(&b);
     return luaL_error(L, "%s", e.text);
 }
 
 static int engine_probe(lua_State *L) { /* probe() -> boolean: every socket was called */
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     lua_pushboolean(L, a->probe(a->ctx));
     return 1;
 }
 
-static int engine_reload(lua_State *L) { /* reload() -> boolean, text */
-    const struct engine_api *a = api_of(L);
+static int engine_reload(lua_State *L) { /* reload([force]) -> boolean, text */
+    const struct engine_api *a = lib_engine_api(L);
     struct buf b = {0};
-    lua_pushboolean(L, a->reload(a->ctx, &b));
+    lua_pushboolean(L, a->reload(a->ctx, lua_toboolean(L, 1), &b));
     lua_pushlstring(L, b.p ? b.p : "", b.n);
     buf_free(&b);
     return 2;
@@ -192,22 +192,24 @@ static void push_who(lua_State *L) {
     }
 }
 
-/* edit({ {file=, entry=, value=|nil} … }, { dry = boolean, who = text }) -> boolean, text: all of it comes into force and into the files, or
+/* edit({ {file=, entry=, value=|nil} … }, { dry = boolean, force = boolean, who = text }) -> boolean, text: all of it comes into force and into the files, or
  * nothing does. entry "NAME.*" without value: the whole section. */
 static int engine_edit(lua_State *L) {
-    const struct engine_api *a = api_of(L);
+    const struct engine_api *a = lib_engine_api(L);
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 2);
     lua_Unsigned count = lua_rawlen(L, 1);
     if (count == 0 || count > 64) return refuse_edit(L, count ? "more than 64 changes at once" : "nothing is to be changed");
-    bool dry = false;
+    bool dry = false, force = false;
     if (lua_istable(L, 2)) {
         lua_getfield(L, 2, "dry");
         dry = lua_toboolean(L, -1);
-        lua_pop(L, 1);
+        lua_getfield(L, 2, "force");
+        force = lua_toboolean(L, -1);
+        lua_pop(L, 2);
     }
     push_who(L);
-    lua_pushfstring(L, "dry %d\nwho %s\n\n", dry ? 1 : 0, lua_tostring(L, -1));
+    lua_pushfstring(L, "dry %d\nforce %d\nwho %s\n\n", dry ? 1 : 0, force ? 1 : 0, lua_tostring(L, -1));
     for (lua_Unsigned i = 1; i <= count; i++) {
         lua_rawgeti(L, 1, (lua_Integer)i);
         change_line(L);
@@ -233,6 +235,7 @@ int lib_engine(lua_State *L) {
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "decode");
     lua_remove(L, -2);
+    lib_engine_gate(L);
     luaL_setfuncs(L, functions, 1);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &api_key);
     const struct engine_api *api = lua_touserdata(L, -1);

@@ -7,6 +7,11 @@
 #include "gate/question.h"
 #include "script/lib.h"
 
+struct ban_request {
+    const char *range, *reason, *who; /* each one line */
+    int64_t ms;                       /* 0 = until it is taken back */
+    bool force;                       /* whoever it shuts out */
+};
 struct engine_api {
     void *ctx;
     const char *state_dir;
@@ -19,7 +24,11 @@ struct engine_api {
     bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
     bool (*lists)(void *ctx, const char *name, struct buf *out);     /* engine/lists_show.h; name "" = all */
-    bool (*reload)(void *ctx, struct buf *text);                     /* blocks; true = in force */
+    bool (*ban)(void *ctx, const struct ban_request *q, struct buf *text);          /* engine/banning_api.h */
+    bool (*unban)(void *ctx, const char *range, const char *who, struct buf *text);
+    bool (*bans)(void *ctx, struct buf *out);                        /* JSON array */
+    void (*administrator)(void *ctx, const char *address);
+    bool (*reload)(void *ctx, bool force, struct buf *text);         /* blocks; true = in force */
     bool (*probe)(void *ctx);                                        /* blocks; true = every socket has been called once more */
     bool (*edit)(void *ctx, const char *request, size_t n, struct buf *text); /* the same; request: WIRE_EDIT from "dry" on (plan/wire.h) */
 };

@@ -101,7 +101,7 @@ static int ask_and_show(const struct options *o, const char *request, int wait_m
 }
 
 int client_reload(const struct options *o) {
-    return ask_and_show(o, "reload\n", RELOAD_MS);
+    return ask_and_show(o, o->force ? "reload force\n" : "reload\n", RELOAD_MS);
 }
 
 int client_status(const struct options *o) {

@@ -94,10 +94,10 @@ static void obey(struct super *s, struct control_client *c) {
         if (s->gen) answer_status(s, c, status_plan);
         else say(c, false, "there is no plan yet: the first start is still under way\n");
     }
-    else if (strcmp(c->in, "reload") == 0) {
+    else if (strcmp(c->in, "reload") == 0 || strcmp(c->in, "reload force") == 0) {
         c->phase = CLIENT_WAITING;
         c->deadline = NEVER;
-        reload_ask(s, &w, "the control socket");
+        reload_ask(s, &w, c->in[6] != 0, "the control socket");
     } else if (strcmp(c->in, "stop") == 0) {
         c->phase = CLIENT_HELD;
         c->deadline = NEVER;
@@ -105,7 +105,7 @@ static void obey(struct super *s, struct control_client *c) {
         else flush(c);
         if (!s->stopping) super_stop(s, "the control socket");
     } else {
-        say(c, false, "requests are: reload, status, status json, sockets, plan, decisions, stop\n");
+        say(c, false, "requests are: reload, reload force, status, status json, sockets, plan, decisions, stop\n");
     }
 }
 

@@ -98,7 +98,7 @@ static bool take_lines(struct edit *d, const char *body, struct err *e) {
 
 struct edit *edit_parse(const char *payload, struct err *e) {
     struct edit *d = calloc(1, sizeof *d);
-    uint64_t dry = 0;
+    uint64_t dry = 0, force = 0;
     if (!d) {
         err_set(e, "out of memory");
         return NULL;
@@ -108,6 +108,7 @@ struct edit *edit_parse(const char *payload, struct err *e) {
     for (char *c = d->who; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     if (wire_number(payload, "dry", &dry)) d->dry = dry != 0;
+    if (wire_number(payload, "force", &force)) d->force = force != 0;
     if (take_lines(d, wire_body(payload), e)) return d;
     edit_destroy(d);
     return NULL;

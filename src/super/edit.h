@@ -25,7 +25,7 @@ struct edit {
     bool engine;      /* who waits: see struct waiter */
     pid_t pid;
     uint64_t id;
-    bool dry;
+    bool dry, force; /* force: whomever it shuts out */
     char who[128];
     unsigned n;
     char *arg[2 * EDIT_MOST + 1]; /* for the planner: "--edit", "FILE:ENTRY=VALUE" …, NULL; odd ones are malloc'ed */

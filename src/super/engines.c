@@ -229,7 +229,9 @@ static void said_failed(struct super *s, struct engine *en) {
 
 static void said_reload(struct super *s, struct engine *en) {
     struct waiter w = {.engine = true, .pid = en->pid};
-    if (wire_number(s->msg.data, "id", &w.id)) reload_ask(s, &w, "the engine's console");
+    uint64_t force = 0;
+    if (!wire_number(s->msg.data, "id", &w.id)) return;
+    reload_ask(s, &w, wire_number(s->msg.data, "force", &force) && force, "the engine's console");
 }
 
 static void said_edit(struct super *s, const struct engine *en) {

@@ -18,6 +18,7 @@ struct generation {
     struct proof *proof; /* one per plan socket: what the engine's self-probe found */
     struct steps steps; /* from the generation before to this one, until it is committed */
     bool committed;
+    bool forced; /* whomever it shuts out: the engine's guards are not asked */
 };
 
 /* Decode and check the plan again (the planner ran policies; its word is not taken). Takes both fds on success only. */

@@ -35,10 +35,11 @@ static const struct command commands[] = {
      "  --help          this text\n"
      "Log lines go to standard error, requests to log/access.log in the state folder. Exit status: 0 ended as told, 1 not started\n"
      "(why is on standard error), 2 wrong usage.\n"},
-    {"reload", "read configuration and policies again", TAKES_STATE, client_reload,
-     "usage: portreeve reload [--state DIR]\n"
+    {"reload", "read configuration and policies again", TAKES_STATE | TAKES_FORCE, client_reload,
+     "usage: portreeve reload [--force] [--state DIR]\n"
      "Read configuration and policies again and change over if all of it is good; exit status 1 and the reason if not.\n"
-     "Nothing changes then; the reason is in the log and in `portreeve status` too.\n" STATE_HELP EXITS},
+     "Nothing changes then; the reason is in the log and in `portreeve status` too.\n"
+     "  --force         even if it shuts out this machine, a recent administrator of the hub or a member of lists/cluster.list\n" STATE_HELP EXITS},
     {"status", "what runs, what is bound and why", TAKES_STATE | TAKES_JSON | TAKES_SECURITY, status,
      "usage: portreeve status [--security] [--json] [--state DIR]\n"
      "What runs, what is bound and why, and how the last change went.\n"
@@ -52,6 +53,9 @@ static const struct command commands[] = {
     {"ini", "show an INI file's entries as they are read", 0, NULL, NULL},
     {"list", "ask an address list about addresses", 0, NULL, NULL},
     {"lists", "the address lists in force: which lines decide, and which never", 0, NULL, NULL},
+    {"ban", "shut an address out for a while", 0, NULL, NULL},
+    {"unban", "take a ban back", 0, NULL, NULL},
+    {"bans", "show the bans in force", 0, NULL, NULL},
     {"test", "run the policies' tests", 0, NULL, NULL},
     {"why", "say what was decided about an address, and by which line", 0, NULL, NULL},
     {"would", "say what would become of a caller, rule by rule", 0, NULL, NULL},

@@ -68,13 +68,14 @@ static bool send_sockets(const struct generation *g, const struct generation *ba
 }
 
 bool generation_offer(const struct generation *g, const struct generation *base, int link, struct err *e) {
-    char text[160], of[32] = "";
+    char text[180], of[32] = "";
     int fds[2] = {g->plan_fd, g->bundle_fd};
     uint64_t total = 0;
     if (base) generation_mark(base);
     if (base) snprintf(of, sizeof of, "base %" PRIu64 "\n", base->number);
     for (uint32_t i = 0; i < g->plan.nsockets; i++) total += is_kept(g, base, i) ? 0 : entries(g, i);
-    int n = snprintf(text, sizeof text, "generation %" PRIu64 "\nsockets %" PRIu64 "\nworkers %u\n%s", g->number, total, g->workers, of);
+    int n = snprintf(text, sizeof text, "generation %" PRIu64 "\nsockets %" PRIu64 "\nworkers %u\n%s%s", g->number, total, g->workers, of,
+                     g->forced ? "force 1\n" : "");
     if (!fdlink_send(link, WIRE_GEN_BEGIN, text, (size_t)n, fds, 2, SEND_MS, e)) return false;
     if (!send_kept(g, base, link, e) || !send_sockets(g, base, link, e)) return false;
     n = snprintf(text, sizeof text, "generation %" PRIu64 "\n", g->number);

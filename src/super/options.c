@@ -55,6 +55,10 @@ int options_parse(int argc, char **argv, unsigned takes, struct options *o) {
             o->json = true;
             continue;
         }
+        if ((takes & TAKES_FORCE) && strcmp(a, "--force") == 0) {
+            o->force = true;
+            continue;
+        }
         if ((takes & TAKES_SECURITY) && strcmp(a, "--security") == 0) {
             o->security = true;
             continue;

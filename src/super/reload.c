@@ -25,7 +25,7 @@ static void answer(struct super *s, const struct waiter *w, bool ok, const char 
     else control_answer(s, w->id, ok, text);
 }
 
-void reload_ask(struct super *s, const struct waiter *w, const char *who) {
+void reload_ask(struct super *s, const struct waiter *w, bool force, const char *who) {
     struct reload *r = &s->reload;
     if (s->stopping || (w && r->nlater == WAITERS)) {
         if (w) answer(s, w, false, s->stopping ? "portreeve is stopping\n" : "too many reloads are asked for at once\n");
@@ -33,7 +33,8 @@ void reload_ask(struct super *s, const struct waiter *w, const char *who) {
     }
     if (w) r->later[r->nlater++] = *w;
     r->again = true;
-    log_info("reload", "asked for by %s", who);
+    r->force |= force;
+    log_info("reload", "asked for by %s%s", who, force ? ", whomever it shuts out" : "");
 }
 
 static void answer_edit(struct super *s, struct edit *d, bool ok, const char *words) {
@@ -169,6 +170,8 @@ static void begin(struct super *s) {
     r->nnow = r->nlater;
     r->nlater = 0;
     r->again = false;
+    r->forced = r->force;
+    r->force = false;
     notify_reloading(&s->notify);
     start_planner(s);
 }
@@ -228,6 +231,7 @@ static bool take_plan(struct super *s, struct planner_result *p, struct err *e) 
         return true;
     }
     g->number = ++s->attempts;
+    g->forced = r->follow || r->initial || (r->edit ? r->edit->force : r->forced);
     r->next = g;
     r->phase = RELOAD_OFFERING;
     r->deadline = clock_mono_ms() + OFFER_MS;

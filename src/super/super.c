@@ -101,7 +101,7 @@ static void take_signals(struct super *s) {
     while (read(s->signal_fd, &i, sizeof i) == sizeof i) {
         switch (i.ssi_signo) {
         case SIGCHLD: reap(s); break;
-        case SIGHUP: reload_ask(s, NULL, "SIGHUP"); break;
+        case SIGHUP: reload_ask(s, NULL, false, "SIGHUP"); break;
         case SIGUSR2: engines_replace(s); break;
         case SIGTERM:
         case SIGINT: super_stop(s, i.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM"); break;

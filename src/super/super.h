@@ -69,6 +69,7 @@ enum reload_phase { RELOAD_IDLE, RELOAD_PLANNING, RELOAD_OFFERING, RELOAD_OFFERE
 
 struct reload {
     enum reload_phase phase;
+    bool force, forced;          /* asked for so; the one under way */
     bool initial, again;         /* again: asked for while one ran; one more serves all who asked */
     bool follow;                 /* this one puts in force what the machine's addresses change, see follow.c */
     bool refused;                /* the planner has said no, and will again */
@@ -173,7 +174,7 @@ int super_run(const struct options *o, const char *engine_path); /* returns the 
 void super_stop(struct super *s, const char *who);               /* first call: drain; second: at once */
 
 /* reload.c */
-void reload_ask(struct super *s, const struct waiter *w, const char *who); /* w may be NULL */
+void reload_ask(struct super *s, const struct waiter *w, bool force, const char *who); /* w may be NULL */
 void reload_edit(struct super *s, struct edit *d);                         /* takes d */
 void reload_start_first(struct super *s);
 void reload_planner_ended(struct super *s, int status);

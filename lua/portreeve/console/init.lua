@@ -4,6 +4,7 @@
 --                            answer = function(line, who) -> line }
 --   engine: the module portreeve.engine, or a fake of it.
 local cjson = require "cjson"
+local bans = require "portreeve.console.bans"
 local completion = require "portreeve.console.complete"
 local edits = require "portreeve.edit"
 local refusals = require "portreeve.console.refusals"
@@ -33,6 +34,9 @@ local offers = {
   { "rules()", "the rules of admission: how often each was asked, refused and failed, and whether it runs in C or in Lua", reads = true },
   { "logs([N])", "the last messages of the remote log, newest first", reads = true },
   { 'logs{from="192.0.2.7", severity="err"}', "those that fit: also host, app, listener, text (a part of it), n; severity: or worse" },
+  { 'ban("203.0.113.0/24", "1h", "scraping")', "shut an address, prefix or range out; without a time until unban(); {force=true} last: whoever it hits" },
+  { 'unban("203.0.113.0/24")', "take exactly this ban back" },
+  { "bans()", "the bans in force, and how many calls each has turned away", reads = true },
   { "plan()", "the bind plan in force", reads = true },
   { "probe()", "call every socket from within the machine: does this server answer, with the scheme and certificate planned?" },
   { "stats()", "counters since the server started", reads = true },
@@ -40,7 +44,7 @@ local offers = {
   { "generations()", "the living generation and the last reload", reads = true },
   { "security()", "what the engine has given up: user, files, system calls", reads = true },
   { "status()", "all of it at once", reads = true },
-  { "reload()", "read configuration and policies again; changes over if all of it is good" },
+  { "reload()", "read configuration and policies again; changes over if all of it is good; reload{force=true}: whoever it shuts out" },
   { 'listener.set("NAME", {Port=8081})', "change a listener, or add one: in force at once, and written into listeners.ini" },
   { "listener.set{A={…}, B={…}}", "several listeners at once: all of it or nothing" },
   { 'listener.try("NAME", {…})', "what set would do; changes nothing" },
@@ -110,6 +114,7 @@ local function functions(engine, session)
   end
   function f.connections(n) return as_list(engine.connections(n)) end
   refusals.offer(f, engine, as_list, session)
+  bans.offer(f, engine, session, as_list)
   local function list_named(name)
     local l = type(name) == "string" and name ~= "" and engine.lists(name)
     if type(l) ~= "table" then error(format("there is no address list '%s': lists() shows all", tostring(name)), 0) end
@@ -169,15 +174,15 @@ local function functions(engine, session)
     return { generation = s.generation, since_ms = s.generation_ms, engine_since_ms = s.since_ms, last_reload = s.last_reload }
   end
   function f.security() return as_list(engine.status().security or error("this engine does not tell", 0)) end
-  function f.reload()
-    local fine, text = engine.reload()
+  function f.reload(options)
+    local fine, text = engine.reload(type(options) == "table" and options.force == true)
     if not fine then error(text ~= "" and text or "the reload was refused", 0) end
     return text ~= "" and text or "reloaded"
   end
   -- A change that is not in force is an error, like a reload that is refused.
-  local function change(list, why, dry)
+  local function change(list, why, dry, force)
     if not list then error(why, 0) end
-    local fine, text = engine.edit(list, { who = session.who, dry = dry or false })
+    local fine, text = engine.edit(list, { who = session.who, dry = dry or false, force = force })
     if not fine then error(text ~= "" and text or "the change was refused", 0) end
     return text
   end
@@ -186,7 +191,10 @@ local function functions(engine, session)
     return edits.listener(name, fields)
   end
   local methods = { lists = { unused = unused, shadowed = shadowed }, listener = {
-    set = function(name, fields) return change(wanted(name, fields)) end,
+    set = function(name, fields, options)
+      local list, why = wanted(name, fields)
+      return change(list, why, false, type(options) == "table" and options.force == true)
+    end,
     try = function(name, fields)
       local list, why = wanted(name, fields)
       return change(list, why, true)

@@ -38,6 +38,7 @@ local function handler(conf)
   local answer, why = site.new {
     name = "hub", title = "Hub", prefix = "/hub", state = state, accounts = accounts,
     version = function() return engine.status().version end,
+    seen = engine.administrator,
     done = { reloaded = "The configuration has been read anew and is in force.",
       refused = "The reload was refused. Nothing has changed; the reason is below.",
       port = "The communications port has been changed and is in force.",

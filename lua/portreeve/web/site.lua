@@ -120,6 +120,9 @@ local function answer(site, req, path)
   if not ok then
     return c.unavailable(why)
   end
+  if c.account and site.seen then
+    site.seen(req.address)
+  end
   if not c.account and not route.open then
     if method == "GET" then
       local query = req.query and req.query ~= "" and "?" .. req.query or ""

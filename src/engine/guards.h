@@ -1,0 +1,19 @@
+/* Guards: a ban or a reload that would shut out the machine itself (127.0.0.1, ::1), a recent administrator of the hub or a member of
+ * lists/cluster.list is refused unless it is forced; the words name who would be shut out, and by which line. */
+#ifndef PORTREEVE_ENGINE_GUARDS_H
+#define PORTREEVE_ENGINE_GUARDS_H
+#include "engine/generation.h"
+
+/* Whom a ban of lo..hi would shut out. true: nobody of these. Any thread. */
+bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi, struct err *e);
+
+#define GUARDED_MOST 512u /* addresses that a generation knows by heart: of the cluster's ranges the first ones, both ends of each */
+struct guarded {
+    struct addr address;
+    uint32_t services; /* that some socket offered it when its generation was prepared */
+    char who[400];     /* "127.0.0.1 (this machine)", "10.0.0.1 of conf/lists/cluster.list:3" */
+};
+/* Control: g has been prepared and its hooks belong to no worker yet. Fills g->guarded; with `old`, whom g would shut out that old let in is refused.
+ * Judged as if each were alone, and without bans: those have a guard of their own. */
+bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e);
+#endif

@@ -1,0 +1,125 @@
+#!/usr/bin/python3
+"""Guards: a reload, an edit or a ban that would shut out the machine itself, a recent administrator of the hub or a member of the cluster is refused
+unless forced; the words name who, and by which line."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import http1
+from pages import Pages
+from portreeve import Server
+from tap import done, ok, same
+
+ADMIN = '127.95.3.4'
+
+
+class From(Pages):
+    """The hub's pages, asked for from another address of this machine."""
+
+    def _answer(self, method, path, body=b'', headers=()):
+        fields = dict(self._headers(), **dict(headers))
+        with http1.Conn(self.address, self.port, source=ADMIN) as c:
+            answer = c.call(method, path, body=body, headers=fields)
+        got = answer.get('Set-Cookie')
+        if got:
+            self.cookie = got.split(';')[0]
+        return answer
+
+
+def refused(s, text, words, what):
+    """A reload says no, everything stays as it is, and check has nothing against the files themselves."""
+    before = s.status()['generation']
+    code, out = s.reload()
+    ok(code == 1 and all(w in out for w in words), '%s: refused, and the words say who and by which line' % what, out)
+    ok(s.status()['generation'] == before and s.status()['last_reload']['ok'] is False, '%s: nothing has changed' % what, s.status()['last_reload'])
+    return out
+
+
+def forced(s, what):
+    code, out, err = s.command('reload', '--force')
+    ok(code == 0, '%s: forced it is in force' % what, out + err)
+
+
+def reachable(s, source):
+    try:
+        with http1.Conn(s.address, s.port('http'), source=source) as c:
+            return c.call('GET', '/robots.txt').status == 200
+    except (OSError, http1.Closed):
+        return False
+
+
+def machine(s):
+    s.edit('lists/denied.list', '; a typo of somebody\n127.0.0.0/16\n')
+    out = refused(s, None, ('127.0.0.1', 'this machine', 'denied.list:2', 'admission.lua:', '--force'), 'a denied list with this machine')
+    ok('denied' in out and 'tracker' in out, 'the reason and the services that would be lost', out)
+    ok(reachable(s, '127.0.0.1'), 'this machine is served on')
+    forced(s, 'a denied list with this machine')
+    ok(not reachable(s, '127.0.0.1'), 'and now it is shut out')
+    s.edit('lists/denied.list', '')
+    same(s.reload()[0], 0, 'letting somebody in again needs no force')
+    ok(reachable(s, '127.0.0.1'), 'it is let in again')
+    s.edit('lists/denied.list', '192.0.2.1\n127.55.0.0/24\n')
+    same(s.reload()[0], 0, 'a list that hits nobody of these is no business of the guard')
+    s.append('listeners.ini', 'http.Restriction=Grant\nhttp.List=office\ninternal.Restriction=Deny\ninternal.List=office\n')
+    s.edit('lists/office.list', '192.0.2.0/24\n')
+    port = s.port('http')
+    code, out = s.reload()
+    ok(code == 0 or 'restriction' in out, 'where other sockets serve on, a restriction of one shuts nobody out', out)
+    s.edit('listeners.ini', lambda t: t[:t.index('http.Restriction')])
+    same(s.reload()[0], 0, 'back again')
+
+
+def cluster(s):
+    s.edit('lists/denied.list', '127.94.0.0/16\n')
+    refused(s, None, ('127.94.7.1', 'cluster.list:2', 'denied.list:1'), 'a denied list with a member of the cluster')
+    s.edit('lists/denied.list', '127.94.8.0/24\n')
+    same(s.reload()[0], 0, 'one beside it is no matter')
+    s.edit('lists/denied.list', '')
+    s.edit('policies/admission.lua', lambda t: t.replace('return rules {', 'return rules {\n  rule.at("peer", function(f) if f.address == "127.94.7.1" then '
+           'return admission.verdict.refuse("policy", "a whim") end end),'))
+    refused(s, None, ('127.94.7.1', 'a whim', 'admission.lua:'), 'a rule of the policy')
+    s.edit('policies/admission.lua', lambda t: t.replace('"a whim"', '"a whim" .. nil'))
+    refused(s, None, ('admission.lua:', 'nil'), 'a rule that fails for it')
+    restore()
+    same(s.reload()[0], 0, 'the policy as it was')
+
+
+def administrator(s):
+    page = From(s).set_up()
+    ok('Hub' in page.text('/hub/'), 'an administrator uses the hub from ' + ADMIN)
+    s.edit('lists/denied.list', '127.95.3.0/24\n')
+    refused(s, None, (ADMIN, 'administered the hub', 'denied.list:1'), 'a denied list with a recent administrator')
+    code, _, err = s.command('ban', '127.95.0.0/16')
+    ok(code == 1 and ADMIN in err and 'administered the hub' in err, 'and a ban of his net', err)
+    pid = s.kill_engine()
+    from portreeve import wait_until
+    wait_until('the next engine', lambda: s.engine_pid() not in (None, pid))
+    s.ready()
+    code, _, err = s.command('ban', '127.95.0.0/16')
+    ok(code == 1 and ADMIN in err, 'the next engine knows him too', err)
+    code, out, err = s.command('ban', '--force', '--for', '1h', '127.95.0.0/16')
+    ok(code == 0, 'forced', err)
+    s.edit('lists/denied.list', '')
+    same(s.reload()[0], 0, 'a forced ban does not refuse the reloads that follow')
+    same(s.command('unban', '127.95.0.0/16')[0], 0, 'taken back')
+
+
+def edits(s):
+    """An edit of hub or console goes the same way."""
+    before = s.read('listeners.ini')
+    s.edit('lists/strangers.list', '198.51.100.0/24\n')
+    same(s.command('reload', '--force')[0], 0, 'a list')
+    change = 'listener.set{http={Restriction="Grant", List="strangers"}, secure={Restriction="Grant", List="strangers"}}'
+    code, out, err = s.command('eval', change)
+    ok(code == 1 and 'would be shut out' in err and 'strangers' in err, 'an edit that leaves this machine no way to the tracker is refused', out + err)
+    same(s.read('listeners.ini'), before, 'and the file is as it was')
+    code, out, err = s.command('eval', change[:-1].replace('listener.set{', 'listener.set({') + '}, nil, {force=true})')
+    ok(code == 0 and s.read('listeners.ini') != before, 'forced it is in force and in the file', out + err)
+    ok(not reachable(s, '127.0.0.1'), 'and this machine is shut out')
+
+
+with Server(bind='127.0.0.1', settings={'Workers': 2}, files={'lists/cluster.list': '; ours\n127.94.7.1\n127.94.7.2-127.94.7.9\n'}) as s:
+    restore = s.snapshot()
+    for part in (machine, cluster, administrator, edits):
+        part(s)
+done()
