@@ -255,6 +255,8 @@ void conn_speak(struct conn *c) {
     c->speaking = true;
     if (c->guest && c->guest->status)
         c->speech->answer(c);
+    else if (c->guest && !(c->listener->plan->services & (c->guest->only | SVC_HTTP))) /* HTTP says so itself, request by request */
+        conn_close(c, "no service of its socket is open to it");
     else
         c->speech->start(c);
 }

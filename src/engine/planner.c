@@ -108,6 +108,7 @@ static bool check_all(struct planner *p, int bundle_fd) {
     (void)plan_check_each(&p->plan, say_fault, p);
     planner_sets(p);
     planner_ask_for_lists(p);
+    planner_scripts(p);
     if (p->errors) return false;
     try_bundle(p, bundle_fd);
     if (p->errors == 0 && p->preflight) planner_preflight(p);
@@ -126,6 +127,7 @@ bool planner_run_again(struct planner *p, int bundle_fd) {
     if (p->errors == 0) planner_certs(p);
     if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
     if (p->errors == 0) planner_ask_for_lists(p);
+    if (p->errors == 0) planner_scripts(p);
     return p->errors == 0;
 }
 
@@ -142,6 +144,7 @@ bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
     if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
     if (p->errors == 0) planner_sets(p);
     if (p->errors == 0) planner_ask_for_lists(p);
+    if (p->errors == 0) planner_scripts(p);
     if (p->errors == 0) try_bundle(p, bundle_fd);
     return p->errors == 0 && say_edits(p);
 }

@@ -7,6 +7,7 @@ static const struct {
 } speeches[] = {
     {SVC_TUNNELS, &speech_tunnel},
     {SVC_REMOTE_LOG, &speech_log},
+    {SVC_SCRIPT, &speech_script},
 };
 
 const struct speech *speech_of(const struct plan_socket *s) {

@@ -28,7 +28,7 @@ struct speech {
     void (*describe)(const struct conn *c, struct buf *out); /* further members of its object in `connections()`, each with a comma before it; NULL = none */
     const char *(*state)(const struct conn *c);   /* for people; NULL = name */
 };
-extern const struct speech speech_http, speech_log, speech_tunnel;
+extern const struct speech speech_http, speech_log, speech_script, speech_tunnel;
 /* By the services of a socket. A table entry a service (speech.c); what stands in none of them is HTTP. */
 const struct speech *speech_of(const struct plan_socket *s);
 #endif

@@ -111,7 +111,7 @@ struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e) {
     h->facts = facts_push_box(L);
     h->req = request_push_box(L);
     h->req->lists = h->lists;
-    bool fine = load_admission(h, e) && load_serve(h, e);
+    bool fine = load_admission(h, e) && load_serve(h, e) && hooks_load_scripts(h, cfg->plan, e);
     if (!fine || lua_gettop(L) != SLOT_TOP) {
         if (fine) err_set(e, "a policy left values on the stack");
         hooks_destroy(h);
@@ -128,6 +128,7 @@ void hooks_destroy(struct hooks *h) {
     rules_finish(&h->builtin);
     free(h->count);
     free(h->last);
+    free(h->script);
     token_ctx_free(h->tokens);
     free(h);
 }

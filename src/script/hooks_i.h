@@ -15,6 +15,13 @@ struct last_verdict {
     enum refusal refusal;
 };
 
+struct script {
+    const char *name; /* the plan's */
+    char display[PLAN_PATH];
+    int line, open; /* in the registry; LUA_NOREF = it has none */
+};
+
+struct script_server;
 struct hooks {
     struct vm *vm;
     struct token_ctx *tokens;
@@ -27,6 +34,13 @@ struct hooks {
     struct last_verdict *last; /* LAST_SLOTS, where the policy wants it; else NULL */
     struct policy_health *health;
     char tracker_id[64];
+    struct script *script;
+    uint32_t nscripts;
+    const struct script_server **server; /* what server() asks; lives in the state */
+    int server_ref;
 };
+
+/* scripts.c: the scripts that the plan names. */
+bool hooks_load_scripts(struct hooks *h, const struct plan *p, struct err *e);
 
 #endif

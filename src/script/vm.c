@@ -282,7 +282,11 @@ bool vm_call(struct vm *v, int nargs, int nresults, struct err *e) {
     lua_settop(L, base - 1);
     fail(v, status, e);
     v->message[0] = '\0';
-    if (v->depth == 0) end_overdrawn(v);
+    if (v->depth == 0) {
+        end_overdrawn(v);
+        /* What a call that failed has left must not make the next one fail too: not everything that asks for memory collects garbage first. */
+        if (v->lim.memory && v->used > v->lim.memory / 2) lua_gc(L, LUA_GCCOLLECT);
+    }
     return false;
 }
 

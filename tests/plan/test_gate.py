@@ -3,7 +3,9 @@
 import os
 import re
 import socket
+import shutil
 import subprocess
+import tempfile
 
 import tap
 from portreeve import ROOT, Server, command
@@ -337,7 +339,11 @@ def examples():
     folders = sorted(x for x in os.listdir(root) if os.path.isdir(os.path.join(root, x)))
     tap.ok(len(folders) >= 4, 'examples are there')
     for name in folders:
-        code, out, err = command('plan', '--conf', os.path.join(root, name), '--policies', os.path.join(ROOT, 'policies'))
+        own = os.path.join(root, name, 'policies')
+        with tempfile.TemporaryDirectory() as policies:
+            for folder in [os.path.join(ROOT, 'policies')] + ([own] if os.path.isdir(own) else []):
+                shutil.copytree(folder, policies, dirs_exist_ok=True)
+            code, out, err = command('plan', '--conf', os.path.join(root, name), '--policies', policies)
         warnings = [x for x in err.splitlines() if not x.endswith('its socket is opened as soon as the address can be used')]
         tap.ok(code == 0 and warnings == [], 'examples/%s' % name, err)
         with open(os.path.join(root, 'README.md'), encoding='utf-8') as f:
