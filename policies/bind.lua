@@ -50,6 +50,10 @@ row("R12", "list",      "list",       "yes",            B,              those_of
 -- WhenMissing of the listener.
 local function items_of(p, list, entry, host, rules, when)
   local out, plain = { because = entry }, plan.host.plain(host)
+  if entry and plan.host.all_plain(host, list.bare) then
+    out.bare = list.bare
+    return table.move(list, 1, #list, 1, out)
+  end
   for _, item in ipairs(list) do
     local because = entry or item
     if entry and plain[item.address] then
@@ -121,9 +125,16 @@ local function with(socket, more)
 end
 
 -- Open `items`: each address and port once. kind(item): what a socket has of its address beside the port; nil = nothing.
--- Of long lists, those that differ in their address only become one entry with a list of addresses.
+-- Of long lists, those that differ in their address only become one entry with a list of addresses: items.bare, where it is known to be
+-- the whole list.
 local MANY = 64
 local function open(p, items, make, kind)
+  if items.bare and not kind then
+    local socket = make(items[1], items.because)
+    socket.address, socket.addresses = nil, items.bare
+    p:socket(socket)
+    return
+  end
   local seen = {} -- port -> addresses
   local many, first, sort, socket = #items >= MANY, nil, nil, nil -- socket: an entry under way; first: the item it began with
   for _, item in ipairs(items) do
@@ -212,7 +223,7 @@ local function main_listener(p, rules, host)
   local items = r.addresses(c)
   if r.addresses == everywhere and not host.ipv6 then p:warn(nil, "this machine has no IPv6: only IPv4 is served") end
   if bind then
-    warn_ignored(p, c.S_and_X, set_of(items), "is not in BindAddress")
+    warn_ignored(p, c.S_and_X, c.S_and_X[1] and set_of(items), "is not in BindAddress")
   elseif c.host then
     warn_ignored(p, c.X, set_of(items), "is not an address of this machine")
   end
@@ -225,7 +236,7 @@ local function main_listener(p, rules, host)
       certificate = https and (x and x.certificate or "default") or nil, services = rules.portreeve.Components.value,
       because = because(entry, r.name, r.policy),
     }, its_limits)
-  end, function(item)
+  end, not r.uniform and function(item)
     local x = c.is_X[item.address]
     return r.https(c, item.address) and (x and x.certificate or "default")
   end)

@@ -266,7 +266,7 @@ end
 -- Further instances of a service belong on user ports: those below have owners that may come (Q3).
 local function low_port(row, ctx)
   local ports, list = {}, row.Port and not row.removed and row.Address and row.Address.value or {}
-  for i, item in ipairs(list) do
+  for i, item in ipairs(list.bare and {} or list) do
     ports[i] = item.port or row.Port.value
   end
   if row.Port and not row.removed and not ports[1] then ports[1] = row.Port.value end

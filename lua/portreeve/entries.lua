@@ -282,12 +282,15 @@ function entries.group(groups, ctx)
   end
 end
 
--- One list, no place twice with one port (ports not written count as equal).
+-- One list, no place twice with one port (ports not written count as equal). A long one of addresses without ports gets them as `bare`.
+local LONG = 64
 local without = setmetatable({}, { __mode = "k" }) -- lists that hold none
 function entries.drop_doubles(entry, ctx)
   if not entry or type(entry.value) ~= "table" or not entry.value[1] or without[entry.value] then return end
-  local seen, kept = {}, {}
-  for _, item in ipairs(entry.value) do
+  local seen, kept, bare = {}, {}, #entry.value >= LONG and {} or nil
+  for i, item in ipairs(entry.value) do
+    bare = bare and not item.port and item.address and bare
+    if bare then bare[i] = item.address end
     local place, port = item.address or item.name, item.port or ""
     local there = seen[port] or {}
     seen[port] = there
@@ -298,7 +301,11 @@ function entries.drop_doubles(entry, ctx)
       kept[#kept + 1] = item
     end
   end
-  if #kept == #entry.value then without[entry.value] = true else entry.value = kept end
+  if #kept < #entry.value then
+    entry.value = kept
+  else
+    entry.value.bare, without[entry.value] = bare or nil, true
+  end
 end
 
 -- Overrides, written FILE<blank>ENTRY=VALUE in the text of the bundle file "--set", become entries behind those of their file.

@@ -2,13 +2,13 @@
 -- host = { ipv6 = bool, addresses = { { ip=, interface=, scope=, tentative=, duplicate= }, … }, interfaces = { "lo", "eth0", … } }.
 local near = require "portreeve.near"
 local ipairs, pairs, setmetatable, sort = ipairs, pairs, setmetatable, table.sort
-local concat = table.concat
+local concat, byte = table.concat, string.byte
 local _ENV = nil
 
 local host = {}
 
 local function is_link_local(ip)
-  return ip:find("^fe[89ab]%x:") ~= nil
+  return byte(ip) == 0x66 and ip:find("^fe[89ab]%x:") ~= nil -- most addresses do not even begin so
 end
 
 local function family_of(ip)
@@ -16,7 +16,7 @@ local function family_of(ip)
 end
 host.family_of = family_of
 
--- ip -> the entries of the facts that have it; plain: one interface, nothing to say about it. A plan asks for thousands of addresses of
+-- ip -> the entries of the facts that have it. A plan asks for thousands of addresses of
 -- one host, so the table is kept with the facts.
 local tables, none = setmetatable({}, { __mode = "k" }), {}
 local function by_ip(facts)
@@ -26,7 +26,6 @@ local function by_ip(facts)
   for _, a in ipairs(facts.addresses) do
     local owners = at[a.ip] or {}
     owners[#owners + 1] = a
-    owners.plain = not owners[2] and not a.tentative and not a.duplicate and not is_link_local(a.ip)
     at[a.ip] = owners
   end
   tables[facts.addresses] = at
@@ -62,11 +61,20 @@ function host.plain(facts)
   local set = plains[facts.addresses]
   if set then return set end
   set = {}
-  for ip, owners in pairs(by_ip(facts)) do
-    if owners.plain then set[ip] = true end
+  for _, a in ipairs(facts.addresses) do
+    set[a.ip] = set[a.ip] == nil and not a.tentative and not a.duplicate and not is_link_local(a.ip)
   end
   plains[facts.addresses] = set
   return set
+end
+
+-- Is there a list of addresses, and is each of them such a one?
+function host.all_plain(facts, addresses)
+  local set = host.plain(facts)
+  for _, ip in ipairs(addresses or none) do
+    if not set[ip] then return false end
+  end
+  return addresses ~= nil
 end
 
 -- The address as it can be bound: a link-local one gets the interface that owns it, as fe80::1%eth0 (M20).

@@ -12,6 +12,7 @@ local _ENV = nil
 local kinds = {}
 
 local function trim(s)
+  if s:find("^%S") and s:find("%S$", -1) then return s end -- most texts: and some are long
   return s:match("^%s*(.*%S)") or ""
 end
 kinds.trim = trim

@@ -43,6 +43,17 @@ static bool has(const struct places *l, struct addr at) {
     return l->n && bsearch(&at, l->at, l->n, sizeof at, by_place);
 }
 
+/* The same where who asks goes through the addresses in their order, as long lists mostly do: *next is where the answer may stand. */
+static bool has_next(const struct places *l, struct addr at, size_t *next) {
+    if (*next < l->n && by_place(&at, &l->at[*next]) == 0) {
+        ++*next;
+        return true;
+    }
+    const struct addr *found = l->n ? bsearch(&at, l->at, l->n, sizeof at, by_place) : NULL;
+    if (found) *next = (size_t)(found - l->at) + 1;
+    return found != NULL;
+}
+
 /* The IPv4 addresses on interfaces: none of them is a broadcast address, and to ask the kernel about thousands takes its time. */
 static struct places on_interfaces(const struct host *h) {
     struct places l = {.at = calloc(h->list.naddresses ? h->list.naddresses : 1, sizeof *l.at)};
@@ -56,11 +67,12 @@ static void refuse_broadcasts(struct planner *p, const struct host *h) {
     int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct places known = on_interfaces(h);
     char text[ADDR_TEXT];
+    size_t next = 0;
     for (uint32_t i = 0; udp >= 0 && i < p->plan.nsockets; i++) {
         const struct plan_socket *s = &p->plan.socket[i];
         struct addr bare = s->at;
         bare.port = 0;
-        if (s->at.family != 4 || addr_is_any(&s->at) || has(&known, bare) || !is_broadcast(udp, &s->at)) continue;
+        if (s->at.family != 4 || addr_is_any(&s->at) || has_next(&known, bare, &next) || !is_broadcast(udp, &s->at)) continue;
         addr_format(&s->at, text);
         planner_error(p, "%s:%" PRIu32 ": %s: cannot bind %s: this is the broadcast address of a network here, nobody can connect to it",
                       s->because.file, s->because.line, s->because.entry, text);

@@ -357,6 +357,30 @@ describe("long lists", function()
     assert.equal(200, #want)
     assert.is_true(#one_by_one <= 5)
   end)
+  it("of nothing but addresses of this machine are taken as they are, others one by one", function()
+    local function want(list, text)
+      local out = {}
+      for i, a in ipairs(list) do out[i] = text:format(a) end
+      return sorted(out)
+    end
+    local own = listed(addresses)
+    assert.equal(addresses[200], own.sockets[1].addresses[200])
+    assert.is_nil(own.sockets[1].address)
+    assert.same(want(addresses, "http://%s:8080"), sockets(own))
+    local https = { { "SecureServer", "true" }, { "SecurePort", "8443" } }
+    assert.same(want(addresses, "https://%s:8443 default"), sockets(listed(addresses, https)))
+    local more = { "10.9.9.9", table.unpack(addresses) } -- not here: left to the kernel, like any other
+    assert.same(want(more, "http://%s:8080"), sockets(listed(more)))
+    local less = { table.unpack(addresses) }
+    less[7], less[9] = addresses[8], addresses[8]
+    assert.equal(198, #sockets(listed(less)))
+    local one = listed(addresses, { { "SecureServer", addresses[5] }, { "SecurePort", "8443" } })
+    local others = { table.unpack(addresses) }
+    table.remove(others, 5)
+    others = want(others, "http://%s:8080")
+    others[#others + 1] = "https://" .. addresses[5] .. ":8443 default"
+    assert.same(sorted(others), sockets(one))
+  end)
   it("name an address that stands in them twice", function()
     local twice = { table.unpack(addresses) }
     twice[150] = addresses[3] .. ":8080"
