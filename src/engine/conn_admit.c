@@ -244,7 +244,7 @@ void conn_enter(struct conn *c) {
 }
 
 void conn_told(struct conn *c, enum stage from) {
-    bool told = c->via && c->guest && c->guest->has_hello;
+    bool told = c->via && !conn_own_tls(c) && (c->via->tls || c->via->sni[0]);
     if (told && from <= STAGE_HELLO && conn_judge(c, STAGE_HELLO) != JUDGED_IN) return;
     if (told && from <= STAGE_IDENTITY && conn_judge(c, STAGE_IDENTITY) != JUDGED_IN) return;
     conn_speak(c);
