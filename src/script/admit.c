@@ -148,8 +148,9 @@ static enum said failed(struct hooks *h, unsigned at, const struct facts *f, str
     char text[sizeof e->text];
     snprintf(text, sizeof text, "%s", e->text);
     if (strncmp(text, r->file, strlen(r->file)) != 0) err_at(e, r->file, r->line, "%.800s", text);
-    RULE_COUNT(&h->count[at], failed);
-    if (health_error(h->health, h->rules.suspend_after, clock_real_ms()))
+    bool question = f->fd < 0; /* nobody is there, so it says nothing about how the policy is doing */
+    if (!question) RULE_COUNT(&h->count[at], failed);
+    if (!question && health_error(h->health, h->rules.suspend_after, clock_real_ms()))
         log_error("admission", "%s: this is failure %u within a minute: the rules in Lua are SUSPENDED until the next reload, the built-in rules go on", e->text,
                   h->rules.suspend_after);
     if (use_last(h, at, f, v)) return v->kind == VERDICT_ALLOW ? SAID_NOTHING : SAID_FINAL;
@@ -159,12 +160,12 @@ static enum said failed(struct hooks *h, unsigned at, const struct facts *f, str
     return SAID_FINAL;
 }
 
-static void decided(struct hooks *h, unsigned at, struct verdict *v) {
+static void decided(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v) {
     const struct rule *r = &h->rules.rule[at];
     v->policy = r->file;
     v->policy_line = r->line;
     v->rule = at + 1;
-    if (v->kind != VERDICT_ALLOW) RULE_COUNT(&h->count[at], refused);
+    if (v->kind != VERDICT_ALLOW && f->fd >= 0) RULE_COUNT(&h->count[at], refused);
 }
 
 bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *v, struct err *e) {
@@ -175,17 +176,17 @@ bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *v, stru
         rules_judge(&h->builtin, f, 0, true, v, NULL);
         if (v->kind != VERDICT_ALLOW) return true;
     }
-    for (unsigned at = 0; (at = rules_judge(r, f, at, suspended, v, h->count)) < r->n; at++) {
+    for (unsigned at = 0; (at = rules_judge(r, f, at, suspended, v, f->fd < 0 ? NULL : h->count)) < r->n; at++) {
         struct err why;
         enum said said = ask(h, at, f, v, &why);
         if (said == SAID_NONSENSE) {
             said = failed(h, at, f, v, &why);
             *e = why;
             fine = false;
-        } else if (h->last)
+        } else if (h->last && f->fd >= 0)
             note_last(h, at, f, v);
         if (said == SAID_NOTHING) continue;
-        decided(h, at, v);
+        decided(h, at, f, v);
         break;
     }
     return fine;

@@ -25,7 +25,8 @@ struct hooks *hooks_create(const struct hooks_config *cfg, struct err *e);
 void hooks_destroy(struct hooks *h); /* NULL is legal */
 
 /* Judge at f->stage (admit.c). Rules in C are walked without entering Lua. false: a Lua rule failed (e says where); `out` then holds what the
- * policy's fail-safe says: closed, or the last good verdict of that rule about that address. */
+ * policy's fail-safe says: closed, or the last good verdict of that rule about that address. A question (f->fd is -1) leaves no trace in counts and
+ * health. */
 bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *out, struct err *e);
 /* A caller whom hooks_judge has let in at STAGE_PEER: the numbers he may come to, and the refusal where f->counts have passed them since. */
 void hooks_bounds(const struct hooks *h, const struct facts *f, const struct verdict *v, struct rule_bounds *out);
