@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "engine/banning.h"
 #include "engine/guards.h"
+#include "engine/reap.h"
 #include "engine/worker.h"
 #include <stdio.h>
 #include <string.h>
@@ -105,6 +106,10 @@ static bool api_bans(void *ctx, struct buf *out) {
     return banning_json(ctx, out);
 }
 
+static bool api_reap(void *ctx, bool dry, const char *who, struct buf *out) {
+    return reap_run(ctx, dry, who, out);
+}
+
 static void api_administrator(void *ctx, const char *address) {
     banning_admin(ctx, address);
 }
@@ -113,5 +118,6 @@ void banning_api(struct engine_api *out) {
     out->ban = api_ban;
     out->unban = api_unban;
     out->bans = api_bans;
+    out->reap = api_reap;
     out->administrator = api_administrator;
 }

@@ -10,6 +10,7 @@ int cmd_lists(int argc, char **argv); /* cmd_lists.c: what the lists in force ha
 int cmd_ban(int argc, char **argv); /* cmd_ban.c: shut an address out for a while */
 int cmd_unban(int argc, char **argv);
 int cmd_bans(int argc, char **argv);
+int cmd_reap(int argc, char **argv); /* cmd_reap.c: judge living connections again */
 int cmd_login_link(int argc, char **argv); /* cmd_login.c: a one-time address of the hub */
 
 int cmd_check(int argc, char **argv); /* cmd_check.c: the reload gate without reloading */

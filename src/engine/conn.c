@@ -76,6 +76,7 @@ void conn_close(struct conn *c, const char *why) {
     else
         w->conns = c->next;
     if (c->next) c->next->prev = c->prev;
+    if (w->reap_next == c) w->reap_next = c->next;
     atomic_fetch_sub_explicit(&w->live, 1, memory_order_relaxed);
     generation_unref(c->gen);
     c->gen = NULL;

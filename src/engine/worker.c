@@ -89,6 +89,7 @@ bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms) {
     case MAIL_SWAP: m->gen = p; break;
     case MAIL_JOB: m->job = p; break;
     case MAIL_SNAPSHOT: m->snapshot = p; break;
+    case MAIL_CALL: m->call = p; break;
     default: m->ms = ms; break;
     }
     pthread_mutex_lock(&w->lock);
@@ -203,6 +204,7 @@ static void read_letter(struct worker *w, struct mail *m) {
             job_free(m->job);
         break;
     case MAIL_SNAPSHOT: take_snapshot(w, m->snapshot); break;
+    case MAIL_CALL: m->call->run(w, m->call); break;
     }
 }
 
@@ -365,6 +367,7 @@ void worker_destroy(struct worker *w) {
         if (m->kind == MAIL_SWAP) generation_unref(m->gen);
         if (m->kind == MAIL_JOB) job_free(m->job);
         if (m->kind == MAIL_SNAPSHOT) snapshot_unref(m->snapshot);
+        if (m->kind == MAIL_CALL) m->call->drop(m->call);
         free(m);
     }
     free_spares(w);

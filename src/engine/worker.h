@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/generation.h"
 
+struct worker;
 struct conn;
 struct polled;
 struct request_state;
@@ -27,7 +28,11 @@ struct acceptor { /* one listening socket of this worker */
     bool polled; /* in the poll set */
 };
 
-enum mail_kind { MAIL_SWAP, MAIL_RETIRE, MAIL_DRAIN, MAIL_CLOSE_ALL, MAIL_STOP, MAIL_JOB, MAIL_SNAPSHOT };
+enum mail_kind { MAIL_SWAP, MAIL_RETIRE, MAIL_DRAIN, MAIL_CLOSE_ALL, MAIL_STOP, MAIL_JOB, MAIL_SNAPSHOT, MAIL_CALL };
+struct worker_call { /* something to be run on the worker; its owner is whoever has it */
+    void (*run)(struct worker *w, struct worker_call *c);
+    void (*drop)(struct worker_call *c); /* the worker has ended: nobody runs it */
+};
 struct mail {
     struct mail *next;
     enum mail_kind kind;
@@ -35,6 +40,7 @@ struct mail {
         struct generation *gen;
         struct job *job;
         struct snapshot *snapshot;
+        struct worker_call *call;
         int64_t ms;
     };
 };
@@ -70,6 +76,7 @@ struct worker {
     struct acceptor *acceptors, *by_inode[ACCEPTOR_SLOTS];
     struct polled *dead_others, *again; /* again: those with more to do at the next turn */
     unsigned parked, answering; /* connections that wait behind a delay, or for the page that refuses them: both bounded (conn_admit.c) */
+    struct conn *reap_next; /* reap.c: who is judged next */
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
     _Atomic unsigned live; /* connections; read by control while draining */
     _Atomic bool draining; /* set here, read by control: until then a connection may still come in */

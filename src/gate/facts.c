@@ -65,6 +65,6 @@ void verdict_clear(struct verdict *v, enum stage s) {
 
 struct pset_hit facts_ask(const struct facts *f, const struct pset *set) {
     struct pset_hit hit = pset_find(set, &f->remote);
-    if (hit.line && f->fd >= 0) lists_count(f->lists, set, hit);
+    if (hit.line && f->fd >= 0 && !f->living) lists_count(f->lists, set, hit);
     return hit;
 }

@@ -76,6 +76,7 @@ static enum rule_says maximum(const struct rule *r, const struct facts *f, struc
 static enum rule_says reserve(const struct rule *r, const struct facts *f, struct verdict *v) {
     int64_t keep = r->number >= 0 ? r->number : f->listener->reserve, most = maximum_of(f);
     if (most == 0 || keep == 0 || most - ((int64_t)f->counts.active - 1) > keep) return RULE_NEXT;
+    if (f->living && keep < most) return RULE_NEXT; /* it is about who comes: whoever came before the clients did may stay */
     if (facts_ask(f, r->set).in) return RULE_NEXT;
     return over(r, f, v, REFUSE_RESERVE, LIMIT_RESERVE, f->listener->reserve);
 }

@@ -27,6 +27,7 @@ struct engine_api {
     bool (*ban)(void *ctx, const struct ban_request *q, struct buf *text);          /* engine/banning_api.h */
     bool (*unban)(void *ctx, const char *range, const char *who, struct buf *text);
     bool (*bans)(void *ctx, struct buf *out);                        /* JSON array */
+    bool (*reap)(void *ctx, bool dry, const char *who, struct buf *out); /* engine/reap.h; JSON object */
     void (*administrator)(void *ctx, const char *address);
     bool (*reload)(void *ctx, bool force, struct buf *text);         /* blocks; true = in force */
     bool (*probe)(void *ctx);                                        /* blocks; true = every socket has been called once more */

@@ -41,6 +41,14 @@ static int engine_bans(lua_State *L) { /* bans() -> array */
     return lib_engine_decoded(L, a->bans(a->ctx, &b), &b);
 }
 
+static int engine_reap(lua_State *L) { /* reap(dry, who) -> table */
+    const struct engine_api *a = lib_engine_api(L);
+    bool dry = lua_toboolean(L, 1);
+    const char *who = line_arg(L, 2, 99, "a name");
+    struct buf b = {0};
+    return lib_engine_decoded(L, a->reap(a->ctx, dry, who, &b), &b);
+}
+
 static int engine_administrator(lua_State *L) { /* administrator(address): a session of the hub came from there */
     const struct engine_api *a = lib_engine_api(L);
     a->administrator(a->ctx, line_arg(L, 1, 100, "an address"));
@@ -49,7 +57,7 @@ static int engine_administrator(lua_State *L) { /* administrator(address): a ses
 
 void lib_engine_gate(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"ban", engine_ban}, {"unban", engine_unban}, {"bans", engine_bans}, {"administrator", engine_administrator}, {NULL, NULL}};
+        {"ban", engine_ban}, {"unban", engine_unban}, {"bans", engine_bans}, {"reap", engine_reap}, {"administrator", engine_administrator}, {NULL, NULL}};
     lua_pushvalue(L, -2);
     lua_pushvalue(L, -2);
     luaL_setfuncs(L, functions, 1);

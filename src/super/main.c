@@ -56,6 +56,7 @@ static const struct command commands[] = {
     {"ban", "shut an address out for a while", 0, NULL, NULL},
     {"unban", "take a ban back", 0, NULL, NULL},
     {"bans", "show the bans in force", 0, NULL, NULL},
+    {"reap", "judge living connections again under today's rules", 0, NULL, NULL},
     {"test", "run the policies' tests", 0, NULL, NULL},
     {"why", "say what was decided about an address, and by which line", 0, NULL, NULL},
     {"would", "say what would become of a caller, rule by rule", 0, NULL, NULL},

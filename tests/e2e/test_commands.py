@@ -18,7 +18,7 @@ import http1
 from portreeve import MODE, PROGRAM, ROOT, Refused, Server, command, environment, wait_until
 from tap import done, ok, same, skip
 
-COMMANDS = ('run', 'check', 'plan', 'explain', 'reload', 'status', 'stop', 'console', 'eval', 'mint', 'events', 'ini', 'list', 'lists', 'ban', 'unban', 'bans', 'why', 'would', 'test', 'login-link')
+COMMANDS = ('run', 'check', 'plan', 'explain', 'reload', 'status', 'stop', 'console', 'eval', 'mint', 'events', 'ini', 'list', 'lists', 'ban', 'unban', 'bans', 'reap', 'why', 'would', 'test', 'login-link')
 NOBODY = 65534
 
 

@@ -38,6 +38,12 @@ local function offer(f, engine, session, as_list)
     if not fine then error(text, 0) end
     return text
   end
+  -- What the living connections would hear if they came today; without {dry=true} those that would not come in are ended.
+  function f.reap(options)
+    local got = engine.reap(option(options, "dry", "reap"), session.who)
+    if not got.list[1] then got.list = nil end -- an empty one would not be known as a list
+    return got
+  end
   function f.bans()
     local list = engine.bans()
     for _, b in pairs(list) do

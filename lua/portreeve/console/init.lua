@@ -36,6 +36,8 @@ local offers = {
   { 'logs{from="192.0.2.7", severity="err"}', "those that fit: also host, app, listener, text (a part of it), n; severity: or worse" },
   { 'ban("203.0.113.0/24", "1h", "scraping")', "shut an address, prefix or range out; without a time until unban(); {force=true} last: whoever it hits" },
   { 'unban("203.0.113.0/24")', "take exactly this ban back" },
+  { "reap{dry=true}", "which living connections would not come in today" },
+  { "reap()", "end those gently: idle ones at once, busy ones after their answer" },
   { "bans()", "the bans in force, and how many calls each has turned away", reads = true },
   { "plan()", "the bind plan in force", reads = true },
   { "probe()", "call every socket from within the machine: does this server answer, with the scheme and certificate planned?" },
