@@ -11,6 +11,7 @@
 
 #define WAITING_MOST (1u << 20)
 #define FLUSH_AT (256u << 10)
+#define RETRY_MS 1000
 #define OPEN_FLAGS (O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
 void decision_file_init(struct decision_file *f, const char *dir) {
@@ -45,6 +46,7 @@ void decision_file_missed(struct decision_file *f, uint64_t n) {
 static void failed(struct decision_file *f, const char *why) {
     if (!f->failing) log_error("decisions", "%s cannot be written: %s; its lines are dropped and counted, `portreeve why` still knows the newest", f->path, why);
     f->failing = true;
+    f->retry_ms = clock_mono_ms() + RETRY_MS;
 }
 
 static bool open_file(struct decision_file *f) {
@@ -118,16 +120,34 @@ static bool say_missing(struct decision_file *f) {
     return true;
 }
 
-void decision_file_flush(struct decision_file *f) {
-    if (f->waiting.n == 0) return;
-    bool good = open_file(f);
-    if (good && atomic_load(&f->size) && atomic_load(&f->size) + f->waiting.n > f->most) {
-        rotate(f);
-        good = open_file(f);
+/* As many whole lines as fit into the file; at least one where it is empty. */
+static size_t fits(const struct decision_file *f, const char *p, size_t n) {
+    uint64_t size = atomic_load(&f->size);
+    if (size + n <= f->most) return n;
+    size_t room = size < f->most ? (size_t)(f->most - size) : 0;
+    const char *end = room ? memrchr(p, '\n', room) : NULL;
+    if (!end && size == 0) end = memchr(p, '\n', n);
+    return end ? (size_t)(end + 1 - p) : 0;
+}
+
+/* Returns how much of it is written; the rest cannot be. */
+static size_t write_lines(struct decision_file *f, const char *p, size_t n) {
+    size_t done = 0;
+    while (done < n && open_file(f) && say_missing(f)) {
+        size_t k = fits(f, p + done, n - done);
+        if (k == 0) rotate(f);
+        else if (write_all(f, p + done, k)) done += k;
+        else break;
     }
-    good = good && say_missing(f) && write_all(f, f->waiting.p, f->waiting.n);
-    if (!good) decision_file_missed(f, lines_in(f->waiting.p, f->waiting.n));
-    else if (f->failing) {
+    return done;
+}
+
+void decision_file_flush(struct decision_file *f) {
+    size_t n = f->waiting.n, done = 0;
+    if (n && (!f->failing || clock_mono_ms() >= f->retry_ms)) done = write_lines(f, f->waiting.p, n);
+    if (done < n) {
+        decision_file_missed(f, lines_in(f->waiting.p + done, n - done));
+    } else if (n && f->failing) {
         f->failing = false;
         log_notice("decisions", "%s is written again; %" PRIu64 " lines are missing in all", f->path, atomic_load(&f->dropped));
     }
@@ -148,5 +168,5 @@ void decision_file_put(struct decision_file *f, const struct decision *d, uint64
         f->waiting.n = before;
         decision_file_missed(f, 1);
     }
-    if (f->waiting.n >= FLUSH_AT || f->waiting.n * 2 >= f->most) decision_file_flush(f);
+    if (f->waiting.n >= FLUSH_AT) decision_file_flush(f);
 }

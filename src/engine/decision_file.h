@@ -18,6 +18,7 @@ struct decision_file {
     int64_t second;  /* of `written`, monotonic */
     uint32_t written;
     bool failing;
+    int64_t retry_ms; /* monotonic: not tried before; a disk that is nearly full would else be tried, and spoken of, all the time */
     struct buf waiting;
 };
 void decision_file_init(struct decision_file *f, const char *dir);

@@ -55,8 +55,7 @@ uint64_t recorder_run(const struct recorder *r) {
 }
 
 void recorder_stats(const struct recorder *r, struct recorder_stats *out) {
-    struct recorder_layout l = recorder_layout(r);
-    *out = (struct recorder_stats){.room = atomic_load(&r->brief) ? 0 : l.segments * l.each};
+    *out = (struct recorder_stats){.room = recorder_shown(r)};
     for (unsigned i = 0; i < RECORDER_SEGMENTS; i++) out->lost += atomic_load_explicit(&r->segment[i].lost, memory_order_relaxed);
 }
 
@@ -192,7 +191,7 @@ bool recorder_put(struct recorder *r, unsigned worker, const struct record *rec,
 bool recorder_add(struct recorder *r, unsigned worker, const struct decision *d) {
     struct record rec; /* the tail of its text is not written out */
     if (!atomic_load_explicit(&r->layout, memory_order_relaxed)) return false;
-    if (atomic_load_explicit(&r->brief, memory_order_relaxed) && d->verdict == DECIDED_ALLOW) return false;
+    if (d->verdict == DECIDED_ALLOW && !atomic_load_explicit(&r->shown, memory_order_relaxed)) return false;
     unsigned words = encode(r, d, &rec);
     return put_words(r, worker, &rec, words, false);
 }

@@ -26,7 +26,7 @@ bool recorder_resize(struct recorder *r, uint32_t records, unsigned workers);
 bool recorder_add(struct recorder *r, unsigned worker, const struct decision *d);
 
 struct recorder_stats {
-    uint32_t room; /* records that fit; 0 = off */
+    uint32_t room; /* records that are remembered; 0 = off */
     uint64_t lost; /* not recorded: a writer was overtaken by a whole turn of the ring */
 };
 void recorder_stats(const struct recorder *r, struct recorder_stats *out);

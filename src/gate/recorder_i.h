@@ -8,7 +8,7 @@
 #define RECORDER_NAMES 2048u /* a power of two */
 #define RECORDER_PROBES 16u
 #define RECORDER_NAME 256u
-#define RECORDER_BRIEF 4096u /* records, where nothing is to be remembered */
+#define RECORDER_LEAST 4096u /* records there is room for, however few are shown: the tail must not be overtaken at once */
 #define RECORD_TEXT 126u
 #define RECORD_WORDS 31u /* behind the number */
 
@@ -49,7 +49,7 @@ struct recorder {
     uint64_t magic, bytes;
     uint64_t run;
     _Atomic uint64_t layout; /* segments << 32 | records of each; 0 = not set yet */
-    _Atomic bool brief;      /* nothing is remembered, and only refusals pass through, for the log */
+    _Atomic uint32_t shown;  /* the newest of them that readers are told; 0: none, and only refusals pass through, for the log */
     struct record_segment segment[RECORDER_SEGMENTS];
     struct record_name name[RECORDER_NAMES];
     _Alignas(4096) struct record_slot slot[]; /* RECORDER_MOST of them; memory is there only where something was written */
@@ -64,6 +64,11 @@ static inline struct recorder_layout recorder_layout(const struct recorder *r) {
     struct recorder_layout l = {.segments = (uint32_t)(w >> 32), .each = (uint32_t)w};
     if (l.segments > RECORDER_SEGMENTS || (uint64_t)l.segments * l.each > RECORDER_MOST) l = (struct recorder_layout){0};
     return l;
+}
+static inline uint32_t recorder_shown(const struct recorder *r) {
+    struct recorder_layout l = recorder_layout(r);
+    uint32_t n = atomic_load_explicit(&r->shown, memory_order_relaxed);
+    return n < l.segments * l.each ? n : l.segments * l.each;
 }
 /* Copy one whole record. false: none stands there, or it changed meanwhile. */
 bool recorder_copy(const struct record_slot *s, struct record *out, uint64_t *number);

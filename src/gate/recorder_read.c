@@ -103,7 +103,7 @@ static int newer(const void *a, const void *b) {
 
 struct recorder_view *recorder_view_create(const struct recorder *r) {
     struct recorder_layout l = recorder_layout(r);
-    uint32_t total = atomic_load_explicit(&r->brief, memory_order_relaxed) ? 0 : l.segments * l.each;
+    uint32_t shown = recorder_shown(r), total = shown ? l.segments * l.each : 0;
     struct recorder_view *v = malloc(sizeof *v + total * sizeof *v->place);
     struct record rec;
     if (!v) return NULL;
@@ -117,6 +117,7 @@ struct recorder_view *recorder_view_create(const struct recorder *r) {
         }
     }
     qsort(v->place, v->n, sizeof *v->place, newer);
+    if (v->n > shown) v->n = shown;
     return v;
 }
 
@@ -259,20 +260,22 @@ static void forget(struct recorder *r) {
 
 bool recorder_resize(struct recorder *r, uint32_t records, unsigned workers) {
     struct recorder_layout old = recorder_layout(r), now = {.segments = workers < 1 ? 1 : workers > RECORDER_SEGMENTS ? RECORDER_SEGMENTS : workers};
-    bool brief = records == 0, was_brief = atomic_load(&r->brief);
-    if (brief) records = RECORDER_BRIEF;
-    if (records > RECORDER_MOST) records = RECORDER_MOST;
-    now.each = records / now.segments ? records / now.segments : 1;
-    if (brief == was_brief && now.segments == old.segments && now.each == old.each) return true;
+    uint32_t was_shown = atomic_load(&r->shown), room = records < RECORDER_LEAST ? RECORDER_LEAST : records < RECORDER_MOST ? records : RECORDER_MOST;
+    now.each = room / now.segments;
+    bool same = now.segments == old.segments && now.each == old.each;
+    if (same && (records != 0) == (was_shown != 0)) {
+        atomic_store(&r->shown, records);
+        return true;
+    }
     size_t n;
     struct kept *k = keep(r, old, &n);
     if (!k) return false;
-    atomic_store(&r->brief, brief);
+    atomic_store(&r->shown, records);
     forget(r);
     for (unsigned i = 0; i < RECORDER_SEGMENTS; i++)
         atomic_store(&r->segment[i].start, atomic_load(&r->segment[i].next));
     atomic_store_explicit(&r->layout, (uint64_t)now.segments << 32 | now.each, memory_order_release);
-    size_t fit = brief || was_brief ? 0 : (size_t)now.segments * now.each;
+    size_t fit = records && was_shown ? (size_t)now.segments * now.each : 0;
     for (size_t i = n < fit ? n : fit; i > 0; i--) recorder_put(r, (unsigned)i, &k[i - 1].rec, true);
     free(k);
     return true;

@@ -90,7 +90,7 @@ static void contention(unsigned workers, const char *what) {
     struct recorder *other = recorder_map(fd, true, &e);
     uint64_t told[3] = {0};
     void *torn;
-    ok(other != NULL && recorder_resize(rec, 0, 1) && recorder_resize(rec, 4096, workers), "%s: a second, read-only mapping", what);
+    ok(other != NULL && recorder_resize(rec, 0, 1) && recorder_resize(rec, 5000, workers), "%s: a second, read-only mapping", what);
     struct recorder_stats before, after;
     recorder_stats(rec, &before);
     atomic_store(&over, false);
@@ -145,17 +145,17 @@ static void sizes(void) {
     while (recorder_tail_next(t, &d, &missed)) n++;
     ok(n == 3 && count(rec, &newest, &oldest) == 0, "off: refusals go to the log and are not remembered (%u)", n);
     recorder_tail_destroy(t);
-    recorder_resize(rec, 1000, 2);
-    fill(1, 5000);
-    ok(count(rec, &newest, &oldest) == 1000 && newest == 6000 && oldest == 5001, "the last 1,000 of 5,000 stay");
-    recorder_resize(rec, 3000, 2);
-    ok(count(rec, &newest, &oldest) == 1000 && newest == 6000, "more room: all stay");
-    fill(5001, 2000);
-    ok(count(rec, &newest, &oldest) == 3000 && oldest == 5001 && newest == 8000, "and as many more fit");
+    recorder_resize(rec, 6000, 2);
+    fill(1, 20000);
+    ok(count(rec, &newest, &oldest) == 6000 && newest == 21000 && oldest == 15001, "the last 6,000 of 20,000 stay");
+    recorder_resize(rec, 9000, 2);
+    ok(count(rec, &newest, &oldest) == 6000 && newest == 21000, "more room: all stay");
+    fill(20001, 3000);
+    ok(count(rec, &newest, &oldest) == 9000 && oldest == 15001 && newest == 24000, "and as many more fit");
     recorder_resize(rec, 100, 2);
-    ok(count(rec, &newest, &oldest) == 100 && oldest == 7901 && newest == 8000, "less room: the newest stay (%d, %d)", (int)oldest, (int)newest);
+    ok(count(rec, &newest, &oldest) == 100 && oldest == 23901 && newest == 24000, "less room: the newest stay (%d, %d)", (int)oldest, (int)newest);
     recorder_resize(rec, 100, 5);
-    ok(count(rec, &newest, &oldest) == 100 && oldest == 7901, "other workers: the same ones stay");
+    ok(count(rec, &newest, &oldest) == 100 && oldest == 23901, "other workers: the same ones stay");
     struct recorder_stats st;
     recorder_stats(rec, &st);
     ok(st.room == 100, "room is said");
@@ -168,12 +168,12 @@ static void tail_and_sizes(void) {
     struct decision d;
     uint64_t missed = 0;
     recorder_resize(rec, 0, 1);
-    recorder_resize(rec, 500, 2);
+    recorder_resize(rec, 6000, 2);
     struct recorder_tail *t = recorder_tail_create(rec);
     fill(10000, 100);
     unsigned n = 0;
     while (n < 60 && recorder_tail_next(t, &d, &missed)) n++;
-    recorder_resize(rec, 700, 3);
+    recorder_resize(rec, 9000, 3);
     while (recorder_tail_next(t, &d, &missed)) n++;
     ok(n == 100 && missed == 0, "a change of size tells nothing twice and leaves nothing out (%u)", n);
     fill(10100, 5);
@@ -181,9 +181,9 @@ static void tail_and_sizes(void) {
     t = recorder_tail_create(rec); /* the next engine */
     for (n = 0; recorder_tail_next(t, &d, &missed);) n++;
     ok(n == 5, "another tail goes on where the first one stopped (%u)", n);
-    fill(10105, 5000);
+    fill(10105, 50000);
     for (n = 0; recorder_tail_next(t, &d, &missed);) n++;
-    ok(n + missed == 5000 && n == 699, "overtaken, it counts what it missed (%u + %u)", n, (unsigned)missed);
+    ok(n + missed == 50000 && n == 9000, "overtaken, it counts what it missed (%u + %u)", n, (unsigned)missed);
     recorder_tail_destroy(t);
 }
 
@@ -223,7 +223,7 @@ static void texts(void) {
 /* A worker is killed at any moment; what it leaves behind is never told, and its place comes back. */
 static void death(void) {
     recorder_resize(rec, 0, 1);
-    recorder_resize(rec, 64, 1);
+    recorder_resize(rec, 5000, 1);
     unsigned torn = 0;
     for (int i = 0; i < 20; i++) {
         pid_t pid = fork();
@@ -241,16 +241,16 @@ static void death(void) {
     }
     ok(torn == 0, "20 writers killed in the middle: nothing half written is told");
     recorder_resize(rec, 0, 1);
-    recorder_resize(rec, 64, 1);
+    recorder_resize(rec, 5000, 1);
     atomic_store(&rec->slot[3].number, atomic_load(&rec->segment[0].next) * 2 + 1); /* as a dead writer leaves it */
     int64_t newest, oldest;
-    fill(20000, 64);
-    ok(count(rec, &newest, &oldest) == 63, "its place is passed over");
-    fill(20064, 300);
-    ok(count(rec, &newest, &oldest) == 63, "for ever");
-    recorder_resize(rec, 65, 1);
-    fill(20400, 65);
-    ok(count(rec, &newest, &oldest) == 65, "until the size changes");
+    fill(20000, 5000);
+    ok(count(rec, &newest, &oldest) == 4999, "its place is passed over");
+    fill(25000, 30000);
+    ok(count(rec, &newest, &oldest) == 4999, "for ever");
+    recorder_resize(rec, 5001, 1);
+    fill(60000, 5001);
+    ok(count(rec, &newest, &oldest) == 5001, "until the size changes");
 }
 
 static void nonsense(void) {
@@ -259,6 +259,7 @@ static void nonsense(void) {
     l = recorder_layout(rec);
     ok(l.segments == 0 && l.each == 0, "a layout that cannot be counts as none");
     atomic_store(&rec->layout, (uint64_t)1 << 32 | 10);
+    atomic_store(&rec->shown, UINT32_MAX);
     struct decision d;
     atomic_store(&rec->segment[0].next, 10);
     atomic_store(&rec->segment[0].start, 0);
