@@ -177,6 +177,10 @@ void conn_blocked(struct conn *c, ssize_t what) {
 void conn_timeout(struct wheel_node *n, void *ctx) {
     struct worker *w = ctx;
     struct conn *c = (struct conn *)((char *)n - offsetof(struct conn, timer));
+    if (c->state == CONN_PARKED && c->guest && c->guest->room) {
+        conn_close(c, "nobody gave way in time");
+        return;
+    }
     if (c->state == CONN_PARKED) {
         conn_unpark(c);
         return;

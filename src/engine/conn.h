@@ -44,6 +44,8 @@ enum { CONN_READABLE = 1, CONN_WRITABLE = 2 };
 /* What only some connections have: made when a policy says more than yes or no, or asks about TLS. */
 struct guest {
     struct tags tags;
+    struct room *room; /* giveway.c: the letter under way for it */
+    uint8_t rooms;     /* letters so far */
     uint32_t only;   /* services open to it, of its socket's */
     uint16_t status; /* not 0: it is to be answered with this and text, and closed (G15) */
     char text[VERDICT_TEXT];

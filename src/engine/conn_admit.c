@@ -3,6 +3,7 @@
 #include "engine/banning.h"
 #include "engine/conn_i.h"
 #include "engine/decisions.h"
+#include "engine/giveway.h"
 #include "engine/places.h"
 #include "gate/record.h"
 #include <stdarg.h>
@@ -21,6 +22,7 @@ struct guest *conn_guest(struct conn *c) {
 
 void conn_forget_guest(struct conn *c) {
     if (c->guest->status) c->w->answering--;
+    giveway_forget(c);
     free(c->guest);
     c->guest = NULL;
 }
@@ -103,8 +105,12 @@ static enum judged refuse(struct conn *c, const struct verdict *v) {
     return JUDGED_OUT;
 }
 
+bool conn_park_room(const struct worker *w) {
+    return w->parked < PARKED_MOST;
+}
+
 static enum judged park(struct conn *c, const struct verdict *v) {
-    if (c->w->parked >= PARKED_MOST) {
+    if (!conn_park_room(c->w)) {
         log_warn("admission", "%u connections of this worker are being delayed: one more was closed", PARKED_MOST);
         conn_close(c, "too many are delayed");
         return JUDGED_OUT;
@@ -148,6 +154,7 @@ enum judged conn_judge(struct conn *c, enum stage s) {
     __attribute__((uninitialized)) struct err e;
     if (!hooks_judge(c->gen->hooks[w->index], &f, &v, &e)) policy_failed(c, &e, &v);
     if (s == STAGE_PEER && v.kind == VERDICT_ALLOW && !c->ticket.held) take_within(c, &f, &v);
+    if (v.kind != VERDICT_ALLOW && s == STAGE_PEER && giveway_ask(c, &f, &v)) return JUDGED_WAIT;
     worker_record(w, c->gen, &c->local, &f, &v);
     if (v.kind != VERDICT_ALLOW) return refuse(c, &v);
     if (!remember(c, &v)) {

@@ -14,6 +14,7 @@ void conn_want(struct conn *c, uint8_t what); /* what the state machine waits fo
 void conn_blocked(struct conn *c, ssize_t what); /* a stream call could not go on: wait for exactly what it wants */
 void conn_abandon(struct conn *c, int status); /* an error answer to something that never became a whole request */
 void conn_refuse(struct conn *c, const struct h1_bad *bad); /* the same for what the parser refused, with its reason in the log */
+bool conn_park_room(const struct worker *w); /* may one more be made to wait? */
 void conn_go_idle(struct conn *c);
 bool conn_flush(struct conn *c); /* true = all of out is sent; else look at the state */
 void conn_finish(struct conn *c); /* everything is sent and the connection ends */

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
@@ -120,6 +121,52 @@ def tls(s):
     same(s.command('unban', '127.96.5.1')[0], 0, 'unban')
 
 
+def give_way(s):
+    """G27 with GiveWay=On: at the maximum the idlest stranger ends where a client comes, whichever worker has him; never one too many."""
+    port = s.port('gives')
+    strangers = []
+    for i in range(6):
+        strangers += hold(s, port, '127.97.0.%d' % (i + 1))
+        time.sleep(0.02)  # so that it is clear who has been idle longest
+    clients = hold(s, port, '127.97.9.1')
+    same([alive(x) for x in clients], [True], 'the first client has the place of the idlest stranger')
+    same([alive(c) for c in strangers], [False] + [True] * 5, 'of that one alone')
+    strangers = strangers[1:]
+    for c in (strangers[3], strangers[4], strangers[1], strangers[0]):
+        time.sleep(0.02)
+        alive(c)
+    clients += hold(s, port, '127.97.9.2')
+    ok('gave way to a client' in s.log(), 'the log tells it')
+    same([c for c in strangers if not alive(c)], [strangers[2]], 'who has asked nothing for longest gives way, not who came first')
+    strangers = [c for c in strangers if alive(c)]
+    try:
+        hold(s, port, '127.97.1.1')
+        ok(False, 'for a stranger nobody gives way')
+    except (http1.Closed, OSError):
+        ok(True, 'for a stranger nobody gives way')
+    same([alive(c) for c in strangers], [True] * 4, 'all others stay')
+    clients += hold(s, port, '127.97.9.3', 4)
+    same([alive(c) for c in strangers], [False] * 4, 'four more clients have the places of the last four')
+    try:
+        hold(s, port, '127.97.9.4')
+        ok(False, 'where only clients are left, the maximum holds for the next')
+    except (http1.Closed, OSError):
+        ok(True, 'where only clients are left, the maximum holds for the next')
+    ok(all(alive(c) for c in clients), 'no client has given way')
+    for c in clients:
+        c.close()
+    port = s.port('keeps')
+    held = hold(s, port, '127.97.0.1', 2)
+    try:
+        hold(s, port, '127.97.9.1')
+        ok(False, 'without GiveWay nobody gives way')
+    except (http1.Closed, OSError):
+        ok(True, 'without GiveWay nobody gives way')
+    ok(all(alive(c) for c in held), 'and the strangers stay')
+    for c in held:
+        c.close()
+
+
 def commands(s):
     code, out, _ = command('reap', '--help')
     ok(code == 0 and 'usage: portreeve reap' in out, '--help', out)
@@ -131,8 +178,11 @@ def commands(s):
 
 
 with Server(components='tracker', bind='own', start=False, settings={'Workers': 4}) as s:
-    s.append('listeners.ini', 'many.Port=free\nmany.Address=%s\nmany.Services=tracker\nmany.MaxPerAddress=10\nmany.MaxConnections=50\n' % s.address)
+    s.append('listeners.ini', 'many.Port=free\nmany.Address=%s\nmany.Services=tracker\nmany.MaxPerAddress=10\nmany.MaxConnections=50\n'
+             'gives.Port=free\ngives.Address=%s\ngives.Services=tracker\ngives.MaxConnections=6\ngives.GiveWay=On\n'
+             'keeps.Port=free\nkeeps.Address=%s\nkeeps.Services=tracker\nkeeps.MaxConnections=2\n' % (s.address, s.address, s.address))
+    s.edit('lists/clients.list', '127.97.9.0/24\n')
     s.start()
-    for part in (by_list, by_ban, by_limit, busy, tls, commands):
+    for part in (by_list, by_ban, by_limit, busy, tls, give_way, commands):
         part(s)
 done()
