@@ -152,11 +152,12 @@ function rule.banned(given)
 end
 
 -- How often one caller, or one net, may connect, begin TLS and send requests: the listener's Rate… entries. Members of the cluster may as
--- often as they like. A request that comes too soon is told so; what comes too soon before that is closed. One rule at each of three stages.
+-- often as they like. A request that comes too soon is told so, what comes too soon before that is closed: a rule at each of three stages.
 function rule.rates(given)
   local connections = new("rate_connections", { except = "cluster" })
   local handshakes = new("rate_handshakes", { except = "cluster", stage = "hello" })
-  local requests = new("rate_requests", { except = "cluster", stage = "request", how = "answer", status = 429, text = "Too many requests." })
+  local requests = new("rate_requests", { except = "cluster", stage = "request", how = "answer", status = 429,
+                                          text = "Too many requests." })
   if type(given) == "table" and given.stage ~= nil then fail(connections, "rates have stages of their own: leave stage out") end
   return { several = { take_options(connections, given), take_options(handshakes, given), take_options(requests, given) } }
 end

@@ -1,6 +1,6 @@
 -- The counts and rates of a listener as the plan wants them, each with the line that set it, so that a refusal can name it. Pure.
---   limits.of(listener, line) -> { give_way =, rates = { connections = { 100, 10000 }, … }, bits = { ipv6 = 56 }, lines = { MaxPerAddress = 12 },
---                                  file = "conf/listeners.ini" }; what is not set is nil
+--   limits.of(listener, line) -> { give_way =, rates = { connections = { 100, 10000 }, … }, bits = { ipv6 = 56 },
+--                                  lines = { MaxPerAddress = 12 }, file = "conf/listeners.ini" }; what is not set is nil
 -- listener: the section of listeners.ini, whose counts are those of all its sockets; line: the section or the row that makes the socket.
 local ipairs, next = ipairs, next
 local _ENV = nil

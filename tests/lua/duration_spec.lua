@@ -4,7 +4,8 @@ local kinds = require "portreeve.kinds"
 
 describe("lengths of time", function()
   it("are read as people write them", function()
-    for text, ms in pairs { ["90s"] = 90000, ["1h30m"] = 5400000, ["2d"] = 172800000, ["500ms"] = 500, ["1d1ms"] = 86400001, ["10min"] = 600000 } do
+    local known = { ["90s"] = 90000, ["1h30m"] = 5400000, ["2d"] = 172800000, ["500ms"] = 500, ["1d1ms"] = 86400001, ["10min"] = 600000 }
+    for text, ms in pairs(known) do
       assert.equal(ms, duration.ms(text))
     end
     for _, text in ipairs { "", "10", "h", "1m1h", "1h1h", "-1h", "1.5h", "0s", "1 h", "99999999999h", "1x" } do

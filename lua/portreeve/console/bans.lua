@@ -24,9 +24,10 @@ local function offer(f, engine, session, as_list)
     address_of(address, "ban")
     if type(time) == "table" then time, options = nil, time end
     if type(reason) == "table" then reason, options = nil, reason end
-    local ms, why = 0, nil
+    local ms = 0
     if time ~= nil then
-      ms, why = duration.ms(tostring(time))
+      local found, why = duration.ms(tostring(time))
+      ms = found
       if not ms then error(("ban: %s is %s"):format(tostring(time), why), 0) end
     end
     local fine, text = engine.ban(address, ms, reason and tostring(reason) or "", session.who, option(options, "force", "ban"))

@@ -34,7 +34,7 @@ local offers = {
   { "rules()", "the rules of admission: how often each was asked, refused and failed, and whether it runs in C or in Lua", reads = true },
   { "logs([N])", "the last messages of the remote log, newest first", reads = true },
   { 'logs{from="192.0.2.7", severity="err"}', "those that fit: also host, app, listener, text (a part of it), n; severity: or worse" },
-  { 'ban("203.0.113.0/24", "1h", "scraping")', "shut an address, prefix or range out; without a time until unban(); {force=true} last: whoever it hits" },
+  { 'ban("203.0.113.0/24", "1h", "scraping")', "shut an address, prefix or range out; {force=true} at the end: whoever it hits" },
   { 'unban("203.0.113.0/24")', "take exactly this ban back" },
   { "reap{dry=true}", "which living connections would not come in today" },
   { "reap()", "end those gently: idle ones at once, busy ones after their answer" },
