@@ -4,18 +4,24 @@
 #include <time.h>
 #include <unistd.h>
 
-/* "http://localhost:8080" of the first listener that carries the service; loopback can reach each of them. */
+static bool behind_device(const struct plan_socket *s) {
+    return s->external_tls || s->proxy != PROXY_OFF;
+}
+
+/* "http://localhost:8080" of the first listener that carries the service and that a program of this machine can call; loopback can reach each of
+ * them. Where there are only such behind a device, what its callers call. */
 static bool base_url(const struct generation *g, uint32_t service, char *out, size_t cap) {
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) {
+    for (uint32_t k = 0; k < 2 * g->plan.nsockets; k++) {
+        uint32_t i = k % g->plan.nsockets;
         const struct plan_socket *s = &g->plan.socket[i];
-        if (!(s->services & service) || s->waiting) continue;
+        if (!(s->services & service) || s->waiting || (k < g->plan.nsockets && behind_device(s))) continue;
         char host[ADDR_TEXT];
         struct addr a = s->at;
         if (addr_is_any(&a))
             snprintf(host, sizeof host, "localhost");
         else
             addr_format_ip(&a, host);
-        snprintf(out, cap, strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u", s->scheme == SCHEME_HTTPS ? "https" : "http", host, g->listener[i].port);
+        snprintf(out, cap, strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u", s->scheme == SCHEME_HTTPS || s->external_tls ? "https" : "http", host, g->listener[i].port);
         return true;
     }
     return false;

@@ -43,8 +43,10 @@ class Call(http1.Conn):
 
     def __init__(self, s, name, head=b'', source=DEVICE, **kw):
         super().__init__('127.0.0.1', s.port(name) if isinstance(name, str) else name, source=source, timeout=30.0 * SLOW, **kw)
-        if head:
+        try:
             self.send(head)
+        except OSError:
+            pass  # closed already: who reads will see it
 
     def tls(self, context=None, name='localhost'):
         self.sock = (context or http1.tls_context()).wrap_socket(self.sock, server_hostname=name)

@@ -37,7 +37,8 @@ local function addresses(status)
   for _, l in ipairs(ok and type(value) == "table" and type(value.listeners) == "table" and value.listeners or {}) do
     local prefix, host = prefix_of(l), loopback_of(tostring(l.address))
     local port = tointeger(tonumber(l.port))
-    if prefix and host and port and port > 0 then
+    local behind_device = l.external_tls or (l.proxy or "off") ~= "off" -- it takes that device's calls only
+    if prefix and host and port and port > 0 and not behind_device then
       out[#out + 1] = ("%s://%s:%d%s"):format(l.scheme == "https" and "https" or "http", host, port, prefix)
     end
   end
