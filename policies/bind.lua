@@ -312,7 +312,8 @@ local function further_sockets(p, rules, host, l, line)
     return with({
       name = l.name, address = item.address, port = item.port or line.Port.value,
       scheme = https and "https" or "http", external = line.InitTLS.value == "Ext",
-      proxy = proxy, proxy_from = proxy and line.ProxyFrom and line.ProxyFrom.value, proxy_inside = proxy and line.ProxyInside.value == "On",
+      proxy = proxy, proxy_from = proxy and line.ProxyFrom and line.ProxyFrom.value,
+      proxy_inside = proxy and line.ProxyInside.value == "On",
       certificate = https and line.Certificate.value or nil, services = services,
       transport = udp and "udp" or nil, script = services[1] == "script" and line.Script.value or nil,
       backends = backends, proxy_out = proxy_out, because = why,

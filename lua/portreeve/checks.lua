@@ -224,8 +224,8 @@ end
 local function open_to_all(line, ctx)
   if line.removed or not line.Port or line.InitTLS.value ~= "Ext" then return end
   if line.Proxy.value ~= "Off" or line.Restriction.value == "Grant" or only_loopback(line) then return end
-  local what = "whoever calls here would count as encrypted, so only the TLS device may: name it with %s.Restriction=Grant and %s.List=NAME " ..
-    "(lists/NAME.list), or with %s.Proxy and %s.ProxyFrom=NAME where it sends PROXY headers"
+  local what = "whoever calls here would count as encrypted, so only the TLS device may: name it with %s.Restriction=Grant and " ..
+    "%s.List=NAME (lists/NAME.list), or with %s.Proxy and %s.ProxyFrom=NAME where it sends PROXY headers"
   ctx.report.error(at(line.InitTLS, nil, "Ext"), what:format(line.name, line.name, line.name, line.name))
 end
 

@@ -83,7 +83,9 @@ local function speaks(s)
 end
 
 local function may_call(s)
-  if (s.proxy or "off") ~= "off" then return ("only devices of list %s may call, for callers that are judged behind them"):format(s.proxy_from) end
+  if (s.proxy or "off") ~= "off" then
+    return ("only devices of list %s may call, for callers that are judged behind them"):format(s.proxy_from)
+  end
   if s.restriction == "grant" then return ("only addresses of list %s may call"):format(s.list) end
   if s.restriction == "deny" then return ("everybody but the addresses of list %s may call"):format(s.list) end
   return "everybody may call"

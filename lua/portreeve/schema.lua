@@ -114,8 +114,8 @@ local schema = {
                  "RateHandshakesPerNet", "RateRequestsPerNet", "Backlog" },
   -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
   row = {
-    "Port", "Address", "Transport", "InitTLS", "Proxy", "ProxyFrom", "ProxyInside", "Certificate", "Services", "Script", "Backend", "SendProxy",
-    "WhenMissing", "Restriction", "List", "Backlog",
+    "Port", "Address", "Transport", "InitTLS", "Proxy", "ProxyFrom", "ProxyInside", "Certificate", "Services", "Script", "Backend",
+    "SendProxy", "WhenMissing", "Restriction", "List", "Backlog",
   },
 }
 

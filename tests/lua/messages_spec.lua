@@ -129,8 +129,8 @@ describe("an entry of listeners.ini without effect", function()
   it("is the trust in a device while everybody may call, which is refused (G22)", function()
     local function fault(...) return error_of("listeners.ini", { "a.Port", "8100" }, ...) end
     local ext = { "a.InitTLS", "Ext" }
-    says(fault(ext), "conf/listeners.ini:2: a.InitTLS=Ext: whoever calls here would count as encrypted, so only the TLS device may: name it with " ..
-      "a.Restriction=Grant and a.List=NAME (lists/NAME.list), or with a.Proxy and a.ProxyFrom=NAME where it sends PROXY headers")
+    says(fault(ext), "conf/listeners.ini:2: a.InitTLS=Ext: whoever calls here would count as encrypted, so only the TLS device may: " ..
+      "name it with a.Restriction=Grant and a.List=NAME (lists/NAME.list), or with a.Proxy and a.ProxyFrom=NAME where it sends PROXY headers")
     says(fault(ext, { "a.Restriction", "Deny" }, { "a.List", "denied" }), "so only the TLS device may")
     says(fault({ "a.2.Port", "8101" }, { "a.2.InitTLS", "Ext" }), "name it with a.2.Restriction=Grant")
     assert.same({}, of(ext, { "a.Restriction", "Grant" }, { "a.List", "device" }))
@@ -140,10 +140,12 @@ describe("an entry of listeners.ini without effect", function()
   end)
   it("is a PROXY header that nobody is believed to send, or that nobody waits for", function()
     local function fault(...) return error_of("listeners.ini", { "a.Port", "8100" }, ...) end
-    says(fault({ "a.Proxy", "v1" }), "conf/listeners.ini:2: a.Proxy=V1: a PROXY header is believed from known devices only: add a.ProxyFrom=NAME")
+    says(fault({ "a.Proxy", "v1" }), "conf/listeners.ini:2: a.Proxy=V1: a PROXY header is believed from known devices only: " ..
+      "add a.ProxyFrom=NAME")
     says(fault({ "a.Proxy", "V3" }), "not one of Off, V1, V2, Any")
     says(of({ "a.ProxyFrom", "device" })[1], "nobody asks this list: add a.Proxy=V1, V2 or Any")
-    says(fault({ "a.Proxy", "Any" }, { "a.ProxyFrom", "device" }, { "a.ProxyInside", "On" }), "needs a.InitTLS=On and a.Proxy=V1, V2 or Any")
+    says(fault({ "a.Proxy", "Any" }, { "a.ProxyFrom", "device" }, { "a.ProxyInside", "On" }),
+      "needs a.InitTLS=On and a.Proxy=V1, V2 or Any")
     says(fault({ "a.InitTLS", "On" }, { "a.ProxyInside", "On" }), "needs a.InitTLS=On and a.Proxy")
     assert.same({}, of({ "a.Proxy", "Any" }, { "a.ProxyFrom", "device" }, { "a.InitTLS", "On" }, { "a.ProxyInside", "On" }))
     assert.same({}, of({ "a.Proxy", "Any" }, { "a.ProxyFrom", "device" }, { "a.2.Port", "8101" }, { "a.2.Proxy", "Off" }))
