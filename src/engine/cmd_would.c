@@ -13,11 +13,14 @@
 #include <unistd.h>
 
 static const char HELP[] =
-    "usage: portreeve would --listener NAME [--port PORT] [--sni NAME] [--alpn LIST] [--ja4 TEXT] [--method WORD] [--path PATH] [--host NAME]\n"
+    "usage: portreeve would --listener NAME [--port PORT] [--sni NAME] [--alpn LIST] [--ja4 TEXT] [--method WORD] [--path PATH] [--host "
+    "NAME]\n"
     "                       [--at TIME] [--json] [--state DIR | --conf DIR [--policies DIR] [--set FILE:ENTRY=VALUE]…] ADDRESS\n"
     "\n"
-    "Says what would become of a caller from this address: what each rule of policies/admission.lua would say, stage by stage, which line of the policy,\n"
-    "of a list or of listeners.ini would decide, how many connections there are now and what is left of the limits. It is asked of the server that runs;\n"
+    "Says what would become of a caller from this address: what each rule of policies/admission.lua would say, stage by stage, which line "
+    "of the policy,\n"
+    "of a list or of listeners.ini would decide, how many connections there are now and what is left of the limits. It is asked of the "
+    "server that runs;\n"
     "nothing is taken, counted or recorded. The request is asked about where --path, --method or --host is given.\n"
     "\n"
     "  --listener NAME   the listener he calls; --port: the socket of it with this port, where it has several\n"
@@ -28,8 +31,10 @@ static const char HELP[] =
     "  --json            the whole answer as one object\n"
     "  --help            this text\n"
     "\n"
-    "Examples: portreeve would 203.0.113.9 --listener http    portreeve would 203.0.113.9 --listener secure --sni www.example.org --path /hub\n"
-    "Exit status: 0 he would be let in, 1 he would be refused (standard output says by what) or it cannot be told (standard error), 2 wrong usage.\n";
+    "Examples: portreeve would 203.0.113.9 --listener http    portreeve would 203.0.113.9 --listener secure --sni www.example.org --path "
+    "/hub\n"
+    "Exit status: 0 he would be let in, 1 he would be refused (standard output says by what) or it cannot be told (standard error), 2 "
+    "wrong usage.\n";
 
 struct wish {
     struct question q;
@@ -41,7 +46,8 @@ struct wish {
 
 static bool put_field(struct buf *b, const char *name, const char *value) {
     bool good = !value || buf_fmt(b, "%s=\"", name);
-    for (const char *s = value; good && s && *s; s++) good = buf_fmt(b, "\\%03u", (unsigned)(unsigned char)*s); /* a Lua string that holds anything */
+    for (const char *s = value; good && s && *s; s++)
+        good = buf_fmt(b, "\\%03u", (unsigned)(unsigned char)*s); /* a Lua string that holds anything */
     return good && (!value || buf_str(b, "\","));
 }
 
@@ -50,9 +56,10 @@ static bool ask_running(const struct wish *w, struct buf *out, struct err *e) {
     struct console_call c;
     struct buf text = {0};
     bool ok = false;
-    bool good = buf_str(&text, "would{") && put_field(&text, "address", q->address) && put_field(&text, "listener", q->listener) && put_field(&text, "sni", q->sni) &&
-                put_field(&text, "alpn", q->alpn) && put_field(&text, "ja4", q->ja4) && put_field(&text, "method", q->method) && put_field(&text, "path", q->path) &&
-                put_field(&text, "host", q->host) && buf_fmt(&text, "port=%u,at_ms=%" PRId64 "}", q->port, q->at_ms) && buf_add(&text, "", 1);
+    bool good = buf_str(&text, "would{") && put_field(&text, "address", q->address) && put_field(&text, "listener", q->listener) &&
+                put_field(&text, "sni", q->sni) && put_field(&text, "alpn", q->alpn) && put_field(&text, "ja4", q->ja4) &&
+                put_field(&text, "method", q->method) && put_field(&text, "path", q->path) && put_field(&text, "host", q->host) &&
+                buf_fmt(&text, "port=%u,at_ms=%" PRId64 "}", q->port, q->at_ms) && buf_add(&text, "", 1);
     if (!good) err_set(e, "out of memory");
     good = good && console_call_init(&c, cmd_state(w->p->state), e);
     if (good) {
@@ -112,8 +119,10 @@ static int answer(const struct wish *w) {
     struct buf out = {0};
     bool good = w->p->conf ? ask_files(w, &out, &e) : ask_running(w, &out, &e);
     bool in = good && memmem(out.p, out.n, "\"in\":true", 9) != NULL;
-    if (good && w->json) good = buf_str(&out, "\n") && say_text(out.p, out.n, &e);
-    else if (good) good = say_words("portreeve.would", out.p, out.n, &e);
+    if (good && w->json)
+        good = buf_str(&out, "\n") && say_text(out.p, out.n, &e);
+    else if (good)
+        good = say_words("portreeve.would", out.p, out.n, &e);
     if (!good) fprintf(stderr, "portreeve would: %s\n", e.text);
     buf_free(&out);
     return good && in ? 0 : 1;
@@ -124,16 +133,20 @@ static int complain(const char *what, const char *value) {
     return 2;
 }
 
-static const struct option options[] = {{"listener", 1, NULL, 'l'}, {"port", 1, NULL, 'p'},   {"sni", 1, NULL, 'n'},   {"alpn", 1, NULL, 'a'},     {"ja4", 1, NULL, '4'},
-                                        {"method", 1, NULL, 'm'},   {"path", 1, NULL, 'u'},   {"host", 1, NULL, 'o'},  {"at", 1, NULL, 't'},       {"json", 0, NULL, 'j'},
-                                        {"state", 1, NULL, 's'},    {"conf", 1, NULL, 'c'},   {"set", 1, NULL, 'e'},   {"policies", 1, NULL, 'i'}, {"help", 0, NULL, 'h'},
-                                        {NULL, 0, NULL, 0}};
+static const struct option options[] = {
+    {"listener", 1, NULL, 'l'}, {"port", 1, NULL, 'p'},     {"sni", 1, NULL, 'n'},   {"alpn", 1, NULL, 'a'},
+    {"ja4", 1, NULL, '4'},      {"method", 1, NULL, 'm'},   {"path", 1, NULL, 'u'},  {"host", 1, NULL, 'o'},
+    {"at", 1, NULL, 't'},       {"json", 0, NULL, 'j'},     {"state", 1, NULL, 's'}, {"conf", 1, NULL, 'c'},
+    {"set", 1, NULL, 'e'},      {"policies", 1, NULL, 'i'}, {"help", 0, NULL, 'h'},  {NULL, 0, NULL, 0}};
 
 static int take(struct wish *w, int o, const char *value) {
     struct question *q = &w->q;
     struct planner *p = w->p;
-    struct { int o; const char **place; } const texts[] = {{'l', &q->listener}, {'n', &q->sni},    {'a', &q->alpn},  {'4', &q->ja4},  {'m', &q->method},
-                                                           {'u', &q->path},     {'o', &q->host},   {'s', &p->state}, {'c', &p->conf}, {'i', &p->policies}};
+    struct {
+        int o;
+        const char **place;
+    } const texts[] = {{'l', &q->listener}, {'n', &q->sni},  {'a', &q->alpn},  {'4', &q->ja4},  {'m', &q->method},
+                       {'u', &q->path},     {'o', &q->host}, {'s', &p->state}, {'c', &p->conf}, {'i', &p->policies}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i].o == o) return *texts[i].place = value, 0;
     if (o == 'j') return w->json = true, 0;
@@ -168,8 +181,10 @@ int cmd_would(int argc, char **argv) {
     struct wish w = {.p = calloc(1, sizeof *w.p)};
     if (!w.p) return 1;
     int code = parse(argc, argv, &w);
-    if (code < 0) code = 0;
-    else if (code == 0) code = answer(&w);
+    if (code < 0)
+        code = 0;
+    else if (code == 0)
+        code = answer(&w);
     planner_finish(w.p);
     free(w.p);
     return code;

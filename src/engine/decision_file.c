@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #define WAITING_MOST (1u << 20)
-#define FLUSH_AT (256u << 10)
-#define RETRY_MS 1000
-#define OPEN_FLAGS (O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+#define FLUSH_AT     (256u << 10)
+#define RETRY_MS     1000
+#define OPEN_FLAGS   (O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
 void decision_file_init(struct decision_file *f, const char *dir) {
     f->fd = -1;
@@ -44,7 +44,9 @@ void decision_file_missed(struct decision_file *f, uint64_t n) {
 
 /* Said once when it begins, and once when it is over. */
 static void failed(struct decision_file *f, const char *why) {
-    if (!f->failing) log_error("decisions", "%s cannot be written: %s; its lines are dropped and counted, `portreeve why` still knows the newest", f->path, why);
+    if (!f->failing)
+        log_error("decisions", "%s cannot be written: %s; its lines are dropped and counted, `portreeve why` still knows the newest",
+                  f->path, why);
     f->failing = true;
     f->retry_ms = clock_mono_ms() + RETRY_MS;
 }
@@ -72,8 +74,10 @@ static void rotate(struct decision_file *f) {
     snprintf(to, sizeof to, "%s.%u", f->path, f->keep);
     if (f->keep == 0) (void)unlink(f->path);
     for (unsigned i = f->keep; i > 0; i--) {
-        if (i > 1) snprintf(from, sizeof from, "%s.%u", f->path, i - 1);
-        else snprintf(from, sizeof from, "%s", f->path);
+        if (i > 1)
+            snprintf(from, sizeof from, "%s.%u", f->path, i - 1);
+        else
+            snprintf(from, sizeof from, "%s", f->path);
         (void)rename(from, to);
         snprintf(to, sizeof to, "%s", from);
     }
@@ -113,8 +117,10 @@ static bool write_all(struct decision_file *f, const char *p, size_t n) {
 static bool say_missing(struct decision_file *f) {
     char line[200];
     if (!f->untold) return true;
-    int n = snprintf(line, sizeof line, "{\"ms\":%" PRId64 ",\"dropped\":%" PRIu64 ",\"because\":\"the disk took no lines, or there were too many at once\"}\n",
-                     clock_real_ms(), f->untold);
+    int n =
+        snprintf(line, sizeof line,
+                 "{\"ms\":%" PRId64 ",\"dropped\":%" PRIu64 ",\"because\":\"the disk took no lines, or there were too many at once\"}\n",
+                 clock_real_ms(), f->untold);
     if (!write_all(f, line, (size_t)n)) return false;
     f->untold = 0;
     return true;
@@ -135,9 +141,12 @@ static size_t write_lines(struct decision_file *f, const char *p, size_t n) {
     size_t done = 0;
     while (done < n && open_file(f) && say_missing(f)) {
         size_t k = fits(f, p + done, n - done);
-        if (k == 0) rotate(f);
-        else if (write_all(f, p + done, k)) done += k;
-        else break;
+        if (k == 0)
+            rotate(f);
+        else if (write_all(f, p + done, k))
+            done += k;
+        else
+            break;
     }
     return done;
 }

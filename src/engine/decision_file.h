@@ -1,5 +1,5 @@
-/* STATE/log/decisions.log: decisions as JSON, a line each, in files of bounded size and number. One thread. A disk that takes nothing costs the lines, which
- * are counted, and never anything else; the next line that fits says how many are missing. */
+/* STATE/log/decisions.log: decisions as JSON, a line each, in files of bounded size and number. One thread. A disk that takes nothing costs
+ * the lines, which are counted, and never anything else; the next line that fits says how many are missing. */
 #ifndef PORTREEVE_ENGINE_DECISION_FILE_H
 #define PORTREEVE_ENGINE_DECISION_FILE_H
 #include "base/buf.h"

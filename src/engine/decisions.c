@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NAP_MS 20    /* after each look: a flood wakes this thread so often a second and no oftener */
+#define NAP_MS  20   /* after each look: a flood wakes this thread so often a second and no oftener */
 #define IDLE_MS 1000 /* nothing has come: floods that are over are told */
 #define TURN_MS 200  /* how often it is tried whether it is our turn */
 #define AT_ONCE 4096 /* decisions between two looks at what else is to be done */
@@ -80,7 +80,8 @@ static unsigned tell(struct decisions *d) {
     take_settings(d);
     for (; n < AT_ONCE && recorder_tail_next(d->tail, &one, &missed); n++) {
         if (one.verdict != DECIDED_ALLOW) refusal_log_say(&d->refusals, &one, now);
-        if (mode == LOG_ALL || (mode == LOG_REFUSALS && one.verdict != DECIDED_ALLOW)) decision_file_put(&d->file, &one, recorder_run(d->recorder), now, mode == LOG_ALL);
+        if (mode == LOG_ALL || (mode == LOG_REFUSALS && one.verdict != DECIDED_ALLOW))
+            decision_file_put(&d->file, &one, recorder_run(d->recorder), now, mode == LOG_ALL);
     }
     if (missed) atomic_fetch_add(&d->missed, missed);
     if (mode != LOG_NONE) decision_file_missed(&d->file, mode == LOG_ALL ? missed : 0);
@@ -142,7 +143,8 @@ struct decisions *decisions_start(struct recorder *r, const char *state_dir, str
     d->event = d->lock = -1;
     pthread_mutex_init(&d->guard, NULL);
     bool good = open_all(d, state_dir, e);
-    if (good && pthread_create(&d->thread, NULL, decisions_main, d) != 0) good = err_set(e, "the thread of the decisions' log cannot be started");
+    if (good && pthread_create(&d->thread, NULL, decisions_main, d) != 0)
+        good = err_set(e, "the thread of the decisions' log cannot be started");
     if (good) return d;
     discard(d);
     return NULL;
@@ -182,6 +184,7 @@ void decisions_stop(struct decisions *d) {
 bool decisions_json(struct decisions *d, struct buf *out) {
     struct recorder_stats s;
     recorder_stats(d->recorder, &s);
-    return buf_fmt(out, "{\"room\":%" PRIu32 ",\"lost\":%" PRIu64 ",\"missed\":%" PRIu64 ",\"file_dropped\":%" PRIu64 ",\"file_bytes\":%" PRIu64 "}", s.room, s.lost,
-                   atomic_load(&d->missed), atomic_load(&d->file.dropped), atomic_load(&d->file.size));
+    return buf_fmt(
+        out, "{\"room\":%" PRIu32 ",\"lost\":%" PRIu64 ",\"missed\":%" PRIu64 ",\"file_dropped\":%" PRIu64 ",\"file_bytes\":%" PRIu64 "}",
+        s.room, s.lost, atomic_load(&d->missed), atomic_load(&d->file.dropped), atomic_load(&d->file.size));
 }

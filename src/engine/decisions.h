@@ -1,5 +1,6 @@
-/* What is told of decisions while the server runs: a line in the log for refusals, and STATE/log/decisions.log. One thread follows the flight recorder, so
- * that no worker formats a line, waits for a disk, or shares a lock for it. Of the engines that overlap at an exchange one tells, for both. */
+/* What is told of decisions while the server runs: a line in the log for refusals, and STATE/log/decisions.log. One thread follows the
+ * flight recorder, so that no worker formats a line, waits for a disk, or shares a lock for it. Of the engines that overlap at an exchange
+ * one tells, for both. */
 #ifndef PORTREEVE_ENGINE_DECISIONS_H
 #define PORTREEVE_ENGINE_DECISIONS_H
 #include "base/buf.h"

@@ -66,8 +66,10 @@ static bool look(const struct places *p, const char *prefix, size_t prefix_n, co
     uint32_t low = 0, high = p->ini.n;
     while (low < high) {
         uint32_t mid = (low + high) / 2;
-        if (strcmp(p->entry[mid]->key, key) < 0) low = mid + 1;
-        else high = mid;
+        if (strcmp(p->entry[mid]->key, key) < 0)
+            low = mid + 1;
+        else
+            high = mid;
     }
     if (low == p->ini.n || strcmp(p->entry[low]->key, key) != 0) return false;
     d->entry_file = p->file;
@@ -85,7 +87,8 @@ static bool look_both(const struct places *p, const struct plan_socket *s, const
 void places_find(const struct places *p, const struct plan_socket *s, const struct verdict *v, struct decision *d) {
     static const char *const restricts[] = {"List", "Restriction"};
     if (!p) return;
-    size_t n = strspn(v->because, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"); /* "MaxPerAddress=3 of listener few" */
+    size_t n =
+        strspn(v->because, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"); /* "MaxPerAddress=3 of listener few" */
     if (n && v->because[n] == '=' && look_both(p, s, v->because, n, d)) return;
     if (v->refusal == REFUSE_PROXY) look_both(p, s, "Proxy", 5, d);
     if (v->refusal != REFUSE_RESTRICTION || v->list[0]) return;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #define SECOND_MS 1000
-#define PLACE 400
-#define AREA "refusals" /* has its own bound: log.c does not thin it again */
+#define PLACE     400
+#define AREA      "refusals" /* has its own bound: log.c does not thin it again */
 
 static void say_held(struct refusal_kind *k) {
     char n[24];

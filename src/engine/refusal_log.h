@@ -1,5 +1,5 @@
-/* Refusals in the log, so that a flood of them fills neither disk nor eyes: of each reason and listener REFUSAL_BURST lines at once, then one a second;
- * how many were left out stands in the next line, or in one of its own when it is over. One thread. */
+/* Refusals in the log, so that a flood of them fills neither disk nor eyes: of each reason and listener REFUSAL_BURST lines at once, then
+ * one a second; how many were left out stands in the next line, or in one of its own when it is over. One thread. */
 #ifndef PORTREEVE_ENGINE_REFUSAL_LOG_H
 #define PORTREEVE_ENGINE_REFUSAL_LOG_H
 #include "gate/decision.h"

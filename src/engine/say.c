@@ -10,8 +10,9 @@
 #define MEMORY (256u << 20)
 
 bool say_time(const char *s, int64_t *ms) {
-    static const char *const forms[] = {"%Y-%m-%d %H:%M:%S",  "%Y-%m-%d %H:%M",  "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%S",
-                                        "%Y-%m-%dT%H:%M",     "%Y-%m-%d",        "%H:%M:%S",           "%H:%M"};
+    static const char *const forms[] = {"%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M",    "%Y-%m-%dT%H:%M:%SZ",
+                                        "%Y-%m-%dT%H:%MZ",   "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M",
+                                        "%Y-%m-%d",          "%H:%M:%S",          "%H:%M"};
     time_t now = time(NULL);
     struct tm today;
     localtime_r(&now, &today);

@@ -12,13 +12,13 @@ struct why {
     unsigned n;
     struct why_found {
         int64_t ms;
-        char *json, *id; /* id: points into json */
-    } found[WHY_MOST]; /* nearest first while it is looked for */
+        char *json, *id;                      /* id: points into json */
+    } found[WHY_MOST];                        /* nearest first while it is looked for */
     int64_t oldest_memory_ms, oldest_file_ms; /* how far back each goes; 0 = it knows nothing */
-    uint32_t room;           /* of the recorder; 0 = it remembers nothing */
-    uint64_t dropped;        /* lines that the files say are missing */
-    unsigned files;          /* read */
-    bool memory;             /* was there one */
+    uint32_t room;                            /* of the recorder; 0 = it remembers nothing */
+    uint64_t dropped;                         /* lines that the files say are missing */
+    unsigned files;                           /* read */
+    bool memory;                              /* was there one */
 };
 bool why_memory(struct why *w, const struct recorder *r, struct err *e);
 /* STATE/log/decisions.log and its predecessors. Files that are not there are no error; one that cannot be read is. */

@@ -62,7 +62,10 @@ static void set_request(struct asking *a) {
     struct request *r = &a->x.req;
     const char *method = q->method ? q->method : "GET", *path = q->path ? q->path : "/", *mark = strchr(path, '?');
     r->method_text = (struct slice){method, (uint32_t)strlen(method)};
-    r->method = strcasecmp(method, "GET") == 0 ? M_GET : strcasecmp(method, "HEAD") == 0 ? M_HEAD : strcasecmp(method, "POST") == 0 ? M_POST : M_OTHER;
+    r->method = strcasecmp(method, "GET") == 0    ? M_GET
+                : strcasecmp(method, "HEAD") == 0 ? M_HEAD
+                : strcasecmp(method, "POST") == 0 ? M_POST
+                                                  : M_OTHER;
     r->target = (struct slice){path, (uint32_t)strlen(path)};
     r->path = (struct slice){path, mark ? (uint32_t)(mark - path) : (uint32_t)strlen(path)};
     if (mark) r->query = (struct slice){mark + 1, (uint32_t)strlen(mark + 1)};
@@ -70,7 +73,12 @@ static void set_request(struct asking *a) {
     r->minor = 1;
     r->keep_alive = true;
     r->content_length = -1;
-    a->peer = (struct peer){.remote = a->f.remote, .fd = -1, .listener = a->f.listener->name, .services = a->f.listener->services, .sni = a->hello.sni, .tls = a->identity.version};
+    a->peer = (struct peer){.remote = a->f.remote,
+                            .fd = -1,
+                            .listener = a->f.listener->name,
+                            .services = a->f.listener->services,
+                            .sni = a->hello.sni,
+                            .tls = a->identity.version};
     a->x.peer = &a->peer;
     a->x.at_ms = a->f.real_ms;
 }
@@ -92,7 +100,12 @@ static bool set_facts(struct asking *a, uint32_t socket, struct err *e) {
     const struct question *q = a->q;
     const struct would_world *w = a->w;
     struct facts *f = &a->f;
-    *f = (struct facts){.fd = -1, .listener = &w->plan->socket[socket], .local_port = port_of(w, socket), .lists = w->lists, .tags = &a->tags, .counts = {1, 1},
+    *f = (struct facts){.fd = -1,
+                        .listener = &w->plan->socket[socket],
+                        .local_port = port_of(w, socket),
+                        .lists = w->lists,
+                        .tags = &a->tags,
+                        .counts = {1, 1},
                         .real_ms = q->at_ms ? q->at_ms : clock_real_ms()};
     if (!addr_parse_ip(q->address, strlen(q->address), &f->remote, e)) return false;
     if (w->eng) set_counts(a, w->id[socket]);
@@ -121,8 +134,8 @@ static void tell(void *ctx, const struct traced *t) {
     struct asking *a = ctx;
     char place[PLAN_PATH + 16];
     snprintf(place, sizeof place, "%s:%" PRIu32, t->rule->file, t->rule->line);
-    buf_fmt(a->out, "%s\n   {\"rule\":\"%s\",\"lua\":%s,\"says\":\"%s\"", a->rules++ ? "," : "", t->rule->op->name, t->rule->lua ? "true" : "false",
-            t->concerned ? said[t->said] : "not concerned");
+    buf_fmt(a->out, "%s\n   {\"rule\":\"%s\",\"lua\":%s,\"says\":\"%s\"", a->rules++ ? "," : "", t->rule->op->name,
+            t->rule->lua ? "true" : "false", t->concerned ? said[t->said] : "not concerned");
     text(a->out, "policy", t->rule->line ? place : t->rule->file);
     text(a->out, "about", t->rule->list);
     if (t->said == TRACED_REFUSE || t->said == TRACED_FAILED) text(a->out, "because", t->after->because);
@@ -171,8 +184,8 @@ static bool put_rates(struct asking *a) {
         unsigned n = facts_rates_left(&a->f, (enum rate_kind)kind, r);
         for (unsigned i = 0; i < n; i++) {
             const struct plan_rate *rate = &a->f.listener->rate[r[i].limit - LIMIT_RATES];
-            buf_fmt(a->out, "%s{\"entry\":\"%s\",\"n\":%" PRIu32 ",\"ms\":%" PRIu32 ",\"left\":%" PRIu32 "}", told++ ? "," : "", plan_limit_name(r[i].limit), rate->n,
-                    rate->ms, r[i].left);
+            buf_fmt(a->out, "%s{\"entry\":\"%s\",\"n\":%" PRIu32 ",\"ms\":%" PRIu32 ",\"left\":%" PRIu32 "}", told++ ? "," : "",
+                    plan_limit_name(r[i].limit), rate->n, rate->ms, r[i].left);
         }
     }
     return buf_str(a->out, "]");
@@ -181,10 +194,14 @@ static bool put_rates(struct asking *a) {
 static bool put_left(struct asking *a) {
     const struct plan_socket *s = a->f.listener;
     const struct ticket_counts *c = &a->f.counts;
-    buf_fmt(a->out, ",\n \"left\":{\"active\":%" PRIu32 ",\"active_from_address\":%" PRIu32, c->active - 1, c->from_address == UINT32_MAX ? c->from_address : c->from_address - 1);
-    if (s->max_connections) buf_fmt(a->out, ",\"maximum\":%" PRIu32 ",\"places\":%" PRIu32, s->max_connections, c->active <= s->max_connections ? s->max_connections - c->active + 1 : 0);
+    buf_fmt(a->out, ",\n \"left\":{\"active\":%" PRIu32 ",\"active_from_address\":%" PRIu32, c->active - 1,
+            c->from_address == UINT32_MAX ? c->from_address : c->from_address - 1);
+    if (s->max_connections)
+        buf_fmt(a->out, ",\"maximum\":%" PRIu32 ",\"places\":%" PRIu32, s->max_connections,
+                c->active <= s->max_connections ? s->max_connections - c->active + 1 : 0);
     if (s->max_per_address)
-        buf_fmt(a->out, ",\"per_address\":%" PRIu32 ",\"places_of_address\":%" PRIu32, s->max_per_address, c->from_address <= s->max_per_address ? s->max_per_address - c->from_address + 1 : 0);
+        buf_fmt(a->out, ",\"per_address\":%" PRIu32 ",\"places_of_address\":%" PRIu32, s->max_per_address,
+                c->from_address <= s->max_per_address ? s->max_per_address - c->from_address + 1 : 0);
     if (s->reserve) buf_fmt(a->out, ",\"reserve\":%" PRIu32, s->reserve);
     return put_rates(a) && buf_str(a->out, "}");
 }
@@ -193,8 +210,8 @@ static bool put_outcome(struct asking *a, const struct verdict *v) {
     char services[128], at[ADDR_TEXT];
     plan_at_text(a->f.listener, a->f.local_port, at);
     plan_services_text(a->only & a->f.listener->services, services, sizeof services);
-    buf_fmt(a->out, ",\n \"in\":%s,\"generation\":%" PRIu64 ",\"socket\":\"%s\",\"services\":\"%s\",\"delay_ms\":%" PRIu32, v->kind == VERDICT_ALLOW ? "true" : "false",
-            a->w->generation, at, services, a->delay_ms);
+    buf_fmt(a->out, ",\n \"in\":%s,\"generation\":%" PRIu64 ",\"socket\":\"%s\",\"services\":\"%s\",\"delay_ms\":%" PRIu32,
+            v->kind == VERDICT_ALLOW ? "true" : "false", a->w->generation, at, services, a->delay_ms);
     return put_decision(a, v) && put_left(a) && buf_str(a->out, "}");
 }
 
@@ -222,8 +239,16 @@ static bool ask_generation(struct engine *eng, const struct generation *g, const
     uint32_t n = g->plan.nsockets ? g->plan.nsockets : 1;
     uint16_t *port = calloc(n, sizeof *port), *id = calloc(n, sizeof *id);
     struct policy_health health = {.suspended = health_suspended(&g->health)};
-    struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &health};
-    struct would_world w = {.plan = &g->plan, .port = port, .id = id, .lists = &g->lists, .places = g->places, .eng = eng, .bans = banning_current(eng), .generation = g->id};
+    struct hooks_config cfg = {
+        .bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &health};
+    struct would_world w = {.plan = &g->plan,
+                            .port = port,
+                            .id = id,
+                            .lists = &g->lists,
+                            .places = g->places,
+                            .eng = eng,
+                            .bans = banning_current(eng),
+                            .generation = g->id};
     bool good = (port && id) || err_set(e, "out of memory");
     for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
         port[i] = g->listener[i].port;

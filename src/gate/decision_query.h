@@ -4,11 +4,11 @@
 #include "gate/decision.h"
 
 struct decision_query {
-    struct addr net; /* family 0 = any address */
-    unsigned bits;   /* of it that count */
+    struct addr net;        /* family 0 = any address */
+    unsigned bits;          /* of it that count */
     int64_t from_ms, to_ms; /* inclusive; to_ms 0 = now */
     const char *listener, *reason, *stage, *verdict;
-    bool refused; /* nothing that was let in */
+    bool refused;   /* nothing that was let in */
     unsigned limit; /* most of them; the caller counts */
 };
 /* "203.0.113.9", "203.0.113.0/24", "2001:db8::/32": bits behind the length need not be 0 and do not count. */

@@ -1,4 +1,5 @@
-/* What would become of a caller: a question to the running generation, or to files that are not in force. Texts are the asker's; NULL = not said. */
+/* What would become of a caller: a question to the running generation, or to files that are not in force. Texts are the asker's; NULL = not
+ * said. */
 #ifndef PORTREEVE_GATE_QUESTION_H
 #define PORTREEVE_GATE_QUESTION_H
 #include "base/addr.h"
@@ -9,6 +10,6 @@ struct question {
     uint16_t port;        /* of the listener's sockets the one with this port; 0 = the first that fits */
     const char *sni, *alpn, *ja4;
     const char *method, *path, *host; /* any of them: a request is asked about too */
-    int64_t at_ms;        /* unix; 0 = now */
+    int64_t at_ms;                    /* unix; 0 = now */
 };
 #endif

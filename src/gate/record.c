@@ -42,12 +42,29 @@ static int32_t rate_left(const struct facts *f) {
 
 void record_make(const struct facts *f, const struct verdict *v, uint64_t generation, struct record_texts *t, struct decision *out) {
     const struct plan_socket *s = f->listener;
-    *out = (struct decision){.ms = f->real_ms, .generation = generation, .remote = f->remote, .local = s->at, .stage = (enum decision_stage)f->stage,
-                             .verdict = (enum decision_verdict)v->kind, .listener = s->name, .reason = refusal_name(v->refusal), .because = v->because,
-                             .policy_file = v->policy ? v->policy : "", .policy_line = v->policy_line, .list_file = "", .entry_file = "",
-                             .sni = f->hello ? f->hello->sni : "", .tags = "", .active = f->counts.active, .from_address = f->counts.from_address,
-                             .maximum = s->max_connections, .per_address = s->max_per_address, .reserve = s->reserve, .rate_left = rate_left(f),
-                             .status = v->kind == VERDICT_ANSWER ? v->status : 0, .delay_ms = (uint16_t)v->delay_ms};
+    *out = (struct decision){.ms = f->real_ms,
+                             .generation = generation,
+                             .remote = f->remote,
+                             .local = s->at,
+                             .stage = (enum decision_stage)f->stage,
+                             .verdict = (enum decision_verdict)v->kind,
+                             .listener = s->name,
+                             .reason = refusal_name(v->refusal),
+                             .because = v->because,
+                             .policy_file = v->policy ? v->policy : "",
+                             .policy_line = v->policy_line,
+                             .list_file = "",
+                             .entry_file = "",
+                             .sni = f->hello ? f->hello->sni : "",
+                             .tags = "",
+                             .active = f->counts.active,
+                             .from_address = f->counts.from_address,
+                             .maximum = s->max_connections,
+                             .per_address = s->max_per_address,
+                             .reserve = s->reserve,
+                             .rate_left = rate_left(f),
+                             .status = v->kind == VERDICT_ANSWER ? v->status : 0,
+                             .delay_ms = (uint16_t)v->delay_ms};
     if (addr_is_any(&out->local)) out->local = (struct addr){0}; /* asking the kernel at each connection would cost more than the record */
     out->local.port = f->local_port;
     if (v->list[0]) split_list(v->list, t, out);
@@ -60,15 +77,33 @@ void record_make(const struct facts *f, const struct verdict *v, uint64_t genera
 
 void record_count(struct counters_block *b, enum refusal why) {
     switch (why) {
-    case REFUSE_DENIED: COUNT(b, refused_denied); break;
-    case REFUSE_RESTRICTION: COUNT(b, refused_restriction); break;
-    case REFUSE_PER_ADDRESS: COUNT(b, refused_per_address); break;
+    case REFUSE_DENIED:
+        COUNT(b, refused_denied);
+        break;
+    case REFUSE_RESTRICTION:
+        COUNT(b, refused_restriction);
+        break;
+    case REFUSE_PER_ADDRESS:
+        COUNT(b, refused_per_address);
+        break;
     case REFUSE_MAXIMUM:
-    case REFUSE_RESERVE: COUNT(b, refused_maximum); break;
-    case REFUSE_PROXY: COUNT(b, refused_proxy); break;
-    case REFUSE_ERROR: COUNT(b, refused_error); break;
-    case REFUSE_BANNED: COUNT(b, refused_banned); break;
-    case REFUSE_RATE: COUNT(b, refused_rate); break;
-    default: COUNT(b, refused_policy); break;
+    case REFUSE_RESERVE:
+        COUNT(b, refused_maximum);
+        break;
+    case REFUSE_PROXY:
+        COUNT(b, refused_proxy);
+        break;
+    case REFUSE_ERROR:
+        COUNT(b, refused_error);
+        break;
+    case REFUSE_BANNED:
+        COUNT(b, refused_banned);
+        break;
+    case REFUSE_RATE:
+        COUNT(b, refused_rate);
+        break;
+    default:
+        COUNT(b, refused_policy);
+        break;
     }
 }

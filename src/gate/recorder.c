@@ -1,6 +1,6 @@
 /* The flight recorder's memory, and the writing of records. */
-#include "gate/recorder_i.h"
 #include "base/clock.h"
+#include "gate/recorder_i.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -152,9 +152,11 @@ static unsigned encode(struct recorder *r, const struct decision *d, struct reco
     return (unsigned)((offsetof(struct record, text) + at + 7) / 8);
 }
 
-/* Take the next place of a segment. One that is half written is passed over: its writer may only sleep, and would write into another's record. Where
- * it died the place stays lost until the next change of size: one of all for each crash in the midst of those nanoseconds. NULL = none is to be had. */
-static struct record_slot *take_slot(struct recorder *r, struct record_segment *s, struct recorder_layout l, uint32_t which, uint64_t *number) {
+/* Take the next place of a segment. One that is half written is passed over: its writer may only sleep, and would write into another's
+ * record. Where it died the place stays lost until the next change of size: one of all for each crash in the midst of those nanoseconds.
+ * NULL = none is to be had. */
+static struct record_slot *take_slot(struct recorder *r, struct record_segment *s, struct recorder_layout l, uint32_t which,
+                                     uint64_t *number) {
     for (int i = 0; i < TRIES; i++) {
         uint64_t n = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
         struct record_slot *slot = &r->slot[which * l.each + n % l.each];
@@ -178,7 +180,8 @@ static bool put_words(struct recorder *r, unsigned worker, struct record *rec, u
     if (!keep_id) rec->id = (uint64_t)which << 48 | (number >> 1 & 0xffffffffffff);
     memcpy(word, rec, words * 8);
     for (unsigned i = 0; i < words; i++) atomic_store_explicit(&slot->word[i], word[i], memory_order_release);
-    if (atomic_compare_exchange_strong_explicit(&slot->number, &number, number + 1, memory_order_release, memory_order_relaxed)) return true;
+    if (atomic_compare_exchange_strong_explicit(&slot->number, &number, number + 1, memory_order_release, memory_order_relaxed))
+        return true;
     atomic_fetch_add_explicit(&s->lost, 1, memory_order_relaxed); /* overtaken, or the size changes */
     return false;
 }

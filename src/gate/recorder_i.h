@@ -4,13 +4,13 @@
 #include "gate/recorder.h"
 #include <stdatomic.h>
 
-#define RECORDER_MAGIC 0x7072726563726431ull
-#define RECORDER_NAMES 2048u /* a power of two */
+#define RECORDER_MAGIC  0x7072726563726431ull
+#define RECORDER_NAMES  2048u /* a power of two */
 #define RECORDER_PROBES 16u
-#define RECORDER_NAME 256u
-#define RECORDER_LEAST 4096u /* records there is room for, however few are shown: the tail must not be overtaken at once */
-#define RECORD_TEXT 126u
-#define RECORD_WORDS 31u /* behind the number */
+#define RECORDER_NAME   256u
+#define RECORDER_LEAST  4096u /* records there is room for, however few are shown: the tail must not be overtaken at once */
+#define RECORD_TEXT     126u
+#define RECORD_WORDS    31u /* behind the number */
 
 struct record { /* as it is written, but for the number in front: 31 words */
     int64_t ms;
@@ -23,7 +23,7 @@ struct record { /* as it is written, but for the number in front: 31 words */
     uint16_t remote_port, local_port, status, delay_ms;
     uint16_t listener, reason, policy, list, entry; /* names; 0 = "" */
     uint8_t stage, verdict, remote_family, local_family;
-    uint8_t again; /* put back at a change of size: not new */
+    uint8_t again;                    /* put back at a change of size: not new */
     uint8_t because_n, sni_n, tags_n; /* in text, in this order */
     char text[RECORD_TEXT];
 };
@@ -35,7 +35,8 @@ struct record_slot { /* even number: whole; odd: being written; 0: never was */
 };
 _Static_assert(sizeof(struct record_slot) == 256, "four cache lines");
 
-struct record_name { /* state 0 free, 1 being written (for ever, where the writer died), else ready: the hash with its two lowest bits set */
+struct record_name { /* state 0 free, 1 being written (for ever, where the writer died), else ready: the hash with its two lowest bits set
+                      */
     _Atomic uint32_t state;
     char text[RECORDER_NAME - 4];
 };
@@ -43,7 +44,7 @@ struct record_segment {
     _Alignas(64) _Atomic uint64_t next; /* number of the next record */
     _Atomic uint64_t lost;
     _Alignas(64) _Atomic uint64_t told; /* up to here the tail has seen them */
-    _Atomic uint64_t start; /* after a change of size the tail goes on here */
+    _Atomic uint64_t start;             /* after a change of size the tail goes on here */
 };
 struct recorder {
     uint64_t magic, bytes;

@@ -54,9 +54,19 @@ void recorder_decode(const struct recorder *r, const struct record *rec, struct 
     size_t from = 0;
     char *to = t->text;
     const char *end = t->text + sizeof t->text;
-    *out = (struct decision){.ms = rec->ms, .id = rec->id, .generation = rec->generation, .policy_line = rec->policy_line, .list_line = rec->list_line,
-                             .active = rec->active, .from_address = rec->from_address, .maximum = rec->maximum, .per_address = rec->per_address,
-                             .reserve = rec->reserve, .rate_left = rec->rate_left, .status = rec->status, .delay_ms = rec->delay_ms};
+    *out = (struct decision){.ms = rec->ms,
+                             .id = rec->id,
+                             .generation = rec->generation,
+                             .policy_line = rec->policy_line,
+                             .list_line = rec->list_line,
+                             .active = rec->active,
+                             .from_address = rec->from_address,
+                             .maximum = rec->maximum,
+                             .per_address = rec->per_address,
+                             .reserve = rec->reserve,
+                             .rate_left = rec->rate_left,
+                             .status = rec->status,
+                             .delay_ms = rec->delay_ms};
     decode_ends(rec, out);
     out->stage = (enum decision_stage)rec->stage;
     out->verdict = (enum decision_verdict)rec->verdict;
@@ -113,7 +123,8 @@ struct recorder_view *recorder_view_create(const struct recorder *r) {
         for (; s.from < s.to && v->n < total; s.from++) {
             uint32_t at = i * l.each + (uint32_t)(s.from % l.each);
             uint64_t number;
-            if (recorder_copy(&r->slot[at], &rec, &number)) v->place[v->n++] = (struct place){.ms = rec.ms, .id = rec.id, .number = number, .slot = at};
+            if (recorder_copy(&r->slot[at], &rec, &number))
+                v->place[v->n++] = (struct place){.ms = rec.ms, .id = rec.id, .number = number, .slot = at};
         }
     }
     qsort(v->place, v->n, sizeof *v->place, newer);
@@ -259,8 +270,12 @@ static void forget(struct recorder *r) {
 }
 
 bool recorder_resize(struct recorder *r, uint32_t records, unsigned workers) {
-    struct recorder_layout old = recorder_layout(r), now = {.segments = workers < 1 ? 1 : workers > RECORDER_SEGMENTS ? RECORDER_SEGMENTS : workers};
-    uint32_t was_shown = atomic_load(&r->shown), room = records < RECORDER_LEAST ? RECORDER_LEAST : records < RECORDER_MOST ? records : RECORDER_MOST;
+    struct recorder_layout old = recorder_layout(r), now = {.segments = workers < 1                   ? 1
+                                                                        : workers > RECORDER_SEGMENTS ? RECORDER_SEGMENTS
+                                                                                                      : workers};
+    uint32_t was_shown = atomic_load(&r->shown), room = records < RECORDER_LEAST  ? RECORDER_LEAST
+                                                        : records < RECORDER_MOST ? records
+                                                                                  : RECORDER_MOST;
     now.each = room / now.segments;
     bool same = now.segments == old.segments && now.each == old.each;
     if (same && (records != 0) == (was_shown != 0)) {
@@ -272,8 +287,7 @@ bool recorder_resize(struct recorder *r, uint32_t records, unsigned workers) {
     if (!k) return false;
     atomic_store(&r->shown, records);
     forget(r);
-    for (unsigned i = 0; i < RECORDER_SEGMENTS; i++)
-        atomic_store(&r->segment[i].start, atomic_load(&r->segment[i].next));
+    for (unsigned i = 0; i < RECORDER_SEGMENTS; i++) atomic_store(&r->segment[i].start, atomic_load(&r->segment[i].next));
     atomic_store_explicit(&r->layout, (uint64_t)now.segments << 32 | now.each, memory_order_release);
     size_t fit = records && was_shown ? (size_t)now.segments * now.each : 0;
     for (size_t i = n < fit ? n : fit; i > 0; i--) recorder_put(r, (unsigned)i, &k[i - 1].rec, true);

@@ -1,5 +1,5 @@
-/* The flight recorder's memory: made once, lent to engines for writing and to commands for reading. Nothing is searched here: that is not this
- * loop's work. */
+/* The flight recorder's memory: made once, lent to engines for writing and to commands for reading. Nothing is searched here: that is not
+ * this loop's work. */
 #include "base/log.h"
 #include "super/super.h"
 #include <errno.h>

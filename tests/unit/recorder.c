@@ -1,6 +1,7 @@
-/* The flight recorder: what is written is read back whole, by other mappings, while it is written, after a writer has died, and at every size. */
-#include "gate/recorder_i.h"
+/* The flight recorder: what is written is read back whole, by other mappings, while it is written, after a writer has died, and at every
+ * size. */
 #include "base/clock.h"
+#include "gate/recorder_i.h"
 #include "unit/tap.h"
 #include <inttypes.h>
 #include <pthread.h>
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 #define THREADS 8
-#define TURNS 30000
+#define TURNS   30000
 
 static struct recorder *rec;
 static int fd;
@@ -22,10 +23,27 @@ static _Atomic bool over;
 static struct decision sample(unsigned who, uint32_t n, char because[64]) {
     /* Everything follows from `who` and n, so that a torn record contradicts itself. */
     snprintf(because, 64, "%08" PRIx32 "%.*s", n * 2654435761u, (int)(n % 40), "........................................");
-    return (struct decision){.ms = 1000 + (int64_t)n, .generation = n, .remote = {.family = 4, .port = (uint16_t)n, .ip = {127, (uint8_t)who, (uint8_t)(n >> 8), (uint8_t)n}},
-                             .stage = (enum decision_stage)(n % DECIDED_STAGES), .verdict = (enum decision_verdict)(n % DECIDED_VERDICTS), .listener = who & 1 ? "http" : "secure",
-                             .reason = n % 3 ? "denied" : "", .because = because, .policy_file = "policies/admission.lua", .policy_line = n, .list_file = n % 2 ? "conf/lists/denied.list" : "",
-                             .list_line = n, .entry_file = n % 7 ? "" : "conf/listeners.ini", .entry_line = n, .sni = n % 5 ? "" : "www.example.org", .tags = "", .active = n, .from_address = ~n, .maximum = n + 1, .per_address = n + 2, .reserve = n + 3,
+    return (struct decision){.ms = 1000 + (int64_t)n,
+                             .generation = n,
+                             .remote = {.family = 4, .port = (uint16_t)n, .ip = {127, (uint8_t)who, (uint8_t)(n >> 8), (uint8_t)n}},
+                             .stage = (enum decision_stage)(n % DECIDED_STAGES),
+                             .verdict = (enum decision_verdict)(n % DECIDED_VERDICTS),
+                             .listener = who & 1 ? "http" : "secure",
+                             .reason = n % 3 ? "denied" : "",
+                             .because = because,
+                             .policy_file = "policies/admission.lua",
+                             .policy_line = n,
+                             .list_file = n % 2 ? "conf/lists/denied.list" : "",
+                             .list_line = n,
+                             .entry_file = n % 7 ? "" : "conf/listeners.ini",
+                             .entry_line = n,
+                             .sni = n % 5 ? "" : "www.example.org",
+                             .tags = "",
+                             .active = n,
+                             .from_address = ~n,
+                             .maximum = n + 1,
+                             .per_address = n + 2,
+                             .reserve = n + 3,
                              .rate_left = -1};
 }
 
@@ -33,9 +51,11 @@ static bool consistent(const struct decision *d) {
     char because[64];
     uint32_t n = (uint32_t)d->generation;
     struct decision w = sample(d->remote.ip[1], n, because);
-    return d->ms == w.ms && d->remote.port == w.remote.port && memcmp(d->remote.ip, w.remote.ip, 16) == 0 && d->stage == w.stage && d->verdict == w.verdict &&
-           strcmp(d->listener, w.listener) == 0 && strcmp(d->reason, w.reason) == 0 && strcmp(d->because, because) == 0 && strcmp(d->policy_file, w.policy_file) == 0 &&
-           d->policy_line == n && strcmp(d->list_file, w.list_file) == 0 && strcmp(d->sni, w.sni) == 0 && strcmp(d->entry_file, w.entry_file) == 0 && d->active == n && d->from_address == ~n && d->reserve == n + 3;
+    return d->ms == w.ms && d->remote.port == w.remote.port && memcmp(d->remote.ip, w.remote.ip, 16) == 0 && d->stage == w.stage &&
+           d->verdict == w.verdict && strcmp(d->listener, w.listener) == 0 && strcmp(d->reason, w.reason) == 0 &&
+           strcmp(d->because, because) == 0 && strcmp(d->policy_file, w.policy_file) == 0 && d->policy_line == n &&
+           strcmp(d->list_file, w.list_file) == 0 && strcmp(d->sni, w.sni) == 0 && strcmp(d->entry_file, w.entry_file) == 0 &&
+           d->active == n && d->from_address == ~n && d->reserve == n + 3;
 }
 
 static void *write_many(void *arg) {
@@ -105,8 +125,8 @@ static void contention(unsigned workers, const char *what) {
     ok(torn == NULL, "%s: no record is read torn or out of order (%d wrong)", what, (int)(uintptr_t)torn);
     ok(told[2] == 0, "%s: the tail gets each record of a worker once and in order (%d wrong)", what, (int)told[2]);
     uint64_t lost = after.lost - before.lost;
-    ok(told[0] + told[1] + lost >= (uint64_t)THREADS * TURNS && told[0] <= (uint64_t)THREADS * TURNS, "%s: what it did not get is counted: %d + %d missed + %d lost", what, (int)told[0],
-       (int)told[1], (int)lost);
+    ok(told[0] + told[1] + lost >= (uint64_t)THREADS * TURNS && told[0] <= (uint64_t)THREADS * TURNS,
+       "%s: what it did not get is counted: %d + %d missed + %d lost", what, (int)told[0], (int)told[1], (int)lost);
     recorder_unmap(other);
 }
 
@@ -153,7 +173,8 @@ static void sizes(void) {
     fill(20001, 3000);
     ok(count(rec, &newest, &oldest) == 9000 && oldest == 15001 && newest == 24000, "and as many more fit");
     recorder_resize(rec, 100, 2);
-    ok(count(rec, &newest, &oldest) == 100 && oldest == 23901 && newest == 24000, "less room: the newest stay (%d, %d)", (int)oldest, (int)newest);
+    ok(count(rec, &newest, &oldest) == 100 && oldest == 23901 && newest == 24000, "less room: the newest stay (%d, %d)", (int)oldest,
+       (int)newest);
     recorder_resize(rec, 100, 5);
     ok(count(rec, &newest, &oldest) == 100 && oldest == 23901, "other workers: the same ones stay");
     struct recorder_stats st;
@@ -195,18 +216,31 @@ static void texts(void) {
     memcpy(because + 70, "\303\244", 2); /* cut before or behind it, never inside */
     recorder_resize(rec, 0, 1);
     recorder_resize(rec, 10, 1);
-    struct decision d = {.ms = 5, .remote = {.family = 6, .ip = {0xfe, 0x80, [15] = 1}, .scope = 1, .port = 9}, .listener = "http", .reason = "policy", .because = because, .policy_file = path,
-                         .list_file = "", .entry_file = "", .sni = "a.very.long.name.of.a.host.that.nobody.would.have.in.truth.example.org", .tags = "a,b", .rate_left = 7, .status = 403, .verdict = DECIDED_ANSWER};
+    struct decision d = {.ms = 5,
+                         .remote = {.family = 6, .ip = {0xfe, 0x80, [15] = 1}, .scope = 1, .port = 9},
+                         .listener = "http",
+                         .reason = "policy",
+                         .because = because,
+                         .policy_file = path,
+                         .list_file = "",
+                         .entry_file = "",
+                         .sni = "a.very.long.name.of.a.host.that.nobody.would.have.in.truth.example.org",
+                         .tags = "a,b",
+                         .rate_left = 7,
+                         .status = 403,
+                         .verdict = DECIDED_ANSWER};
     recorder_add(rec, 0, &d);
     struct recorder_view *v = recorder_view_create(rec);
     struct decision got;
     bool there = recorder_next(v, &got);
-    ok(there && strlen(got.because) > 60 && strncmp(got.because, because, strlen(got.because)) == 0, "a long text is cut (%d bytes stay)", (int)strlen(got.because));
+    ok(there && strlen(got.because) > 60 && strncmp(got.because, because, strlen(got.because)) == 0, "a long text is cut (%d bytes stay)",
+       (int)strlen(got.because));
     ok(strlen(got.sni) == 48 && strcmp(got.tags, "a,b") == 0, "so is a long name; what is short stays");
     ok(strlen(got.policy_file) > 200, "a long path too (%d bytes stay)", (int)strlen(got.policy_file));
     struct buf b = {0};
-    ok(decision_json(&got, 255, &b) && buf_add(&b, "", 1) && strstr(b.p, "\"address\":\"fe80::1%") && strstr(b.p, "\"verdict\":\"answer\"") && strstr(b.p, "\"rate_left\":7") &&
-           strstr(b.p, "\"id\":\"ff-") && strstr(b.p, "\"status\":403") && strstr(b.p, "1970-01-01T00:00:00.005Z"),
+    ok(decision_json(&got, 255, &b) && buf_add(&b, "", 1) && strstr(b.p, "\"address\":\"fe80::1%") &&
+           strstr(b.p, "\"verdict\":\"answer\"") && strstr(b.p, "\"rate_left\":7") && strstr(b.p, "\"id\":\"ff-") &&
+           strstr(b.p, "\"status\":403") && strstr(b.p, "1970-01-01T00:00:00.005Z"),
        "as JSON: %.120s", b.p);
     buf_free(&b);
     recorder_view_destroy(v);
