@@ -4,6 +4,7 @@
 #include "engine/udp.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -64,6 +65,22 @@ static int take(int fd, struct sockaddr_storage *sa, socklen_t *n) {
 #endif
 }
 
+/* All that this engine may hold are there. Remembered and told of like any other refusal. */
+static void turn_away(struct acceptor *a, int fd, const struct sockaddr *caller) {
+    struct worker *w = a->worker;
+    struct verdict v;
+    struct facts f = {.fd = fd, .listener = a->listener->plan, .local_port = a->listener->port, .listener_id = a->listener->id,
+                      .lists = &a->gen->lists, .real_ms = w->real_ms};
+    addr_from_sockaddr(caller, &f.remote);
+    f.counts.active = atomic_load_explicit(&w->eng->live->listener[a->listener->id], memory_order_relaxed);
+    verdict_clear(&v, STAGE_PEER);
+    v.kind = VERDICT_REFUSE;
+    v.refusal = REFUSE_MAXIMUM;
+    snprintf(v.because, sizeof v.because, "portreeve.ini: MaxConnections=%lld, all listeners together", (long long)w->gen->plan.set.max_connections);
+    worker_record(w, a->gen, &(struct addr){0}, &f, &v);
+    close(fd);
+}
+
 /* One accept. 1 = a connection (or its refusal), 0 = nobody there, -1 = paused. */
 static int accept_one(struct acceptor *a, struct conn **out) {
     struct worker *w = a->worker;
@@ -74,9 +91,7 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     if (fd >= 0) {
         if (__builtin_expect(atomic_load_explicit(&w->eng->probes.open, memory_order_relaxed) != 0, 0) && own_question(a, fd, (struct sockaddr *)&sa)) return 1;
         if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->gen->nworkers + 1) {
-            close(fd);
-            COUNT(w->count, refused_maximum);
-            log_warn("worker", "MaxConnections=%lld is reached: a connection was refused", (long long)w->gen->plan.set.max_connections);
+            turn_away(a, fd, (struct sockaddr *)&sa);
             return 1;
         }
         *out = conn_open(a, fd, (struct sockaddr *)&sa);

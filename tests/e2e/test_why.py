@@ -427,6 +427,21 @@ def sizes():
         ok(known() == [], 'refusals are logged all the same')
 
 
+def whole_engine():
+    """The bound of all listeners together is a decision like others."""
+    with Server(components='tracker', bind='own', settings={'MaxConnections': 16, 'Workers': 1}) as s:
+        many = []
+        for _ in range(24):
+            c = socket.socket()
+            many.append(c)
+            c.bind(('127.97.0.1', 0))
+            c.connect((s.address, s.port('http', 'http')))
+        got = wait_until('a refusal', lambda: [d for d in why(s, '127.97.0.1', '--last', '30')['decisions'] if d['verdict'] == 'refuse'])
+        ok(got[0]['reason'] == 'maximum' and got[0]['because'].startswith('portreeve.ini: MaxConnections=16'), 'MaxConnections of portreeve.ini', got[0])
+        for c in many:
+            c.close()
+
+
 def exchange():
     """SIGUSR2: both engines write into one memory, one of them tells."""
     with Server(components='tracker', bind='own', files={'lists/denied.list': '127.94.0.1\n'}) as s:
@@ -470,7 +485,7 @@ def full_disk():
         ok(len({x['id'] for x in told}) == len(told), 'no line twice')
 
 
-PARTS = [kinds, agreement, asking, rotation, sizes, exchange, full_disk]
+PARTS = [kinds, agreement, asking, rotation, sizes, whole_engine, exchange, full_disk]
 for part in PARTS:
     if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
         began = time.monotonic()
