@@ -216,6 +216,11 @@ def strangers(s):
     with Call(s, 'v1', px.v1(CLIENT, HERE) + GET, source=BANNED) as c:
         ok(silent(c), 'G10: a device in the denied list is refused before its header is read')
     ok('lists/denied.list:1' in word_of(s, BANNED, 'denied'), 'as denied, with the line')
+    code, out, err = s.command('ban', '--for', '1h', '--reason', 'broken', '--force', OTHER_DEVICE)
+    if ok(code == 0, 'a device is banned', out + err):
+        wait_until('the ban to hold', lambda: status_of(Call(s, 'v1', px.v1(CLIENT, HERE), source=OTHER_DEVICE)) is None)
+        ok('broken' in word_of(s, OTHER_DEVICE, 'banned'), 'and refused as banned')
+        s.command('unban', OTHER_DEVICE)
 
 
 def named(s):
