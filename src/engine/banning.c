@@ -6,6 +6,7 @@
 bool banning_start(struct engine *eng, struct err *e) {
     eng->holder = counters_holder(eng->counters, eng->instance);
     if (eng->holder.me == 0) return err_set(e, "the supervisor has not numbered this engine: are both of one version?");
+    pthread_mutex_init(&eng->bans_making, NULL);
     pthread_mutex_init(&eng->bans_lock, NULL);
     return banning_renew(eng) || err_set(e, "out of memory for the bans");
 }
@@ -16,18 +17,19 @@ void banning_stop(struct engine *eng) {
 }
 
 bool banning_renew(struct engine *eng) {
-    struct ban_set *s = ban_set_create(&eng->counters->bans, eng->holder, clock_mono_ms());
-    if (!s) {
+    pthread_mutex_lock(&eng->bans_making);
+    struct ban_set *s = ban_set_create(&eng->counters->bans, eng->holder, clock_mono_ms()), *old = NULL;
+    if (s) {
+        pthread_mutex_lock(&eng->bans_lock);
+        old = eng->bans;
+        eng->bans = s;
+        atomic_fetch_add(&eng->bans_turn, 1);
+        pthread_mutex_unlock(&eng->bans_lock);
+    } else
         log_error("ban", "out of memory: the bans before the last change hold on");
-        return false;
-    }
-    pthread_mutex_lock(&eng->bans_lock);
-    struct ban_set *old = eng->bans;
-    eng->bans = s;
-    atomic_fetch_add(&eng->bans_turn, 1);
-    pthread_mutex_unlock(&eng->bans_lock);
+    pthread_mutex_unlock(&eng->bans_making);
     ban_set_unref(old);
-    return true;
+    return s != NULL;
 }
 
 struct ban_set *banning_current(struct engine *eng) {
@@ -38,7 +40,10 @@ struct ban_set *banning_current(struct engine *eng) {
 }
 
 void banning_tick(struct engine *eng) {
-    if (ban_set_stale(eng->bans)) (void)banning_renew(eng);
+    struct ban_set *s = banning_current(eng);
+    bool stale = ban_set_stale(s);
+    ban_set_unref(s);
+    if (stale) (void)banning_renew(eng);
 }
 
 static void take_bans(struct worker *w) {

@@ -248,14 +248,11 @@ static void setup(struct control *k, struct fdlink_msg *m) {
     char socket[512];
     snprintf(socket, sizeof socket, "%s/run/console.sock", eng->state_dir);
     fine = fine && harden_engine(k->user[0] ? k->user : NULL, eng->state_dir, eng->luadir, &e);
+    eng->instance = (unsigned)(instance & 1);
+    if (fine) eng->live = &eng->counters->live[eng->instance];
+    fine = fine && banning_start(eng, &e);
     fine = fine && (eng->decisions = decisions_start(eng->recorder, eng->state_dir, &e)) && (k->console = console_start(eng, socket, &e));
     if (!fine) {
-        log_error("engine", "%s", e.text);
-        _exit(1);
-    }
-    eng->instance = (unsigned)instance;
-    eng->live = &eng->counters->live[instance];
-    if (!banning_start(eng, &e)) {
         log_error("engine", "%s", e.text);
         _exit(1);
     }

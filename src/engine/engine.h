@@ -47,6 +47,7 @@ struct engine {
     _Atomic bool draining;
     _Atomic bool live_generation; /* at least one generation has been committed */
     struct holder_id holder;      /* for the locks of the counters' memory */
+    pthread_mutex_t bans_making; /* one set is made at a time, so that an older one is never handed out after a newer */
     pthread_mutex_t bans_lock;
     struct ban_set *bans;         /* under bans_lock; bans_turn counts its changes */
     _Atomic uint64_t bans_turn;
