@@ -226,11 +226,11 @@ static void proved(struct probe *p, struct slot *s, const char *version) {
         s->us = us < 1 ? 1 : (uint32_t)us;
     }
     if (!t->tls) {
-        end_call(p, s, PROOF_PROVED, "worker %u, http", s->claim.worker);
+        end_call(p, s, PROOF_PROVED, "worker %u, %s", s->claim.worker, plan_scheme_text(t->plan));
         return;
     }
     char text[PROOF_TEXT];
-    snprintf(text, sizeof text, "worker %u, https, %s, certificate %s", s->claim.worker, version, t->plan->certificate);
+    snprintf(text, sizeof text, "worker %u, %s, %s, certificate %s", s->claim.worker, plan_scheme_text(t->plan), version, t->plan->certificate);
     close_call(p, s);
     if (next_name(s)) begin_call(p, s);
     else end_call(p, s, PROOF_PROVED, "%s", text);

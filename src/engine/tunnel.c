@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CHUNK 32768u /* measured: larger ones are copied more often, since receivers take them in parts */
 #define TURN_BYTES (512u << 10) /* each way, before other connections have their turn */
 #define ACCESS_BATCH 32768u
 
@@ -40,7 +41,7 @@ static void move_bytes(struct conn *c) {
     uint64_t before = r->way[0].bytes + r->way[1].bytes;
     r->end[0].ready = c->ready;
     r->end[0].hung = c->ended;
-    enum relay_result done = relay_run(r, c->w->scratch, WORKER_SCRATCH, TURN_BYTES);
+    enum relay_result done = relay_run(r, c->w->scratch, CHUNK, TURN_BYTES);
     c->ready = r->end[0].ready;
     if (r->way[0].bytes + r->way[1].bytes != before) t->moved_ms = c->w->now_ms;
     switch (done) {

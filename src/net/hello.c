@@ -55,6 +55,7 @@ static const char *read_name(struct hello_part ext, struct hello *out) {
     if (n == 0 || n >= sizeof out->sni - 2 || name.p[0] == '.') return "server_name has no good length";
     for (size_t i = 0; i < n; i++) {
         if (!is_name(name.p[i])) return "server_name has a character that no host name has";
+        if (name.p[i] == '.' && (i + 1 == n || name.p[i + 1] == '.')) return "server_name has an empty label";
         out->sni[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] + 32 : name.p[i]);
     }
     out->sni[n] = '\0';

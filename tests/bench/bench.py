@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Server CPU per request beside nginx: the figures of the README.
 
-    tests/bench/bench.py [--quick] [--rounds N] [--seconds N] [--calls] [a b c d e f g]
+    tests/bench/bench.py [--quick] [--rounds N] [--seconds N] [--calls] [a b c d e f g h]
 
     a  pixel over keep-alive, recording off        (admission.lua, route.lua, the tracker's Lua handler)
     b  pixel recorded durably, 64 and 512 connections
@@ -10,6 +10,7 @@
     e  4,000 listening sockets: start, memory, and a reload that moves one (scale.py, beside nginx and haproxy; needs root)
     f  a million lines of address lists, refusals, and a flood of them (lists.py, beside nginx and haproxy)
     g  admission by stages: no rule, the shipped policy, one rule in Lua at each stage; a new connection for every request, plain and TLS
+    h  a tunnel to a backend, by the MB and by the connection (tunnel.py, beside haproxy in tcp mode)
 One server at a time on the first processor, wrk on the second, runs interleaved, medians. CPU is what the kernel's scheduler counted for every thread of
 the server's processes, our supervisor included. --calls: system calls per request too (strace). Results are appended to build/bench/results.jsonl.
 """
@@ -272,6 +273,16 @@ def lists():
     RESULT.append(got)
 
 
+def tunnel():
+    result = os.path.join(OUT, 'tunnel.json')
+    sys.stdout.flush()
+    subprocess.run([os.path.join(HERE, 'tunnel.py'), '--result', result] + (['--quick'] if OPT.quick else []), check=True)
+    with open(result) as f:
+        got = json.load(f)
+    GOALS.extend(tuple(g) for g in got.pop('goals'))
+    RESULT.append(got)
+
+
 def stages():
     """Differences of a microsecond are of the size of the noise of a run, so there are more and shorter runs, and what counts is the least of each."""
     for tls in (False, True):
@@ -315,6 +326,8 @@ def main():
         lists()
     if 'g' in OPT.parts:
         stages()
+    if 'h' in OPT.parts:
+        tunnel()
     print('\ngoals')
     for text, got, most, good in GOALS:
         print('  %-4s %s: %.2f, bound %.2f' % ('met' if good else 'MISS', text, got, most))
@@ -332,7 +345,7 @@ def cpu_name():
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('parts', nargs='*', default=['a', 'b', 'c', 'd', 'e', 'f', 'g'])
+    p.add_argument('parts', nargs='*', default=['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'])
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--seconds', type=int, default=5)
     p.add_argument('--quick', action='store_true', help='one round of 3 s')

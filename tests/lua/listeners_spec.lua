@@ -86,6 +86,23 @@ describe("a filled-in table of listeners", function()
     assert.same({ "8443", "*", "On", "tracker,ui,hub" }, { rows[3].say.Port, rows[3].say.Address, rows[3].say.InitTLS,
       rows[3].say.Services })
   end)
+  it("shows where a tunnel leads, and leaves that to the file (Q13)", function()
+    trusted.install { status = status_sample() }
+    local rules, html, shown = require "portreeve.rules", require "portreeve.web.html", require "portreeve.hub.listener_table"
+    local function e(key, value, line) return { key = key, value = value, line = line } end
+    conf = rules.build { ["listeners.ini"] = { display = "conf/listeners.ini",
+      entries = { e("mail.Port", "8125", 1), e("mail.Services", "tunnel", 2), e("mail.Backend", "192.0.2.7:25", 3) } } }
+    local status = { listeners = { socket("mail", "0.0.0.0", 8125, "tcp", "tunnel") } }
+    status.listeners[1].backend = "192.0.2.7:25"
+    local rows = listening.rows(conf, status)
+    local page = html.render(shown.table_of({ site = { prefix = "" } }, form.fresh(rows, 1), {}))
+    assert.is_truthy(page:find("192.0.2.7:25", 1, true))
+    assert.is_nil(page:find("l.mail.Services", 1, true))
+    assert.is_nil(page:find("Services.tunnel", 1, true)) -- nor can a new listener be made one
+    local read = form.read(rows, { ["l.mail.Port"] = "8126", ["l.mail.MaxPerAddress"] = "5" })
+    assert.same({ "listeners.ini:mail.Port=8126", "listeners.ini:mail.MaxPerAddress=5" }, texts(read))
+  end)
+
   it("asks for nothing when nothing was typed", function()
     local read = sent()
     assert.same({}, read.edits)

@@ -413,3 +413,60 @@ describe("the short files alone", function()
     assert.is_nil(short.tomcat)
   end)
 end)
+
+describe("a tunnel", function()
+  local function tunnel(...)
+    return build { ["listeners.ini"] = { { "t.Port", "8125" }, ... } }
+  end
+  local function refused(pattern, ...)
+    one_error(select(2, tunnel(...)), pattern)
+  end
+
+  it("leads to addresses, in the order in which they are tried (Q13)", function()
+    local r, report = tunnel({ "t.Services", "Tunnel" },
+      { "t.Backend", " 192.0.2.7:SMTP , [2001:DB8::1]:25,unix:/run/mail " }, { "t.SendProxy", "v2" })
+    assert.same({}, report.errors)
+    local t = r.listeners[1]
+    assert.equal("192.0.2.7:25,[2001:db8::1]:25,unix:/run/mail", t.Backend.value)
+    assert.equal("V2", t.SendProxy.value)
+    assert.same({ "conf/listeners.ini", 3, "t.Backend" }, { t.Backend.file, t.Backend.line, t.Backend.entry })
+  end)
+  it("for TLS, leads by the name that is asked for", function()
+    local r, report = tunnel({ "t.Services", "tls-tunnel" }, { "t.Backend-Mail.Example.org.", "192.0.2.7:993" },
+      { "t.Backend-*.example.org", "192.0.2.8:993" }, { "t.2.Port", "8126" }, { "t.3.Port", "8127" },
+      { "t.3.Backend-x.net", "192.0.2.9:1" })
+    assert.same({}, report.errors)
+    local function names(line)
+      local out = {}
+      for i, e in ipairs(line.keyed.Backend) do out[i] = e.key .. "=" .. e.value end
+      return out
+    end
+    local t = r.listeners[1]
+    local two = { "mail.example.org=192.0.2.7:993", "*.example.org=192.0.2.8:993" }
+    assert.same({ two, two, { "x.net=192.0.2.9:1" } }, { names(t), names(t.sockets[2]), names(t.sockets[3]) })
+  end)
+  it("is refused with its line where it leads nowhere, or is beside something else", function()
+    refused("listeners.ini:2: t.Services=tunnel: a tunnel needs a backend: add t.Backend=", { "t.Services", "tunnel" })
+    refused("t.Services=tunnel,hub: tunnel has a protocol of its own", { "t.Services", "tunnel,hub" }, { "t.Backend", "192.0.2.7:25" })
+    refused("t.Backend=192.0.2.7:25: only a tunnel has a backend", { "t.Backend", "192.0.2.7:25" })
+    refused("t.SendProxy=V1: a PROXY header is sent to the backend of a tunnel", { "t.SendProxy", "V1" })
+    refused("t.InitTLS=On: a tunnel does not end TLS", { "t.Services", "tunnel" }, { "t.InitTLS", "On" }, { "t.Backend", "192.0.2.7:25" })
+    refused("does not see the name", { "t.Services", "tunnel" }, { "t.Backend-x.net", "192.0.2.7:25" })
+    refused("line 3 %(t.Backend%-x.net%) is for the same name", { "t.Services", "tls-tunnel" }, { "t.Backend-x.net", "192.0.2.7:1" },
+      { "t.Backend-X.NET", "192.0.2.7:2" })
+  end)
+  it("is refused where a backend is no address and port", function()
+    for value, pattern in pairs {
+      ["mail.example.org:25"] = "host names are not looked up here", ["192.0.2.7"] = "has no port", ["0.0.0.0:25"] = "address for all",
+      ["192.0.2.7:25,192.0.2.7:25"] = "is there twice", ["192.0.2.7:25,"] = "an address is missing", [""] = "an address is missing",
+      ["unix:mail"] = "unix:/PATH", ["::1:25"] = "::1", ["192.0.2.7:0"] = "192.0.2.7:0", ["192.0.2.7:NOSUCH"] = "NOSUCH",
+      [("192.0.2.7:%d,"):rep(9):format(1, 2, 3, 4, 5, 6, 7, 8, 9):sub(1, -2)] = "more than 8 addresses",
+    } do
+      refused(pattern, { "t.Services", "tunnel" }, { "t.Backend", value })
+    end
+    for _, name in ipairs { "a..b", "a b", "*", "-", "x/y" } do
+      local _, report = tunnel({ "t.Services", "tls-tunnel" }, { "t.Backend", "192.0.2.7:1" }, { "t.Backend-" .. name, "192.0.2.7:1" })
+      assert.equal(name == "-" and 0 or 1, #report.errors, name)
+    end
+  end)
+end)

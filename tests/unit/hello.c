@@ -112,6 +112,7 @@ static void test_bad(void) {
     bad_byte(hello, n, name, ' ', "a blank in the name");
     bad_byte(hello, n, name + 3, 0, "a NUL in the name");
     bad_byte(hello, n, name, '.', "a name that begins with a dot");
+    bad_byte(hello, n, name + 5, '.', "an empty label in the name"); /* found by the fuzzer: "a.." */
     bad_byte(hello, n, name - 1, 15, "a name shorter than its extension");
     bad_byte(hello, n, name - 3, 1, "a name of another type");
     bad_byte(hello, n, name - 7, 0xff, "an extension over the end");

@@ -67,13 +67,28 @@ local function choice(row, prefix, entry, words, hidden)
   return field(prefix, entry, h.select { id = id, name = id, options }, hidden)
 end
 
+local tunnels = { tunnel = true, ["tls-tunnel"] = true }
+
+-- Where a tunnel leads is not for pages to change: whoever held the hub could reach every server that this one can.
+local function tunnel_cell(row)
+  local to = row.sockets[1] and row.sockets[1].backend or ""
+  return { h.span { class = "said-value", row.say.Services }, to ~= "" and h.span { class = "hint block", "to ", h.code { to } } or nil,
+    h.span { class = "hint block", "changed in listeners.ini" } }
+end
+
 local function services_cell(row, prefix)
+  if not row.new and tunnels[row.say.Services] then
+    return tunnel_cell(row)
+  end
   if row.forced.Services then
     return forced(row, "Services")
   end
   local name = prefix .. ".Services"
   return h.fieldset { class = "ticks", h.legend { class = "unseen", "Carries" }, h.input { type = "hidden", name = name, value = "1" },
     html.map(spec.Services.words, function(word)
+      if tunnels[word] then
+        return nil
+      end
       local id = name .. "." .. word
       return h.label { ["for"] = id, h.input { type = "checkbox", id = id, name = id, value = "on",
         checked = ("," .. row.say.Services .. ","):find("," .. word .. ",", 1, true) ~= nil }, " ", word }

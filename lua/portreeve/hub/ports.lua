@@ -13,6 +13,7 @@ local SHOWN = 500
 local purpose = {
   tracker = "events from mails", ui = "campaigns and reports", hub = "administration", ops = "monitoring",
   internal = "calls between components", transfer = "the ui fetches events", shutdown = "the shutdown command",
+  tunnel = "a tunnel to another server", ["tls-tunnel"] = "a tunnel for TLS, to another server",
   ["remote-log"] = "log messages of other machines", script = "a protocol written in Lua",
 }
 
