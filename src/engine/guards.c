@@ -187,7 +187,7 @@ bool guards_reload(struct engine *eng, struct generation *g, const struct genera
     if (!k) return err_set(e, "out of memory");
     k->eng = eng;
     k->g = g;
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) k->all |= g->plan.socket[i].services & ~(uint32_t)SVC_SHUTDOWN;
+    for (uint32_t i = 0; i < g->plan.nsockets; i++) k->all |= g->plan.socket[i].services & GUARDED_SERVICES;
     bool fine = collect(g, e);
     for (uint32_t i = 0; fine && old && i < old->nguarded; i++) fine = spares(k, &old->guarded[i].address, old->guarded[i].who, old->guarded[i].services, e);
     if (fine && old) fine = spares_admins(k, e);

@@ -1,5 +1,6 @@
 /* Guards: a ban or a reload that would shut out the machine itself (127.0.0.1, ::1), a recent administrator of the hub or a member of
- * lists/cluster.list is refused unless it is forced; the words name who would be shut out, and by which line. */
+ * lists/cluster.list is refused unless it is forced; the words name who would be shut out, and by which line. A reload is asked about the
+ * services one administers, watches or joins by (GUARDED_SERVICES): to keep this machine out of the tracker or a tunnel is nobody's accident. */
 #ifndef PORTREEVE_ENGINE_GUARDS_H
 #define PORTREEVE_ENGINE_GUARDS_H
 #include "engine/generation.h"
@@ -7,6 +8,7 @@
 /* Whom a ban of lo..hi would shut out. true: nobody of these. Any thread. */
 bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi, struct err *e);
 
+#define GUARDED_SERVICES ((uint32_t)(SVC_HUB | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER))
 #define GUARDED_MOST 512u /* addresses that a generation knows by heart: of the cluster's ranges the first ones, both ends of each */
 struct guarded {
     struct addr address;

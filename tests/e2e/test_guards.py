@@ -51,7 +51,7 @@ def reachable(s, source):
 def machine(s):
     s.edit('lists/denied.list', '; a typo of somebody\n127.0.0.0/16\n')
     out = refused(s, None, ('127.0.0.1', 'this machine', 'denied.list:2', 'admission.lua:', '--force'), 'a denied list with this machine')
-    ok('denied' in out and 'tracker' in out, 'the reason and the services that would be lost', out)
+    ok('denied' in out and 'internal' in out and 'tracker' not in out, 'the reason and the services that would be lost', out)
     ok(reachable(s, '127.0.0.1'), 'this machine is served on')
     forced(s, 'a denied list with this machine')
     ok(not reachable(s, '127.0.0.1'), 'and now it is shut out')
@@ -111,7 +111,7 @@ def edits(s):
     same(s.command('reload', '--force')[0], 0, 'a list')
     change = 'listener.set{http={Restriction="Grant", List="strangers"}, secure={Restriction="Grant", List="strangers"}}'
     code, out, err = s.command('eval', change)
-    ok(code == 1 and 'would be shut out' in err and 'strangers' in err, 'an edit that leaves this machine no way to the tracker is refused', out + err)
+    ok(code == 1 and 'would be shut out' in err and 'strangers' in err, 'an edit that leaves this machine no way to the hub is refused', out + err)
     same(s.read('listeners.ini'), before, 'and the file is as it was')
     code, out, err = s.command('eval', change[:-1].replace('listener.set{', 'listener.set({') + '}, nil, {force=true})')
     ok(code == 0 and s.read('listeners.ini') != before, 'forced it is in force and in the file', out + err)

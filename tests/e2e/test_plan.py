@@ -201,7 +201,7 @@ def changed(s):
     c = connect(A[0], 80)
     same(ask_robots(c), 200, 'a caller is connected')
     s.append('listeners.ini', 'http.Restriction=Grant\nhttp.List=lan\nhttp.Backlog=64\nhttp.MaxConnections=50')
-    s.edit('lists/lan.list', '127.0.0.0/8\n')
+    s.edit('lists/lan.list', '127.0.0.0/8\n::1\n')
     has(diff(s), 'only list lan may call (before: everybody may call): open connections stay',
         'connections at once: no limit before, 50 now',
         '64 callers may wait to be accepted instead of 511', 'lists/lan.list (new)')

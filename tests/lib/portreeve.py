@@ -386,9 +386,9 @@ class Server:
                 return x['port']
         raise AssertionError('no HTTPS listener')
 
-    def reload(self):
+    def reload(self, *options):
         """portreeve reload: (exit status, what it said)."""
-        code, out, err = self.command('reload', timeout=120)
+        code, out, err = self.command('reload', *options, timeout=120)
         return code, out + err
 
     def check(self):
