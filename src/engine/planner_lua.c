@@ -14,6 +14,7 @@
 
 #define RULES_STEPS  1000000000ll /* our own code over files of bounded size: a backstop only */
 #define RULES_MEMORY (1ull << 30)
+#define GC_PAUSE     1000 /* percent that the memory may grow before it is collected */
 #define POLICY_STEPS 100000000ll /* a policy file, all tests of a file, or bind: far below the processor time the planner may use */
 #define MOST_CERTS   4096
 #define PASSWORD_MAX 4096
@@ -39,6 +40,7 @@ static struct vm *open_vm(struct planner *p, const struct vm_limits *lim, struct
     if (!v) return NULL;
     vm_open_libs(v, VM_SANDBOX);
     planner_vm_source(v, p);
+    lua_gc(vm_lua(v), LUA_GCINC, GC_PAUSE, 0, 0); /* it lives for one plan: collecting what leaves with it anyway is wasted */
     return v;
 }
 
