@@ -126,6 +126,7 @@ static struct tls_certs *load(const struct given *g, uint32_t n, struct err *e) 
     struct tls_certs *c = tls_certs_load(&p, bundle, on_warn, NULL, e);
     bundle_unmap(bundle);
     free(p.cert);
+    texts_finish(&p.texts);
     return c;
 }
 
