@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define PARKED_MOST 4096u    /* delayed connections of a worker; beyond it a delay is a refusal: who is to wait must not be able to fill the memory */
 #define ANSWERING_MOST 1024u /* refused ones of a worker that are still to hear why; beyond it they are closed without a word */
@@ -57,11 +58,20 @@ static void policy_failed(struct conn *c, const struct err *e, const struct verd
               v->last_good ? "given the policy's last good verdict" : v->kind == VERDICT_ALLOW ? "judged by the built-in rules" : "refused");
 }
 
+/* The turn's time would not tell which of two workers was first. */
+static void stamp(struct decision *d) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    d->ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    d->us = (uint16_t)(now.tv_nsec / 1000 % 1000);
+}
+
 void worker_record(struct worker *w, const struct generation *g, const struct addr *local, const struct facts *f, const struct verdict *v) {
     struct engine *eng = w->eng;
     __attribute__((uninitialized)) struct record_texts t;
     __attribute__((uninitialized)) struct decision d;
     record_make(f, v, g->id, &t, &d);
+    stamp(&d);
     if (local->family) d.local = *local;
     if (v->refusal != REFUSE_NONE) {
         record_count(w->count, v->refusal);

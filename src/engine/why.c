@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t distance(const struct why *w, int64_t ms) {
-    int64_t from = w->at_ms ? w->at_ms : INT64_MAX;
-    return ms > from ? (uint64_t)ms - (uint64_t)from : (uint64_t)from - (uint64_t)ms;
+static uint64_t distance(const struct why *w, int64_t us) {
+    int64_t from = w->at_ms ? w->at_ms * 1000 : INT64_MAX;
+    return us > from ? (uint64_t)us - (uint64_t)from : (uint64_t)from - (uint64_t)us;
 }
 
-static bool wanted(const struct why *w, int64_t ms) {
-    return w->n < w->q.limit || distance(w, ms) < distance(w, w->found[w->n - 1].ms);
+static bool wanted(const struct why *w, int64_t us) {
+    return w->n < w->q.limit || distance(w, us) < distance(w, w->found[w->n - 1].us);
 }
 
 static char *id_in(char *json) {
@@ -19,17 +19,17 @@ static char *id_in(char *json) {
 }
 
 /* Takes json (malloc'ed). What the memory and a file both know counts once. */
-static void put(struct why *w, int64_t ms, char *json) {
+static void put(struct why *w, int64_t us, char *json) {
     char *id = id_in(json);
     for (unsigned i = 0; i < w->n; i++) {
-        if (w->found[i].ms != ms || strcmp(w->found[i].id, id) != 0) continue;
+        if (w->found[i].us != us || strcmp(w->found[i].id, id) != 0) continue;
         free(json);
         return;
     }
     if (w->n == w->q.limit) free(w->found[--w->n].json);
     unsigned at = w->n++;
-    for (; at > 0 && distance(w, w->found[at - 1].ms) > distance(w, ms); at--) w->found[at] = w->found[at - 1];
-    w->found[at] = (struct why_found){.ms = ms, .json = json, .id = id};
+    for (; at > 0 && distance(w, w->found[at - 1].us) > distance(w, us); at--) w->found[at] = w->found[at - 1];
+    w->found[at] = (struct why_found){.us = us, .json = json, .id = id};
 }
 
 bool why_memory(struct why *w, const struct recorder *r, struct err *e) {
@@ -43,10 +43,10 @@ bool why_memory(struct why *w, const struct recorder *r, struct err *e) {
     while (good && recorder_next(v, &d)) {
         struct buf b = {0};
         w->oldest_memory_ms = d.ms;
-        if (!decision_matches(&w->q, &d) || !wanted(w, d.ms)) continue;
+        if (!decision_matches(&w->q, &d) || !wanted(w, d.us)) continue;
         good = decision_json(&d, recorder_run(r), &b) && buf_add(&b, "", 1);
         if (good)
-            put(w, d.ms, b.p);
+            put(w, d.ms * 1000 + d.us, b.p);
         else
             buf_free(&b);
     }
@@ -63,7 +63,8 @@ static const char *behind(const char *line, const char *key) {
 
 static void take_line(struct why *w, char *line) {
     const char *at = behind(line, "\"ms\":"), *who = behind(line, ",\"address\":\"");
-    int64_t ms = at ? strtoll(at, NULL, 10) : 0;
+    const char *rest = behind(line, "\"us\":");
+    int64_t ms = at ? strtoll(at, NULL, 10) : 0, us = ms * 1000 + (rest ? strtoll(rest, NULL, 10) : 0);
     struct addr a;
     struct err e;
     if (ms <= 0) return;
@@ -71,9 +72,9 @@ static void take_line(struct why *w, char *line) {
     const char *lost = who ? NULL : behind(line, "\"dropped\":");
     if (lost) w->dropped += strtoull(lost, NULL, 10);
     size_t n = who ? strcspn(who, "\"") : 0;
-    if (!n || !wanted(w, ms) || !addr_parse_ip(who, n, &a, &e) || !decision_query_holds(&w->q, &a)) return;
+    if (!n || !wanted(w, us) || !addr_parse_ip(who, n, &a, &e) || !decision_query_holds(&w->q, &a)) return;
     char *copy = strdup(line);
-    if (copy) put(w, ms, copy);
+    if (copy) put(w, us, copy);
 }
 
 /* first_only: nothing in it can be nearer than what is found; only how far back it goes is asked. */
@@ -111,7 +112,7 @@ bool why_files(struct why *w, const char *state_dir, struct err *e) {
 
 static int newer(const void *a, const void *b) {
     const struct why_found *x = a, *y = b;
-    return x->ms > y->ms ? -1 : x->ms < y->ms;
+    return x->us > y->us ? -1 : x->us < y->us;
 }
 
 void why_sort(struct why *w) {

@@ -11,7 +11,7 @@ struct why {
     int64_t at_ms;           /* 0: the newest; else those nearest to this moment */
     unsigned n;
     struct why_found {
-        int64_t ms;
+        int64_t us;
         char *json, *id;                      /* id: points into json */
     } found[WHY_MOST];                        /* nearest first while it is looked for */
     int64_t oldest_memory_ms, oldest_file_ms; /* how far back each goes; 0 = it knows nothing */

@@ -59,7 +59,7 @@ static bool put_counts(struct buf *b, const struct decision *d) {
 }
 
 bool decision_json(const struct decision *d, uint64_t run, struct buf *b) {
-    return put_time(b, d->ms) && put_ends(b, d) &&
+    return put_time(b, d->ms) && buf_fmt(b, ",\"us\":%u", d->us) && put_ends(b, d) &&
            buf_fmt(b, ",\"stage\":\"%s\",\"verdict\":\"%s\"", decision_stage_name(d->stage), decision_verdict_name(d->verdict)) &&
            put_text(b, "reason", d->reason) && put_text(b, "because", d->because) &&
            put_place(b, "policy", d->policy_file, d->policy_line) && put_place(b, "list", d->list_file, d->list_line) &&

@@ -8,7 +8,8 @@ enum decision_stage { DECIDED_PEER, DECIDED_HELLO, DECIDED_IDENTITY, DECIDED_REQ
 enum decision_verdict { DECIDED_ALLOW, DECIDED_REFUSE, DECIDED_RESET, DECIDED_ANSWER, DECIDED_VERDICTS };
 
 struct decision {
-    int64_t ms;  /* unix time */
+    int64_t ms; /* unix time, and the microseconds of that millisecond: workers decide at the same time */
+    uint16_t us;
     uint64_t id; /* given by recorder_add; unique in one recorder */
     uint64_t generation;
     struct addr remote, local; /* with ports; local.family 0 = not known, its port may be all the same */

@@ -123,7 +123,7 @@ static void put_ends(struct record *rec, const struct decision *d) {
 /* Returns how many words of it carry something. */
 static unsigned encode(struct recorder *r, const struct decision *d, struct record *rec) {
     size_t at = 0;
-    rec->ms = d->ms;
+    rec->us = d->ms * 1000 + d->us;
     rec->id = d->id;
     rec->generation = d->generation;
     put_ends(rec, d);

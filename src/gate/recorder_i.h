@@ -13,7 +13,7 @@
 #define RECORD_WORDS    31u /* behind the number */
 
 struct record { /* as it is written, but for the number in front: 31 words */
-    int64_t ms;
+    int64_t us; /* unix, microseconds */
     uint64_t id;
     uint8_t remote[16], local[16];
     uint64_t generation;

@@ -54,7 +54,8 @@ void recorder_decode(const struct recorder *r, const struct record *rec, struct 
     size_t from = 0;
     char *to = t->text;
     const char *end = t->text + sizeof t->text;
-    *out = (struct decision){.ms = rec->ms,
+    *out = (struct decision){.ms = rec->us / 1000,
+                             .us = (uint16_t)(rec->us < 0 ? 0 : rec->us % 1000),
                              .id = rec->id,
                              .generation = rec->generation,
                              .policy_line = rec->policy_line,
@@ -94,7 +95,7 @@ static struct span span_of(const struct recorder *r, uint32_t segment, struct re
 /* ---- in order of time ---- */
 
 struct place {
-    int64_t ms;
+    int64_t us;
     uint64_t id, number;
     uint32_t slot;
 };
@@ -107,7 +108,7 @@ struct recorder_view {
 
 static int newer(const void *a, const void *b) {
     const struct place *x = a, *y = b;
-    if (x->ms != y->ms) return x->ms > y->ms ? -1 : 1;
+    if (x->us != y->us) return x->us > y->us ? -1 : 1;
     return x->id == y->id ? 0 : x->id > y->id ? -1 : 1;
 }
 
@@ -124,7 +125,7 @@ struct recorder_view *recorder_view_create(const struct recorder *r) {
             uint32_t at = i * l.each + (uint32_t)(s.from % l.each);
             uint64_t number;
             if (recorder_copy(&r->slot[at], &rec, &number))
-                v->place[v->n++] = (struct place){.ms = rec.ms, .id = rec.id, .number = number, .slot = at};
+                v->place[v->n++] = (struct place){.us = rec.us, .id = rec.id, .number = number, .slot = at};
         }
     }
     qsort(v->place, v->n, sizeof *v->place, newer);
@@ -240,7 +241,7 @@ struct kept {
 
 static int newer_kept(const void *a, const void *b) {
     const struct kept *x = a, *y = b;
-    if (x->rec.ms != y->rec.ms) return x->rec.ms > y->rec.ms ? -1 : 1;
+    if (x->rec.us != y->rec.us) return x->rec.us > y->rec.us ? -1 : 1;
     return x->rec.id == y->rec.id ? 0 : x->rec.id > y->rec.id ? -1 : 1;
 }
 

@@ -41,7 +41,7 @@ local function groups(list)
 end
 
 -- What is so for every decision (its id) or follows from another field is left to --json of `portreeve why`.
-local left_out = { id = true, time = true, port = true, local_port = true, ["local"] = true }
+local left_out = { id = true, us = true, time = true, port = true, local_port = true, ["local"] = true }
 
 local function rows(list)
   local out = {}
