@@ -86,7 +86,7 @@ static bool look_both(const struct places *p, const struct plan_socket *s, const
 
 void places_find(const struct places *p, const struct plan_socket *s, const struct verdict *v, struct decision *d) {
     static const char *const restricts[] = {"List", "Restriction"};
-    if (!p) return;
+    if (!p || (v->list[0] && strcmp(v->because, v->list) == 0)) return; /* the line of a list has decided, as for most who are refused */
     size_t n =
         strspn(v->because, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"); /* "MaxPerAddress=3 of listener few" */
     if (n && v->because[n] == '=' && look_both(p, s, v->because, n, d)) return;

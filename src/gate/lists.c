@@ -157,7 +157,16 @@ uint32_t list_hits(const struct named_list *l, uint32_t place) {
 }
 
 size_t lists_where(const struct pset *s, struct pset_hit hit, char *out, size_t cap) {
-    if (hit.line == 0) return 0;
-    int n = snprintf(out, cap, "%s:%u", pset_source(s, hit.source), hit.line);
-    return n < 0 ? 0 : (size_t)n < cap ? (size_t)n : cap - 1;
+    char tail[12]; /* by hand: every refused caller pays for it, and printf costs more than all lookups together */
+    size_t at = sizeof tail;
+    uint32_t line = hit.line;
+    if (line == 0 || cap == 0) return 0;
+    for (; line; line /= 10) tail[--at] = (char)('0' + line % 10);
+    tail[--at] = ':';
+    const char *file = pset_source(s, hit.source);
+    size_t n = strnlen(file, cap - 1), k = sizeof tail - at < cap - 1 - n ? sizeof tail - at : cap - 1 - n;
+    memcpy(out, file, n);
+    memcpy(out + n, tail + at, k);
+    out[n + k] = '\0';
+    return n + k;
 }

@@ -23,8 +23,12 @@ enum rule_says rule_refuse(struct verdict *v, enum refusal why, const char *fmt,
 }
 
 enum rule_says rule_refuse_line(struct verdict *v, enum refusal why, const struct pset *s, struct pset_hit hit, const char *otherwise) {
-    if (lists_where(s, hit, v->list, sizeof v->list) == 0) v->list[0] = '\0';
-    return rule_refuse(v, why, "%s", v->list[0] ? v->list : otherwise);
+    size_t n = lists_where(s, hit, v->list, sizeof v->list);
+    v->list[n] = '\0';
+    if (n == 0) return rule_refuse(v, why, "%s", otherwise);
+    memcpy(v->because, v->list, n + 1);
+    v->refusal = why;
+    return RULE_REFUSE;
 }
 
 static bool concerns(const struct rule *r, const struct plan_socket *s) {
