@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 int64_t clock_mono_ms(void);
+int64_t clock_mono_us(void); /* never faked */
 int64_t clock_real_ms(void);
 void clock_fake(int64_t (*mono)(void), int64_t (*real)(void)); /* NULL restores; tests only, before threads start */
 #endif

@@ -1,4 +1,5 @@
 #include "engine/accept.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/conn.h"
 #include "engine/udp.h"
@@ -15,6 +16,8 @@
 #define ACCEPT_BATCH 64
 #define RETIRE_BATCHES 1024 /* more than any backlog holds */
 #define PAUSE_MS 250
+#define REST_FROM 8   /* refused in a row within a millisecond */
+#define REST_BATCH 32 /* a quarter of a millisecond of refusing */
 
 void snapshot_unref(struct snapshot *s) {
     if (atomic_fetch_sub(&s->refs, 1) != 1) return;
@@ -34,6 +37,14 @@ static void ignore(struct acceptor *a) {
     a->polled = false;
 }
 
+static void wake(struct acceptor *a) {
+    struct acceptor **at = &a->worker->resting;
+    if (!a->resting) return;
+    while (*at != a) at = &(*at)->rest_next;
+    *at = a->rest_next;
+    a->resting = false;
+}
+
 void accept_resume(struct worker *w) {
     w->resume_ms = 0;
     if (w->draining) return;
@@ -44,7 +55,10 @@ void accept_resume(struct worker *w) {
 static void pause_accepting(struct worker *w, const char *why) {
     COUNT(w->count, accept_pauses);
     log_warn("worker", "accept pauses for %d ms: %s", PAUSE_MS, why);
-    for (struct acceptor *a = w->acceptors; a; a = a->next) ignore(a);
+    for (struct acceptor *a = w->acceptors; a; a = a->next) {
+        wake(a);
+        ignore(a);
+    }
     w->resume_ms = w->now_ms + PAUSE_MS;
 }
 
@@ -107,8 +121,8 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     }
 }
 
-/* At most `most` (≤ ACCEPT_BATCH) accepts; *taken = how many there were. false: nobody waits any more (or accepting pauses). */
-static bool accept_batch(struct acceptor *a, int most, int *taken) {
+/* At most `most` (≤ ACCEPT_BATCH) accepts; *taken = how many there were, *in = who came in. false: nobody waits any more (or accepting pauses). */
+static bool accept_batch(struct acceptor *a, int most, int *taken, int *in) {
     struct conn *batch[ACCEPT_BATCH];
     int n = 0;
     bool more = true;
@@ -119,18 +133,54 @@ static bool accept_batch(struct acceptor *a, int most, int *taken) {
     }
     /* Reading comes after the whole batch: by then the first callers' requests have often arrived. */
     for (int i = 0; i < n; i++) conn_start(batch[i]);
+    *in = n;
     return more;
+}
+
+/* A caller who comes in is not to wait for a turn of ours. */
+static bool flooded(struct acceptor *a, int taken, int in) {
+    int64_t now = a->worker->now_ms;
+    if (in > 0 || now != a->refused_ms) a->refused = 0;
+    a->refused_ms = now;
+    a->refused += taken - in;
+    return a->refused >= REST_FROM;
+}
+
+static void rest(struct acceptor *a) {
+    struct worker *w = a->worker;
+    ignore(a);
+    if (!w->resting) w->rest_us = clock_mono_us() + ACCEPT_REST_US;
+    a->resting = true;
+    a->rest_next = w->resting;
+    w->resting = a;
+}
+
+/* Its callers are few again when a rest brought no more than one; the first who comes in ends it too. */
+void accept_rested(struct worker *w) {
+    bool more = false;
+    for (struct acceptor *a = w->resting, *next; a; a = next) {
+        int taken, in;
+        next = a->rest_next;
+        bool left = accept_batch(a, REST_BATCH, &taken, &in);
+        more |= left;
+        if (left || (taken > 1 && in == 0)) continue;
+        wake(a);
+        if (!w->draining && !w->resume_ms) listen_to(a);
+    }
+    w->rest_us = more ? 0 : clock_mono_us() + ACCEPT_REST_US; /* who is left comes next, behind what else is to be done */
 }
 
 /* Callers come one by one or in crowds, and tend to go on as they began: expecting as many as last time spares the accept that finds nobody.
  * Who is left is announced again (the listener is polled level-triggered). */
 void accept_ready(struct acceptor *a) {
-    int taken;
+    int taken, in;
     if (a->listener->plan->at.udp) {
         udp_ready(a);
         return;
     }
-    if (accept_batch(a, a->expected, &taken))
+    bool more = accept_batch(a, a->expected, &taken, &in);
+    if (flooded(a, taken, in) && !more && a->polled) rest(a);
+    if (more)
         a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
     else
         a->expected = taken > 0 ? taken : 1;
@@ -166,7 +216,7 @@ static void empty_queue(struct acceptor *a) {
         udp_empty(a);
         return;
     }
-    for (int i = 0, taken; i < RETIRE_BATCHES && accept_batch(a, ACCEPT_BATCH, &taken); i++) continue;
+    for (int i = 0, taken, in; i < RETIRE_BATCHES && accept_batch(a, ACCEPT_BATCH, &taken, &in); i++) continue;
 }
 
 static void keep_acceptor(struct acceptor *a, struct generation *g, struct gen_socket *s) {
@@ -198,6 +248,7 @@ static void close_acceptor(struct acceptor *a) {
     struct acceptor **at = slot_of(a->worker, a->inode);
     while (*at != a) at = &(*at)->same;
     *at = a->same;
+    wake(a);
     ignore(a); /* the supervisor may hold a duplicate, so closing alone would leave the registration */
     close(a->fd);
     generation_unref(a->gen);
@@ -219,7 +270,10 @@ void accept_retire(struct worker *w) {
 
 void accept_stop(struct worker *w, bool close_fds) {
     w->resume_ms = 0;
-    for (struct acceptor *a = w->acceptors; a; a = a->next) ignore(a);
+    for (struct acceptor *a = w->acceptors; a; a = a->next) {
+        wake(a);
+        ignore(a);
+    }
     if (!close_fds) return;
     while (w->acceptors) {
         struct acceptor *a = w->acceptors;

@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define POLL_BATCH 256
@@ -273,6 +274,13 @@ static void wake_spool(struct worker *w, bool quiet) {
 /* Straight to the kernel, see src/net/stream.c. */
 static int wait_events(const struct worker *w, struct epoll_event *ev) {
     int64_t left = w->tick_ms - w->now_ms;
+    if (w->resting && !w->pushed && !w->again && left > 0) {
+        int64_t us = w->rest_us ? w->rest_us - clock_mono_us() : 0;
+        const struct timespec rest = {.tv_nsec = us > 0 ? us * 1000 : 0};
+        int n = (int)syscall(SYS_epoll_pwait2, w->epoll, ev, POLL_BATCH, &rest, NULL, 0);
+        if (n >= 0 || errno != ENOSYS) return n;
+        left = 1; /* a kernel before 5.11 */
+    }
     return (int)syscall(SYS_epoll_pwait, w->epoll, ev, POLL_BATCH, w->pushed || w->again || left < 0 ? 0 : (int)left, NULL, 0);
 }
 
@@ -283,6 +291,7 @@ static void run(struct worker *w) {
         note_time(w);
         if (w->again) run_again(w);
         handle(w, ev, n);
+        if (w->resting && clock_mono_us() >= w->rest_us) accept_rested(w);
         if (w->pushed) wake_spool(w, n <= 0);
         if (w->now_ms >= w->tick_ms) tick(w);
         if (w->letter.n) remotelog_put(w->eng->remotelog, &w->letter);

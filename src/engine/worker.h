@@ -26,6 +26,10 @@ struct acceptor { /* one listening socket of this worker */
     int expected; /* accepts to try at a turn */
     bool retired;
     bool polled; /* in the poll set */
+    bool resting;              /* see accept_rested */
+    struct acceptor *rest_next;
+    int64_t refused_ms;        /* the millisecond in which `refused` callers in a row were refused */
+    int refused;
 };
 
 enum mail_kind { MAIL_SWAP, MAIL_RETIRE, MAIL_DRAIN, MAIL_CLOSE_ALL, MAIL_STOP, MAIL_JOB, MAIL_SNAPSHOT, MAIL_CALL };
@@ -61,6 +65,8 @@ struct worker {
     int wake;  /* eventfd: there is mail; never read, each write is an edge */
     _Atomic bool woken; /* written to and not looked at yet: further letters need no write */
     bool stopping;
+    struct acceptor *resting; /* looked at again at rest_us (clock_mono_us) */
+    int64_t rest_us;
     int64_t tick_ms, resume_ms; /* next turn of the wheel; when accepting goes on after a pause, 0 = no pause */
     unsigned ticks;
     bool pushed; /* events went into the spool's queue and it has not been woken */
