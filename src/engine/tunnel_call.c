@@ -40,10 +40,11 @@ static size_t header(struct conn *c, char out[PROXY_MAX]) {
 }
 
 /* Everything stands: from here on bytes. */
-static void begin(struct conn *c) {
+static void begin(struct conn *c, uint32_t events) {
     struct tunnel *t = c->talk;
     char first[PROXY_MAX];
     reached(c);
+    t->relay.end[1].hung = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR); /* said with its first bytes: it is not announced again */
     t->phase = TUNNEL_RELAY;
     size_t n = header(c, first);
     if (n && !relay_first(&t->relay, first, n)) {
@@ -106,7 +107,7 @@ void tunnel_call(struct conn *c) {
         t->to = backend_ref(b);
         switch (call(c)) {
         case CALL_BEGUN: conn_deadline(c, conn_settings(c)->connect_ms); return;
-        case CALL_DONE: begin(c); return;
+        case CALL_DONE: begin(c, 0); return;
         case CALL_FAILED: failed(c, strerrordesc_np(errno)); break;
         case CALL_IMPOSSIBLE:
             COUNT(c->w->count, tunnels_refused);
@@ -128,7 +129,7 @@ void tunnel_answered(struct conn *c, uint32_t events) {
         tunnel_call(c);
         return;
     }
-    if (events & EPOLLOUT) begin(c);
+    if (events & EPOLLOUT) begin(c, events);
 }
 
 void tunnel_choose(struct conn *c, const char *sni) {
