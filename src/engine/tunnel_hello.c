@@ -32,7 +32,7 @@ void tunnel_unknown(struct conn *c) {
 }
 
 /* The hello stage of admission, with what a hello that goes through shows. true = let in. */
-static bool judged(struct conn *c, const struct hello *h, const uint8_t *message, size_t n) {
+static bool judged(struct conn *c, const struct hello *h) {
     if (!(c->listener->asks & 1u << STAGE_HELLO)) return true;
     struct guest *g = conn_guest(c);
     if (!g) {
@@ -40,8 +40,7 @@ static bool judged(struct conn *c, const struct hello *h, const uint8_t *message
         return false;
     }
     if (g->has_hello) return true; /* it was delayed, and is let in now */
-    (void)tls_hello_parse(message, n, &g->hello);
-    memcpy(g->hello.sni, h->sni, sizeof g->hello.sni);
+    tls_hello_of(h, &g->hello);
     g->has_hello = true;
     return conn_judge(c, STAGE_HELLO) == JUDGED_IN;
 }
@@ -64,7 +63,7 @@ static void read_hello(struct conn *c, size_t n) {
         return;
     case HELLO_DONE: break;
     }
-    if (!judged(c, &h, p + 5, 4 + ((size_t)p[6] << 16 | (size_t)p[7] << 8 | p[8]))) return;
+    if (!judged(c, &h)) return;
     wait_for(c, 1);
     if (h.sni[0] && !(t->sni = strdup(h.sni))) {
         conn_close(c, "out of memory");

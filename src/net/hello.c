@@ -122,6 +122,14 @@ static const char *read_body(struct hello_part body, struct hello *out) {
     return read_extensions(out);
 }
 
+const char *hello_message(const uint8_t *m, size_t n, struct hello *out) {
+    memset(out, 0, sizeof *out);
+    if (n < MESSAGE_HEAD || m[0] != MESSAGE_HELLO) return "it does not begin with a ClientHello";
+    size_t size = (size_t)m[1] << 16 | (size_t)m[2] << 8 | m[3];
+    if (size != n - MESSAGE_HEAD || size > HELLO_MOST) return "its length is not that of the message";
+    return read_body((struct hello_part){m + MESSAGE_HEAD, (uint32_t)size}, out);
+}
+
 /* Ask for more: never for less than there is, nor for more than may be there. */
 static enum hello_result more(size_t n, size_t want, size_t *need, const char **why) {
     *need = want > n ? want : n + 1;

@@ -30,4 +30,6 @@ struct hello {
  * peek anew before the next call. HELLO_DONE: *out is filled and points into p. HELLO_MORE: *need (> n, at most HELLO_MOST) is how
  * many bytes there must be before asking again is of use. HELLO_BAD: *why says why, a literal. */
 enum hello_result hello_read(uint8_t *p, size_t n, struct hello *out, size_t *need, const char **why);
+/* One whole handshake message, its four bytes of type and length with it, without record heads. NULL: *out is filled and points into m; else why not. */
+const char *hello_message(const uint8_t *m, size_t n, struct hello *out);
 #endif

@@ -1,45 +1,14 @@
-/* What a ClientHello says (RFC 8446 section 4.1.2, RFC 6066 section 3, RFC 7301) and its JA4 fingerprint. Parsed from the message's own bytes:
- * OpenSSL's list of extensions leaves out those that it does not know, and a fingerprint without them is nobody's. */
+/* What admission is told of a ClientHello, and its JA4 fingerprint. Made from the message's own bytes (net/hello.c): OpenSSL's list of
+ * extensions leaves out those that it does not know, and a fingerprint without them is nobody's. */
 #include "net/tls_hello.h"
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST 512u /* ciphers, extensions, signature algorithms looked at; what comes behind is not part of the fingerprint */
+#define MOST 512u /* ciphers, signature algorithms looked at; what comes behind is not part of the fingerprint */
 
-enum { EXT_SNI = 0, EXT_SIGNATURES = 13, EXT_ALPN = 16, EXT_VERSIONS = 43 };
-
-struct view { /* what is left of the bytes */
-    const uint8_t *p;
-    size_t n;
-    bool bad;
-};
-
-static unsigned take8(struct view *v) {
-    if (v->n < 1) {
-        v->bad = true;
-        return 0;
-    }
-    v->n--;
-    return *v->p++;
-}
-
-static unsigned take16(struct view *v) {
-    unsigned hi = take8(v);
-    return hi << 8 | take8(v);
-}
-
-static struct view part(struct view *v, size_t n) {
-    if (v->bad || v->n < n) {
-        v->bad = true;
-        return (struct view){.bad = true};
-    }
-    struct view w = {.p = v->p, .n = n};
-    v->p += n;
-    v->n -= n;
-    return w;
-}
+enum { EXT_SNI = 0, EXT_ALPN = 16 };
 
 static bool grease(unsigned x) { /* RFC 8701 */
     return (x & 0x0f0f) == 0x0a0a && x >> 8 == (x & 0xff);
@@ -54,6 +23,10 @@ static void add(struct words *l, unsigned x) {
     if (!grease(x) && l->n < MOST) l->w[l->n++] = (uint16_t)x;
 }
 
+static unsigned pair(const uint8_t *p) {
+    return (unsigned)p[0] << 8 | p[1];
+}
+
 struct parsed {
     unsigned version;
     struct words ciphers, extensions, signatures;
@@ -62,54 +35,41 @@ struct parsed {
     uint8_t alpn_first, alpn_last;
 };
 
-static void read_sni(struct view v, struct parsed *p, struct tls_hello *out) {
-    struct view list = part(&v, take16(&v));
-    unsigned type = take8(&list);
-    struct view name = part(&list, take16(&list));
-    p->sni = true;
-    if (list.bad || type != 0 || name.n == 0 || name.n >= sizeof out->sni || memchr(name.p, 0, name.n)) return;
-    for (size_t i = 0; i < name.n; i++) out->sni[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 32 : name.p[i]);
-    out->sni[name.n] = '\0';
+/* The lengths in these parts have been looked at by hello.c. */
+static void read_parts(const struct hello *h, struct parsed *p) {
+    unsigned best = 0;
+    for (uint32_t i = 0; i + 1 < h->ciphers.n; i += 2) add(&p->ciphers, pair(h->ciphers.p + i));
+    for (uint32_t i = 0; i + 1 < h->algorithms.n; i += 2) add(&p->signatures, pair(h->algorithms.p + i));
+    for (uint32_t i = 0; i + 1 < h->versions.n; i += 2) {
+        unsigned x = pair(h->versions.p + i);
+        if (!grease(x) && x > best) best = x;
+    }
+    p->version = best ? best : h->version;
+    for (uint32_t i = 0; i + 3 < h->extensions.n; i += 4 + pair(h->extensions.p + i + 2)) {
+        unsigned type = pair(h->extensions.p + i);
+        if (grease(type)) continue;
+        p->nextensions++;
+        p->sni |= type == EXT_SNI;
+        if (type != EXT_SNI && type != EXT_ALPN) add(&p->extensions, type);
+    }
+    p->alpn = h->alpn.n > 0;
+    if (p->alpn) p->alpn_first = h->alpn.p[1], p->alpn_last = h->alpn.p[h->alpn.p[0]];
 }
 
-static bool printable(struct view v) {
-    for (size_t i = 0; i < v.n; i++)
-        if (v.p[i] <= ' ' || v.p[i] > '~' || v.p[i] == ',') return false;
+static bool printable(const uint8_t *name, unsigned n) {
+    for (unsigned i = 0; i < n; i++)
+        if (name[i] <= ' ' || name[i] > '~' || name[i] == ',') return false;
     return true;
 }
 
-static void read_alpn(struct view v, struct parsed *p, struct tls_hello *out) {
-    struct view list = part(&v, take16(&v));
+static void name_protocols(const struct hello *h, struct tls_hello *out) {
     size_t at = 0;
-    while (list.n && !list.bad) {
-        struct view name = part(&list, take8(&list));
-        if (list.bad || name.n == 0) return;
-        if (!p->alpn) p->alpn_first = name.p[0], p->alpn_last = name.p[name.n - 1];
-        p->alpn = true;
-        if (!printable(name) || at + name.n + 2 > sizeof out->alpn) continue;
-        at += (size_t)snprintf(out->alpn + at, sizeof out->alpn - at, "%s%.*s", at ? "," : "", (int)name.n, (const char *)name.p);
+    for (uint32_t i = 0; i < h->alpn.n; i += 1u + h->alpn.p[i]) {
+        unsigned n = h->alpn.p[i];
+        const uint8_t *name = h->alpn.p + i + 1;
+        if (!printable(name, n) || at + n + 2 > sizeof out->alpn) continue;
+        at += (size_t)snprintf(out->alpn + at, sizeof out->alpn - at, "%s%.*s", at ? "," : "", (int)n, (const char *)name);
     }
-}
-
-static void read_versions(struct view v, struct parsed *p) {
-    struct view list = part(&v, take8(&v));
-    unsigned best = 0;
-    while (list.n >= 2) {
-        unsigned x = take16(&list);
-        if (!grease(x) && x > best) best = x;
-    }
-    if (best) p->version = best;
-}
-
-static void read_extension(unsigned type, struct view v, struct parsed *p, struct tls_hello *out) {
-    if (grease(type)) return;
-    p->nextensions++;
-    if (type != EXT_SNI && type != EXT_ALPN) add(&p->extensions, type);
-    if (type == EXT_SNI) read_sni(v, p, out);
-    if (type == EXT_ALPN) read_alpn(v, p, out);
-    if (type == EXT_VERSIONS) read_versions(v, p);
-    if (type == EXT_SIGNATURES)
-        for (struct view list = part(&v, take16(&v)); list.n >= 2;) add(&p->signatures, take16(&list));
 }
 
 /* ---- the fingerprint (FoxIO, JA4: TLS client) ---- */
@@ -167,31 +127,22 @@ static void fingerprint(struct parsed *p, struct tls_hello *out) {
              p->nextensions < 99 ? p->nextensions : 99, alpn, ciphers, extensions);
 }
 
-bool tls_hello_parse(const uint8_t *msg, size_t n, struct tls_hello *out) {
+void tls_hello_of(const struct hello *h, struct tls_hello *out) {
     __attribute__((uninitialized)) struct parsed p; /* three kilobytes and more */
-    struct view v = {.p = msg, .n = n};
     p.ciphers.n = p.extensions.n = p.signatures.n = p.nextensions = 0;
-    p.sni = p.alpn = false;
+    p.sni = false;
     *out = (struct tls_hello){0};
-    unsigned type = take8(&v), high = take8(&v);
-    size_t length = (size_t)high << 16;
-    length |= take16(&v);
-    if (v.bad || type != 1 || length != v.n) return false;
-    p.version = take16(&v);
-    (void)part(&v, 32);
-    (void)part(&v, take8(&v)); /* session id */
-    struct view ciphers = part(&v, take16(&v));
-    (void)part(&v, take8(&v)); /* compression methods */
-    if (v.bad || ciphers.n % 2) return false;
-    while (ciphers.n) add(&p.ciphers, take16(&ciphers));
-    struct view all = v.n ? part(&v, take16(&v)) : v;
-    if (v.bad || v.n) return false;
-    while (all.n) {
-        unsigned what = take16(&all);
-        struct view one = part(&all, take16(&all));
-        if (all.bad) return false;
-        read_extension(what, one, &p, out);
-    }
+    _Static_assert(sizeof out->sni >= sizeof h->sni, "a name fits");
+    memcpy(out->sni, h->sni, sizeof h->sni);
+    read_parts(h, &p);
+    name_protocols(h, out);
     fingerprint(&p, out);
+}
+
+bool tls_hello_parse(const uint8_t *msg, size_t n, struct tls_hello *out) {
+    struct hello h;
+    *out = (struct tls_hello){0};
+    if (hello_message(msg, n, &h) != NULL) return false;
+    tls_hello_of(&h, out);
     return true;
 }
