@@ -108,7 +108,9 @@ return {
     t.eq(fake.sockets(p, "ops"), { "http://127.0.0.1:9180" })
     t.eq(fake.sockets(p, "tls"), { "https://0.0.0.0:8443 default", "https://[::]:8443 default" })
     for _, s in ipairs(p.sockets) do
-      if s.name == "front" then t.eq({ s.external, s.max_connections, s.scheme, s.proxy, s.proxy_from }, { true, 10, "http", "any", "device" }) end
+      if s.name == "front" then
+        t.eq({ s.external, s.max_connections, s.scheme, s.proxy, s.proxy_from }, { true, 10, "http", "any", "device" })
+      end
     end
   end,
   ["interfaces and groups stand for their addresses, the rows stay (R7, R8)"] = function(t)

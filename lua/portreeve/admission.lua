@@ -347,9 +347,10 @@ local function flat(given)
 end
 
 -- The policy: rules in order, and
---   on_error = "closed" (refuse) or "last" (what this rule last said of this address; refuse where it has said nothing) when a rule of Lua fails
---   (without it 100; 0 = never)
---   suspend_after = so many failures within a minute suspend the rules of Lua for the built-in ones until the next reload (0 = never; 100)
+--   on_error = when a rule of Lua fails: "closed" (refuse; so without it) or "last" (what this rule last said of this address;
+--   refuse where it has said nothing)
+--   suspend_after = so many failures within a minute suspend the rules of Lua for the built-in ones until the next reload
+--   (0 = never; without it 100)
 function admission.rules(given)
   local at = getinfo(2, "Sl")
   given = flat(given)

@@ -128,8 +128,10 @@ local function without_effect(l, ctx)
   end
   for _, line in ipairs(lines) do
     local list, certificate, row = line.given.List and line.List, line.given.Certificate and line.Certificate, line ~= l
-    if list and line.Restriction.value == "None" and (row or not (some("Restriction", "Grant") or some("Restriction", "Deny"))) then
-      ctx.report.warn(at(list, nil, list.text), ("nobody asks this list, unless a policy does: add %s.Restriction=Grant or Deny"):format(line.name))
+    local asked = not row and (some("Restriction", "Grant") or some("Restriction", "Deny"))
+    if list and line.Restriction.value == "None" and not asked then
+      local what = "nobody asks this list, unless a policy does: add %s.Restriction=Grant or Deny"
+      ctx.report.warn(at(list, nil, list.text), what:format(line.name))
     end
     if certificate and line.InitTLS.value ~= "On" and (row or not some("InitTLS", "On")) then
       local what = "this socket does not speak TLS itself (%s.InitTLS is %s), so no caller sees the certificate"

@@ -55,7 +55,7 @@ static bool not_banned(struct engine *eng, const char *range, const struct addr 
 }
 
 bool banning_unban(struct engine *eng, const char *range, const char *who, struct buf *text) {
-    struct addr lo, hi;
+    struct addr lo = {0}, hi = {0};
     struct ban was;
     struct err e;
     char words[512];

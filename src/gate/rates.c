@@ -27,9 +27,9 @@ static int find(const struct rates_bucket *b, uint64_t key) {
 
 /* The cell for a key that has none: the one that is paid first, which mostly is long ago. */
 static int make_room(struct rates *r, struct rates_bucket *b, uint64_t key, int64_t now_ns, int spare) {
-    int at = -1;
-    for (int i = 0; i < (int)RATES_WAYS; i++)
-        if (i != spare && (at < 0 || b->cell[i].paid_ns < b->cell[at].paid_ns)) at = i;
+    int at = spare == 0;
+    for (int i = at + 1; i < (int)RATES_WAYS; i++)
+        if (i != spare && b->cell[i].paid_ns < b->cell[at].paid_ns) at = i;
     if (b->cell[at].paid_ns > now_ns) atomic_fetch_add_explicit(&r->lost, 1, memory_order_relaxed);
     b->cell[at].paid_ns = 0; /* first: whoever is killed between the two leaves a cell that owes nothing */
     b->cell[at].key = key;

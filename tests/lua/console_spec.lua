@@ -138,7 +138,8 @@ describe("the console", function()
     local rows = cjson.decode(eval("refusals()", true))
     assert.equal(2, #rows)
     local first = rows[1]
-    assert.same({ "denied", 3, "conf/lists/denied.list:8", "192.0.2.3 192.0.2.1" }, { first.reason, first.count, first.because, first.addresses })
+    assert.same({ "denied", 3, "conf/lists/denied.list:8", "192.0.2.3 192.0.2.1" },
+      { first.reason, first.count, first.because, first.addresses })
     assert.same({ refused = true, limit = 20000 }, world.asked)
   end)
 

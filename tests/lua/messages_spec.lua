@@ -114,7 +114,8 @@ end)
 describe("an entry of listeners.ini without effect", function()
   local function of(...) return warnings { ["listeners.ini"] = { { "a.Port", "8100" }, ... } } end
   it("is a list that nobody asks (G3, G9)", function()
-    says(of({ "a.List", "lan" })[1], "conf/listeners.ini:2: a.List=lan: nobody asks this list, unless a policy does: add a.Restriction=Grant or Deny")
+    says(of({ "a.List", "lan" })[1],
+      "conf/listeners.ini:2: a.List=lan: nobody asks this list, unless a policy does: add a.Restriction=Grant or Deny")
     says(warnings({ ["listeners.ini"] = { { "http.List", "lan" } } })[1], "add http.Restriction=Grant or Deny")
     assert.same({}, of({ "a.List", "lan" }, { "a.Restriction", "Deny" }))
     assert.same({}, of({ "a.List", "lan" }, { "a.2.Port", "8101" }, { "a.2.Restriction", "Grant" }))
@@ -130,7 +131,8 @@ describe("an entry of listeners.ini without effect", function()
     local function fault(...) return error_of("listeners.ini", { "a.Port", "8100" }, ...) end
     local ext = { "a.InitTLS", "Ext" }
     says(fault(ext), "conf/listeners.ini:2: a.InitTLS=Ext: whoever calls here would count as encrypted, so only the TLS device may: " ..
-      "name it with a.Restriction=Grant and a.List=NAME (lists/NAME.list), or with a.Proxy and a.ProxyFrom=NAME where it sends PROXY headers")
+      "name it with a.Restriction=Grant and a.List=NAME (lists/NAME.list), " ..
+      "or with a.Proxy and a.ProxyFrom=NAME where it sends PROXY headers")
     says(fault(ext, { "a.Restriction", "Deny" }, { "a.List", "denied" }), "so only the TLS device may")
     says(fault({ "a.2.Port", "8101" }, { "a.2.InitTLS", "Ext" }), "name it with a.2.Restriction=Grant")
     assert.same({}, of(ext, { "a.Restriction", "Grant" }, { "a.List", "device" }))

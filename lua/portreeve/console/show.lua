@@ -13,8 +13,8 @@ local ROWS, COLUMNS, CELL, DEPTH = 500, 24, 120, 6
 local first, last = {}, { because = 1, policy = 2, text = 3, listeners = 4, counters = 5, certificates = 6, last_reload = 7 }
 for i, name in ipairs {
   "name", "id", "version", "pid", "generation", "worker", "ms", "at_ms", "address", "port", "remote", "local", "scheme", "services",
-  "certificate", "listener", "backend", "state", "in", "out", "probe", "probe_us", "reason", "tls", "active", "maximum", "requests", "age_ms", "since_ms",
-  "restriction", "list", "ok", "file", "line", "entry", "row",
+  "certificate", "listener", "backend", "state", "in", "out", "probe", "probe_us", "reason", "tls", "active", "maximum", "requests",
+  "age_ms", "since_ms", "restriction", "list", "ok", "file", "line", "entry", "row",
 } do
   first[name] = i
 end

@@ -100,7 +100,8 @@ local function run(c, engine, job)
   if not ask and #job.dangers > 0 and not sys.equal(c.form.sure or "", seal(c, job)) then
     return confirm(c, job)
   end
-  local ok, text = engine.edit(job.edits, { dry = ask, force = #job.dangers > 0, who = ("%s at %s, in the hub"):format(c.account, c.req.address) })
+  local who = ("%s at %s, in the hub"):format(c.account, c.req.address)
+  local ok, text = engine.edit(job.edits, { dry = ask, force = #job.dangers > 0, who = who })
   text = tostring(text or "")
   if ask and ok then
     return preview(c, job, text)
