@@ -1,6 +1,7 @@
 #include "engine/cmd.h"
 #include "engine/differ.h"
 #include "engine/planner.h"
+#include "engine/replay.h"
 #include "engine/supervisor.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,9 @@ static const char HELP[] =
     "  --help          this text\n"
     "\n"
     "Where a server runs with the state folder, the last lines say what these files would change in its sockets (`portreeve plan --diff`\n"
-    "tells it in full).\n"
+    "tells it in full), and which of the decisions about callers that are remembered (portreeve.ini: Decisions, DecisionLog) would come "
+    "out\n"
+    "differently by these files, with examples: at most 100000, the newest, and at most 2 seconds are spent on it.\n"
     "Every fault is named with file, line, entry and value. Lines beginning with `warning: ` do not refuse.\n"
     "Exit status: 0 good, 1 refused, 2 wrong usage.\n";
 
@@ -45,6 +48,21 @@ static void compare(const struct planner *p, int fd) {
     free(r);
 }
 
+/* And to those who have called lately. */
+static void judge_again(const struct planner *p, int fd) {
+    struct replay *r = calloc(1, sizeof *r);
+    struct bundle_rules rules;
+    struct err e;
+    struct buf text = {0};
+    bool good = (r || err_set(&e, "out of memory")) && bundle_rules_create(&rules, fd, &p->plan, p->luadir, &e) &&
+                replay_make(&rules, &p->plan, p->state, r, &e);
+    if (!good) fprintf(stderr, "warning: the decisions that are remembered were not judged again: %s\n", e.text);
+    if (r) bundle_rules_finish(&rules);
+    if (good && replay_say(r, &text)) fwrite(text.p, 1, text.n, stdout);
+    buf_free(&text);
+    free(r);
+}
+
 int cmd_check(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     if (!p) return 1;
@@ -60,6 +78,7 @@ int cmd_check(int argc, char **argv) {
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
     if (good) compare(p, fd);
+    if (good) judge_again(p, fd);
     if (good)
         printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
                p->warnings, p->warnings == 1 ? "" : "s");

@@ -1,4 +1,5 @@
 /* portreeve would: what would become of a caller. Asks the engine that runs, or the files on disk with --conf. */
+#include "engine/bundle_rules.h"
 #include "engine/cmd.h"
 #include "engine/console_call.h"
 #include "engine/planner.h"
@@ -73,30 +74,12 @@ static bool ask_running(const struct wish *w, struct buf *out, struct err *e) {
 
 /* ---- files on disk ---- */
 
-static bool load_lists(const struct bundle *b, struct lists *l, struct err *e) {
-    for (unsigned i = 0; i < bundle_count(b); i++) {
-        const struct bundle_file *f = bundle_at(b, i);
-        if (strncmp(f->path, "sets/", 5) != 0) continue;
-        const struct pset *set = pset_check(bundle_text(b, f), f->size, f->display, e);
-        if (!set || !lists_add(l, f->path + 5, set, e)) return false;
-    }
-    return true;
-}
-
 static bool ask_bundle(const struct wish *w, int fd, struct buf *out, struct err *e) {
-    struct policy_health health = {0};
-    struct lists lists = {0};
-    struct bundle *b = bundle_map(fd, e);
-    struct would_world world = {.plan = &w->p->plan, .lists = &lists};
-    bool good = b && load_lists(b, &lists, e);
-    struct places *places = good ? places_create(b, e) : NULL;
-    struct hooks_config cfg = {.bundle = b, .plan = &w->p->plan, .lists = &lists, .luadir = w->p->luadir, .health = &health};
-    world.places = places;
-    good = places && (world.hooks = hooks_create(&cfg, e)) && would_answer(&world, &w->q, out, e);
-    hooks_destroy(world.hooks);
-    places_destroy(places);
-    lists_finish(&lists);
-    bundle_unmap(b);
+    struct bundle_rules r;
+    bool good = bundle_rules_create(&r, fd, &w->p->plan, w->p->luadir, e);
+    struct would_world world = {.plan = &w->p->plan, .lists = &r.lists, .places = r.places, .hooks = r.hooks};
+    good = good && would_answer(&world, &w->q, out, e);
+    bundle_rules_finish(&r);
     return good;
 }
 

@@ -43,6 +43,7 @@ struct facts {
     const struct ban_set *bans;            /* NULL = none */
     int64_t mono_ms;                       /* of this turn of the loop */
     bool living;                           /* judged again (reap, guards): rates are not asked, and no hit is counted */
+    bool *unknown;                         /* set where a policy asks for what is not known of a decision of yesterday; NULL = all is known */
 };
 
 /* Ask a list on behalf of a decision: the line that spoke is counted, unless the facts are those of a question (`would`: fd is -1). */

@@ -119,10 +119,23 @@ static int push_request_fact(lua_State *L, const struct request *r, enum fact wh
     }
 }
 
+/* Of a decision of yesterday there is no more than its record. */
+static void note_unknown(const struct facts *f, enum fact which, enum stage from) {
+    bool on_record = from == STAGE_PEER ? which != F_VIA : which == F_SNI;
+    if (which == F_LOCAL_ADDRESS) on_record = !addr_is_any(&f->listener->at);
+    if (which == F_SECURE) on_record = !f->listener->external_tls || f->listener->proxy == PROXY_OFF;
+    if (!on_record) *f->unknown = true;
+}
+
+static void ask_unknown(const struct facts *f) {
+    if (f->unknown) *f->unknown = true;
+}
+
 static int push_fact(lua_State *L, const struct facts *f, enum fact which) {
     const char *name = facts_fields[which - 1].name;
     enum stage from = facts_fields[which - 1].from;
     if (f->stage < from) return luaL_error(L, "facts.%s is not known at stage %s: it comes at stage %s", name, stage_name(f->stage), stage_name(from));
+    if (f->unknown) note_unknown(f, which, from);
     if (from == STAGE_PEER) return push_peer_fact(L, f, which);
     if (from == STAGE_REQUEST) return push_request_fact(L, &f->request->req, which);
     return push_tls_fact(L, f->hello, f->identity, which);
@@ -174,6 +187,7 @@ static int facts_tagged(lua_State *L) { /* facts:tagged(name) -> boolean: has a 
 static int facts_header(lua_State *L) { /* facts:header(name[, name …]) -> the first of these header fields that is there | nil */
     const struct facts *f = facts_check(L);
     if (f->stage < STAGE_REQUEST) return luaL_error(L, "facts:header is not known at stage %s: it comes at stage request", stage_name(f->stage));
+    ask_unknown(f);
     for (int i = 2, last = lua_gettop(L); i <= last; i++) {
         const struct field *one = request_field_named(L, &f->request->req, i);
         if (!one) continue;
@@ -191,6 +205,7 @@ static int push_because(lua_State *L, bool there, const char *text) {
 
 static int facts_banned(lua_State *L) { /* facts:banned() -> which ban, and why | nil */
     const struct facts *f = facts_check(L);
+    ask_unknown(f);
     const struct ban *b = facts_ban(f);
     char text[320];
     if (b) bans_because(b, text, sizeof text);
@@ -201,6 +216,7 @@ static int facts_rate(lua_State *L) { /* facts:over_rate("connections" | "handsh
     static const char *const kinds[] = {"connections", "handshakes", "requests", NULL};
     const struct facts *f = facts_check(L);
     char text[400];
+    ask_unknown(f);
     return push_because(L, facts_over_rate(f, (enum rate_kind)luaL_checkoption(L, 2, NULL, kinds), text, sizeof text), text);
 }
 

@@ -1,6 +1,7 @@
 /* The flight recorder: what is written is read back whole, by other mappings, while it is written, after a writer has died, and at every
  * size. */
 #include "base/clock.h"
+#include "gate/decision_read.h"
 #include "gate/recorder_i.h"
 #include "unit/tap.h"
 #include <inttypes.h>
@@ -242,7 +243,17 @@ static void texts(void) {
            strstr(b.p, "\"verdict\":\"answer\"") && strstr(b.p, "\"rate_left\":7") && strstr(b.p, "\"id\":\"ff-") &&
            strstr(b.p, "\"status\":403") && strstr(b.p, "1970-01-01T00:00:00.005Z"),
        "as JSON: %.120s", b.p);
+    struct decision back;
+    ok(decision_read(b.p, &back) && back.ms == got.ms && back.stage == got.stage && back.verdict == got.verdict && back.status == 403 &&
+           memcmp(&back.remote, &got.remote, sizeof back.remote) == 0 && strcmp(back.listener, got.listener) == 0 &&
+           strcmp(back.policy_file, got.policy_file) == 0 && back.policy_line == got.policy_line && strcmp(back.sni, got.sni) == 0 &&
+           back.active == got.active && back.from_address == got.from_address,
+       "and read back");
     buf_free(&b);
+    char broken[][120] = {"", "{}", "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1\",\"stage\":\"peer\",\"verdict\":\"allow\"}",
+                          "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1\",\"listener\":\"a\",\"stage\":\"peer\",\"verdict\":\"allow",
+                          "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1.9\",\"listener\":\"a\",\"stage\":\"peer\",\"verdict\":\"allow\"}"};
+    for (unsigned i = 0; i < 5; i++) ok(!decision_read(broken[i], &back), "no decision: %u", i);
     recorder_view_destroy(v);
     for (unsigned i = 0; i < 3 * RECORDER_NAMES; i++) { /* the table of texts is bounded */
         snprintf(because, sizeof because, "name-%u", i);
