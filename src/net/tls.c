@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct tls {
     SSL *ssl;
@@ -17,6 +18,7 @@ struct tls {
     const char *why;
     struct tls_hello *hello; /* where the ClientHello's words go; NULL = nobody asks, or they have been told */
     bool heard;              /* they stand there, and STREAM_HELLO has not been said */
+    const struct tls_hello *judged; /* what has been told by STREAM_HELLO; NULL = nothing */
     bool ready; /* the handshake is done */
     bool dead;  /* a final error was seen */
 };
@@ -128,6 +130,12 @@ static ssize_t tls_stream_write(void *self, int fd, const void *p, size_t n, boo
     return STREAM_ERROR; /* the peer has said goodbye; nothing can be written any more */
 }
 
+/* OpenSSL takes the name of a second ClientHello (TLS 1.3, after HelloRetryRequest) or of a resumed session (TLS 1.2) for the one that was asked
+ * for, and by that name backends are chosen: it must be the one that was judged (RFC 8446, 4.1.2; RFC 6066, 3). */
+static bool same_name(const struct tls *t) {
+    return !t->judged || strcasecmp(t->judged->sni, tls_sni(t)) == 0;
+}
+
 static int tls_stream_handshake(void *self, int fd) {
     (void)fd;
     struct tls *t = self;
@@ -137,9 +145,15 @@ static int tls_stream_handshake(void *self, int fd) {
     int rc = SSL_accept(t->ssl);
     if (rc != 1 && t->heard && SSL_get_error(t->ssl, rc) == SSL_ERROR_WANT_CLIENT_HELLO_CB) {
         t->heard = false;
+        t->judged = t->hello;
         t->hello = NULL;
         SSL_set_msg_callback(t->ssl, NULL);
         return STREAM_HELLO;
+    }
+    if (rc == 1 && !same_name(t)) {
+        t->dead = true;
+        t->why = "the name asked for is not the one that its greeting began with";
+        return STREAM_ERROR;
     }
     if (rc == 1) {
         t->ready = true;
