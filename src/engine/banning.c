@@ -58,8 +58,12 @@ void worker_drop_bans(struct worker *w) {
     w->bans = NULL;
 }
 
-void worker_fill_facts(struct worker *w, const struct gen_listener *l, struct facts *f) {
+void worker_take_bans(struct worker *w) {
     if (__builtin_expect(atomic_load_explicit(&w->eng->bans_turn, memory_order_acquire) != w->bans_turn, 0)) take_bans(w);
+}
+
+void worker_fill_facts(struct worker *w, const struct gen_listener *l, struct facts *f) {
+    worker_take_bans(w);
     f->bans = w->bans;
     f->counters = w->eng->counters;
     f->holder = w->eng->holder;

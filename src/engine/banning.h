@@ -18,5 +18,6 @@ struct ban_set *banning_current(struct engine *eng); /* referenced */
 
 /* Worker: what rules about bans and rates ask. */
 void worker_fill_facts(struct worker *w, const struct gen_listener *l, struct facts *f);
+void worker_take_bans(struct worker *w); /* the newest set; w->bans_turn tells it from others */
 void worker_drop_bans(struct worker *w); /* at its end */
 #endif

@@ -1,5 +1,6 @@
 #include "engine/udp.h"
 #include "base/log.h"
+#include "engine/banning.h"
 #include "engine/remotelog.h"
 #include "proto/syslog.h"
 #include "script/hooks.h"
@@ -10,12 +11,12 @@
 
 #define BATCH       32
 #define TURN        4     /* batches a turn: connections are waiting too */
-#define EMPTY_MOST  65536 /* batches of a socket that is closed; it gets nothing more, so this only bounds a kernel that lies */
+#define LEAST       512u  /* bytes of its buffer that the kernel charges for the smallest datagram, at least */
 #define FLOWS       1024u /* verdicts remembered, 2 in each place; a third one pushes out the older */
 #define FLOW_MS     1000  /* … for so long: a ban or a counter must not wait */
 
 struct flow {
-    uint64_t generation;
+    uint64_t generation, bans; /* of the set of bans: a new one counts at once */
     int64_t until;
     struct addr from;
     uint16_t listener_id;
@@ -58,17 +59,19 @@ static struct flow *place_of(const struct worker *w, uint16_t id, const struct a
 }
 
 static bool is_flow(const struct flow *f, const struct acceptor *a, const struct addr *from) {
-    return f->generation == a->gen->id && f->listener_id == a->listener->id && f->until > a->worker->now_ms && f->from.family == from->family &&
+    return f->generation == a->gen->id && f->bans == a->worker->bans_turn && f->listener_id == a->listener->id && f->until > a->worker->now_ms && f->from.family == from->family &&
            memcmp(f->from.ip, from->ip, sizeof from->ip) == 0 && f->from.scope == from->scope;
 }
 
-/* One judgement of a flow, at the peer stage. Delays and tags have no meaning for datagrams; whatever kind a refusal is, it is silence. */
+/* One judgement of a flow, at the peer stage. Delays, tags and rates have no meaning for datagrams; whatever kind a refusal is, it is silence. */
 static bool judge(struct acceptor *a, const struct addr *from) {
     struct worker *w = a->worker;
     struct facts f = {.stage = STAGE_PEER, .remote = *from, .fd = a->fd, .listener = a->listener->plan, .local_port = a->listener->port,
                       .listener_id = a->listener->id, .lists = &a->gen->lists, .real_ms = w->real_ms};
     struct verdict v;
     struct err e;
+    worker_fill_facts(w, a->listener, &f);
+    f.counters = NULL; /* a flow is judged anew each second: that is no rate of anything */
     if (!hooks_judge(a->gen->hooks[w->index], &f, &v, &e)) {
         COUNT(w->count, policy_errors);
         log_error("admission", "%s: the datagram was %s", e.text, v.kind == VERDICT_ALLOW ? "let in all the same" : "dropped");
@@ -79,10 +82,11 @@ static bool judge(struct acceptor *a, const struct addr *from) {
 
 static bool let_in(struct acceptor *a, const struct addr *from) {
     struct flow *f = place_of(a->worker, a->listener->id, from);
+    worker_take_bans(a->worker);
     if (is_flow(&f[0], a, from)) return f[0].in;
     if (is_flow(&f[1], a, from)) return f[1].in;
     struct flow *to = f[0].until <= f[1].until ? &f[0] : &f[1];
-    *to = (struct flow){.generation = a->gen->id, .until = a->worker->now_ms + FLOW_MS, .from = *from, .listener_id = a->listener->id, .in = judge(a, from)};
+    *to = (struct flow){.generation = a->gen->id, .bans = a->worker->bans_turn, .until = a->worker->now_ms + FLOW_MS, .from = *from, .listener_id = a->listener->id, .in = judge(a, from)};
     return to->in;
 }
 
@@ -120,6 +124,11 @@ void udp_ready(struct acceptor *a) {
     for (int i = 0; i < TURN && read_batch(a); i++) continue;
 }
 
+/* What stands in its buffer now, and no more: until the last of its descriptors is closed the kernel fills it again, and a flood would hold the
+ * worker here. */
 void udp_empty(struct acceptor *a) {
-    for (int i = 0; i < EMPTY_MOST && read_batch(a); i++) continue;
+    int room = 0;
+    socklen_t n = sizeof room;
+    if (getsockopt(a->fd, SOL_SOCKET, SO_RCVBUF, &room, &n) != 0 || room < 0) room = 0;
+    for (unsigned i = 0, most = (unsigned)room / LEAST / BATCH + 1; i < most && read_batch(a); i++) continue;
 }
