@@ -216,7 +216,7 @@ void conn_unpark(struct conn *c) {
     switch ((enum stage)c->parked) {
     case STAGE_PEER: conn_enter(c); break;
     case STAGE_HELLO:
-        if (c->via && !conn_own_tls(c)) {
+        if (c->via && !conn_own_tls(c) && !c->speaking) {
             conn_told(c, STAGE_IDENTITY);
             break;
         }

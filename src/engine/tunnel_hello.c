@@ -39,7 +39,7 @@ static bool judged(struct conn *c, const struct hello *h) {
         conn_close(c, "out of memory");
         return false;
     }
-    if (g->has_hello) return true; /* it was delayed, and is let in now */
+    if (g->has_hello && strcmp(g->hello.sni, h->sni) == 0) return true; /* it was delayed, and is let in now; or a device has told of it */
     tls_hello_of(h, &g->hello);
     g->has_hello = true;
     return conn_judge(c, STAGE_HELLO) == JUDGED_IN;
