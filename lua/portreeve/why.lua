@@ -107,7 +107,7 @@ local function text(document)
   for _, d in ipairs(doc.decisions) do
     decision(d, out)
   end
-  return concat(out, "\n") .. "\n"
+  return show.clean(concat(out, "\n"), true) .. "\n" -- whole: not every word comes from a table of ours
 end
 
 return { text = text }

@@ -10,15 +10,21 @@ static bool same_range(const struct ban *b, const struct addr *lo, const struct 
     return addr_same_ip(&b->lo, lo) && addr_same_ip(&b->hi, hi);
 }
 
-static struct ban_slot *find_slot(struct bans *t, const struct addr *lo, const struct addr *hi, int64_t now_ms) {
+/* Engines share the table, so its bound is the word of another program. */
+static uint32_t top_of(struct bans *t) {
     uint32_t top = atomic_load(&t->top);
+    return top < BANS_MAX ? top : BANS_MAX;
+}
+
+static struct ban_slot *find_slot(struct bans *t, const struct addr *lo, const struct addr *hi, int64_t now_ms) {
+    uint32_t top = top_of(t);
     for (uint32_t i = 0; i < top; i++)
         if (holds(&t->slot[i], now_ms) && same_range(&t->slot[i].ban, lo, hi)) return &t->slot[i];
     return NULL;
 }
 
 static struct ban_slot *free_slot(struct bans *t, int64_t now_ms) {
-    uint32_t top = atomic_load(&t->top);
+    uint32_t top = top_of(t);
     for (uint32_t i = 0; i < top; i++)
         if (!holds(&t->slot[i], now_ms)) return &t->slot[i];
     if (top == BANS_MAX) return NULL;
@@ -58,7 +64,7 @@ uint32_t bans_copy(struct bans *t, struct holder_id id, int64_t now_ms, struct b
     uint32_t n = 0;
     hold_take(&t->lock, id);
     *version = atomic_load(&t->version);
-    uint32_t top = atomic_load(&t->top);
+    uint32_t top = top_of(t);
     for (uint32_t i = 0; i < top; i++) {
         if (!holds(&t->slot[i], now_ms)) continue;
         if (n < cap) out[n] = (struct ban_copy){.ban = t->slot[i].ban, .slot = i};

@@ -63,7 +63,7 @@ struct recorder_layout { /* checked: what an engine wrote is not trusted */
 static inline struct recorder_layout recorder_layout(const struct recorder *r) {
     uint64_t w = atomic_load_explicit(&r->layout, memory_order_acquire);
     struct recorder_layout l = {.segments = (uint32_t)(w >> 32), .each = (uint32_t)w};
-    if (l.segments > RECORDER_SEGMENTS || (uint64_t)l.segments * l.each > RECORDER_MOST) l = (struct recorder_layout){0};
+    if (l.segments > RECORDER_SEGMENTS || !l.each || (uint64_t)l.segments * l.each > RECORDER_MOST) l = (struct recorder_layout){0};
     return l;
 }
 static inline uint32_t recorder_shown(const struct recorder *r) {

@@ -107,21 +107,23 @@ static struct last_verdict *last_of(struct hooks *h, unsigned at, const struct f
     uint64_t a, b;
     memcpy(&a, f->remote.ip, 8);
     memcpy(&b, f->remote.ip + 8, 8);
-    *key = ((a ^ (b * 0xff51afd7ed558ccdull)) * 0x9e3779b97f4a7c15ull + at * 0xc2b2ae3d27d4eb4full + f->listener_id) | 1;
-    return &h->last[(*key >> 20) % LAST_SLOTS];
+    *key = (uint64_t)at << 32 | (uint64_t)f->listener_id << 16 | (uint64_t)f->remote.family << 8 | 1;
+    uint64_t place = (a ^ (b * 0xff51afd7ed558ccdull) ^ *key * 0xc2b2ae3d27d4eb4full) * 0x9e3779b97f4a7c15ull;
+    return &h->last[(place >> 20) % LAST_SLOTS];
 }
 
 static void note_last(struct hooks *h, unsigned at, const struct facts *f, const struct verdict *v) {
     uint64_t key;
     struct last_verdict *l = last_of(h, at, f, &key);
-    *l = (struct last_verdict){key, v->kind, v->refusal};
+    *l = (struct last_verdict){.key = key, .kind = v->kind, .refusal = v->refusal};
+    memcpy(l->ip, f->remote.ip, sizeof l->ip);
 }
 
 /* The fail-safe. false: nothing is known about this address, or the policy wants it so: closed. */
 static bool use_last(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v) {
     uint64_t key;
     struct last_verdict *l = h->last ? last_of(h, at, f, &key) : NULL;
-    if (!l || l->key != key) return false;
+    if (!l || l->key != key || memcmp(l->ip, f->remote.ip, sizeof l->ip) != 0) return false; /* callers choose addresses, so no hash will do */
     v->kind = l->kind == VERDICT_ANSWER ? VERDICT_REFUSE : l->kind;
     v->refusal = l->refusal;
     v->last_good = true;

@@ -10,7 +10,8 @@ enum slot { SLOT_FACTS = 1, SLOT_REQ, SLOT_RULES, SLOT_SERVE, SLOT_TOP = SLOT_SE
 
 #define LAST_SLOTS 4096u /* verdicts remembered for OnPolicyError=last: a newer one takes the place of one of the same hash */
 struct last_verdict {
-    uint64_t key; /* rule and address; 0 = free */
+    uint64_t key; /* rule and listener; 0 = free */
+    uint8_t ip[16];
     enum verdict_kind kind;
     enum refusal refusal;
 };
