@@ -102,8 +102,11 @@ static void start(struct conn *c) {
         t->phase = TUNNEL_HELLO;
         conn_want(c, CONN_READABLE);
         conn_deadline(c, conn_settings(c)->handshake_ms);
-    } else
-        tunnel_choose(c, c->stream ? tls_sni(c->stream) : "");
+    } else {
+        char name[TLS_NAME] = "";
+        if (c->stream) tls_name(c->stream, name);
+        tunnel_choose(c, name);
+    }
 }
 
 static void advance(struct conn *c) {

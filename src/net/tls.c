@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 struct tls {
     SSL *ssl;
@@ -133,7 +132,10 @@ static ssize_t tls_stream_write(void *self, int fd, const void *p, size_t n, boo
 /* OpenSSL takes the name of a second ClientHello (TLS 1.3, after HelloRetryRequest) or of a resumed session (TLS 1.2) for the one that was asked
  * for, and by that name backends are chosen: it must be the one that was judged (RFC 8446, 4.1.2; RFC 6066, 3). */
 static bool same_name(const struct tls *t) {
-    return !t->judged || strcasecmp(t->judged->sni, tls_sni(t)) == 0;
+    char name[TLS_NAME];
+    if (!t->judged) return true;
+    tls_name(t, name);
+    return strcmp(t->judged->sni, name) == 0;
 }
 
 static int tls_stream_handshake(void *self, int fd) {
@@ -206,6 +208,13 @@ const struct stream_ops stream_tls = {
 const char *tls_sni(const struct tls *t) {
     const char *s = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
     return s == NULL ? "" : s;
+}
+
+void tls_name(const struct tls *t, char out[TLS_NAME]) {
+    size_t n = (size_t)snprintf(out, TLS_NAME, "%s", tls_sni(t));
+    if (n > 0 && n < TLS_NAME && out[n - 1] == '.') out[n - 1] = '\0';
+    for (char *s = out; *s; s++)
+        if (*s >= 'A' && *s <= 'Z') *s = (char)(*s | 32);
 }
 
 const char *tls_version(const struct tls *t) {

@@ -38,6 +38,8 @@ void tls_identify(const struct tls *t, struct tls_identity *out);
 extern const struct stream_ops stream_tls; /* self is struct tls * */
 /* After the handshake: name asked for ("" = none), protocol "TLSv1.3", cipher. Strings live as long as the tls. */
 const char *tls_sni(const struct tls *t);
+#define TLS_NAME 256
+void tls_name(const struct tls *t, char out[TLS_NAME]); /* tls_sni to look it up by: lower case, without a dot at its end */
 const char *tls_version(const struct tls *t);
 const char *tls_why(const struct tls *t); /* reason of the last STREAM_ERROR, for the log */
 /* The other side, for the self-probe (tls_ask.c): a client that asks for `name` ("" = none) and looks at the certificate it is shown. */

@@ -93,6 +93,10 @@ def second_hello(port):
     same(greeting(port, client_tls(), 'public.test')[0], b'public here\n', 'a name that is let in')
     same(greeting(port, client_tls(), 'secret.test')[0], None, 'one that is refused at hello')
     same(TwoFaced(port, 'public.test', 'public.test').hears(64), b'public here\n', 'a second ClientHello with the same name is fine')
+    for name in ('PuBLiC.test', 'public.test.', 'PUBLIC.TEST.'):
+        same(TwoFaced(port, name, name).hears(64), b'public here\n', '%s is that name too' % name)
+    for name in ('SeCRet.test', 'secret.test.'):
+        same(TwoFaced(port, name, name).hears(64), None, '%s is refused as well' % name)
     same(TwoFaced(port, 'secret.test', 'public.test').hears(64), None, 'the first name is judged')
     same(TwoFaced(port, 'public.test', 'secret.test').hears(64), None, 'and a second one cannot take its place')
 
