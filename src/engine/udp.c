@@ -59,7 +59,8 @@ static struct flow *place_of(const struct worker *w, uint16_t id, const struct a
 }
 
 static bool is_flow(const struct flow *f, const struct acceptor *a, const struct addr *from) {
-    return f->generation == a->gen->id && f->bans == a->worker->bans_turn && f->listener_id == a->listener->id && f->until > a->worker->now_ms && f->from.family == from->family &&
+    return f->generation == a->gen->id && f->bans == a->worker->bans_turn &&
+           f->listener_id == a->listener->id && f->until > a->worker->now_ms && f->from.family == from->family &&
            memcmp(f->from.ip, from->ip, sizeof from->ip) == 0 && f->from.scope == from->scope;
 }
 
@@ -86,7 +87,9 @@ static bool let_in(struct acceptor *a, const struct addr *from) {
     if (is_flow(&f[0], a, from)) return f[0].in;
     if (is_flow(&f[1], a, from)) return f[1].in;
     struct flow *to = f[0].until <= f[1].until ? &f[0] : &f[1];
-    *to = (struct flow){.generation = a->gen->id, .bans = a->worker->bans_turn, .until = a->worker->now_ms + FLOW_MS, .from = *from, .listener_id = a->listener->id, .in = judge(a, from)};
+    bool in = judge(a, from);
+    *to = (struct flow){.generation = a->gen->id, .bans = a->worker->bans_turn, .until = a->worker->now_ms + FLOW_MS, .from = *from,
+                        .listener_id = a->listener->id, .in = in};
     return to->in;
 }
 
