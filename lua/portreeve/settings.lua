@@ -2,6 +2,7 @@
 -- field of the plan, entry, least, most, default, unit (words separated by | = the values by name), what for.
 return {
   { "workers", "Workers", 0, 256, 0, "threads", "worker threads; 0 = one per processor" },
+  { "affinity", "WorkerAffinity", 0, 1, 0, "off|on", "each worker on a processor, with the calls that this one receives" },
   { "max_connections", "MaxConnections", 16, 1000000, 20000, "connections", "all listeners together" },
   { "handshake_ms", "HandshakeTimeout", 100, 600000, 10000, "ms", "TLS handshake, absolute" },
   { "header_ms", "HeaderTimeout", 100, 600000, 10000, "ms", "request head, absolute from its first byte" },

@@ -202,7 +202,7 @@ static void add_acceptor(struct worker *w, struct generation *g, struct gen_sock
         log_error("worker", "out of memory: a listening socket is left to the other workers");
         return;
     }
-    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .fd = s->fd, .inode = s->inode, .expected = 1};
+    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .fd = s->fd, .inode = s->inode, .expected = 1, .cpu = -2};
     a->same = *slot_of(w, a->inode);
     *slot_of(w, a->inode) = a;
     s->fd = -1;

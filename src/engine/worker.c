@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "engine/access.h"
 #include "engine/accept.h"
+#include "engine/affinity.h"
 #include "engine/app.h"
 #include "engine/conn.h"
 #include "engine/remotelog.h"
@@ -140,6 +141,7 @@ void worker_adopt(struct worker *w, struct generation *g) {
     struct generation *old = w->gen;
     w->gen = g;
     accept_adopt(w, g);
+    affinity_adopt(w);
     for (struct conn *c = w->conns, *next; c; c = next) {
         next = c->next;
         if (c->gen != g) conn_renew(c, g);
@@ -337,6 +339,7 @@ struct worker *worker_start(struct engine *eng, unsigned index, struct err *e) {
     struct worker *w = calloc(1, sizeof *w);
     if (!w) return (void)err_set(e, "out of memory"), NULL;
     w->index = index;
+    w->cpu = -1;
     w->epoll = w->wake = -1;
     w->eng = eng;
     w->count = &eng->counters->worker[index];

@@ -24,6 +24,7 @@ struct acceptor { /* one listening socket of this worker */
     struct gen_listener *listener;
     uint64_t inode;
     int expected; /* accepts to try at a turn */
+    int cpu;      /* whose packets it is preferred for; -1 = any, -2 = not known (another engine may have set it) */
     bool retired;
     bool polled; /* in the poll set */
     bool resting;              /* see accept_rested */
@@ -67,6 +68,7 @@ struct worker {
     bool stopping;
     struct acceptor *resting; /* looked at again at rest_us (clock_mono_us) */
     int64_t rest_us;
+    int cpu; /* it runs on this one; -1 = on any */
     int64_t tick_ms, resume_ms; /* next turn of the wheel; when accepting goes on after a pause, 0 = no pause */
     unsigned ticks;
     bool pushed; /* events went into the spool's queue and it has not been woken */

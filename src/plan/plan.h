@@ -126,6 +126,7 @@ struct plan_cert { /* one certificate with key; the bytes are in the bundle */
 /* Engine settings: all integers, from portreeve.ini. X(field, entry, least, most, default, unit, what for) */
 #define PLAN_SETTINGS(X)                                                                                                       \
     X(workers, "Workers", 0, 256, 0, "threads", "worker threads; 0 = one per processor")                                      \
+    X(affinity, "WorkerAffinity", 0, 1, 0, "off|on", "each worker on a processor, with the calls that this one receives") \
     X(max_connections, "MaxConnections", 16, 1000000, 20000, "connections", "all listeners together")                        \
     X(handshake_ms, "HandshakeTimeout", 100, 600000, 10000, "ms", "TLS handshake, absolute")                                 \
     X(header_ms, "HeaderTimeout", 100, 600000, 10000, "ms", "request head, absolute from its first byte")                    \

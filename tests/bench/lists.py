@@ -76,10 +76,10 @@ def answered(address, port, data):
 class Ours:
     name = 'portreeve'
 
-    def __init__(self, path, workers=1, pin=ON_SERVER):
+    def __init__(self, path, workers=1, pin=ON_SERVER, settings=()):
         self.path = path
         self.s = portreeve.Server(components='tracker', start=False, prefix=list(pin), settings={
-            'Workers': workers, 'AccessLog': 'off', 'TrackingLevel': 'off', 'IdleTimeout': 600000})
+            'Workers': workers, 'AccessLog': 'off', 'TrackingLevel': 'off', 'IdleTimeout': 600000, **dict(settings)})
         shutil.copy(path, os.path.join(self.s.conf, 'lists', 'denied.list'))
         self.address = '127.0.0.1'
         began = time.monotonic()
@@ -283,13 +283,13 @@ def asked(server, seconds):
 
 
 def under_flood(lists, program, rounds):
-    """Two workers, not pinned: the callers to be refused come from the first processor, the client is on the second."""
+    """Two workers, each with a processor and the calls that it receives (WorkerAffinity): the flood comes in by the first, the client by the second."""
     print('\n(f) the tracker while callers are refused, µs')
     ratios, out = [], []
     os.sched_setaffinity(0, {CPUS[-1]})
     try:
         for _ in range(rounds):
-            server = Ours(lists['IPv4'], 2, ())
+            server = Ours(lists['IPv4'], 2, ['taskset', '-c', '%d,%d' % (CPUS[0], CPUS[-1])], {'WorkerAffinity': 'on'})
             token = token_make.Sealer(os.path.join(server.s.state, 'keys/tracker.keys')).token('open', 1, 4711, 0)
             server.pixel = '/trk/o/%s.gif' % token
             try:
