@@ -163,8 +163,13 @@ static void arrive(struct worker *w, struct worker_call *c) {
     part(&r->part, 0);
 }
 
+/* false: nobody has it any more. */
+static bool pass_on(struct reap *r) {
+    return r->worker < r->nworkers && worker_post(r->eng->worker[r->worker], MAIL_CALL, &r->call, 0);
+}
+
 static void go_on(struct reap *r) {
-    if (r->worker == r->nworkers || !worker_post(r->eng->worker[r->worker], MAIL_CALL, &r->call, 0)) finish(r);
+    if (!pass_on(r)) finish(r);
 }
 
 static bool tell(const struct reap *r, struct buf *out) {
@@ -202,7 +207,10 @@ static struct reap *create(struct engine *eng, bool dry, const char *who) {
 bool reap_run(struct engine *eng, bool dry, const char *who, struct buf *out) {
     struct reap *r = create(eng, dry, who);
     if (!r) return false;
-    go_on(r);
+    if (!pass_on(r)) {
+        r->finished = true;
+        atomic_store(&r->refs, 1);
+    }
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += WAIT_S;

@@ -64,7 +64,7 @@ static bool read_listeners(lua_State *L, struct rule *r, struct err *e) {
 }
 
 static bool read_how(lua_State *L, struct rule *r, struct err *e) {
-    char how[16];
+    char how[16] = "";
     int64_t status;
     if (!text_field(L, "how", how, sizeof how, r, e) || !number_field(L, "status", 400, 599, 0, &status, r, e)) return false;
     r->status = (uint16_t)status;
@@ -73,7 +73,7 @@ static bool read_how(lua_State *L, struct rule *r, struct err *e) {
 }
 
 static bool read_stage(lua_State *L, struct rule *r, struct err *e) {
-    char stage[16];
+    char stage[16] = "";
     if (!text_field(L, "stage", stage, sizeof stage, r, e)) return false;
     r->stage = stage[0] ? stage_of(stage) : r->op->stage;
     return r->stage != STAGES || err_at(e, r->file, r->line, "%s: there is no stage '%s'", r->op->name, stage);

@@ -62,14 +62,13 @@ static int open_beside(const struct held *h, uint16_t *port, struct err *e) {
 }
 
 static bool open_first(struct held *h, const struct held_wish *w, const struct held_others *others, bool *taken, struct err *e) {
-    bool alone = !w->beside;
+    const bool alone = !w->beside;
     uint16_t port = h->at.port;
     *taken = !held_alone(h, others, e);
     if (*taken) return false;
     h->late = w->beside || (w->quiet && !h->at.udp); /* what nobody had before may queue datagrams: they are lost with a refusal, as they would have been */
     int fd = alone ? open_alone(h, w->quiet, &port, e) : open_beside(h, &port, e);
     if (fd < 0 && errno == EADDRINUSE && alone && overlaps_retired(&h->at, others)) { /* an engine has not closed it yet */
-        alone = false;
         h->late = true;
         fd = open_beside(h, &port, e);
     }
