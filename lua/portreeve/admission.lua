@@ -346,6 +346,25 @@ local function flat(given)
   return out
 end
 
+-- `return rules { … }` leaves no line behind, so the rule before says where; a constructor that was not called is known by its name.
+local function place_of(at, given, key)
+  if at.currentline > 0 then return ("%s:%d: "):format(at.short_src, at.currentline) end
+  local near_by
+  for i = 1, #given do
+    local r = given[i]
+    if type(r) == "table" and r.line and (i <= key or not near_by) then near_by = r end
+  end
+  return near_by and ("%s:%d: "):format(near_by.file, near_by.line) or "policies/admission.lua: "
+end
+
+local function no_rule(here, key, given)
+  local what = 'write rule.NAME(…), or rule.at("peer", function(facts) … end)'
+  for name, constructor in pairs(rule) do
+    if given == constructor then what = ("behind rule.%s its parentheses are missing: rule.%s()"):format(name, name) end
+  end
+  return ("%sentry %d is no rule: %s"):format(here, key, what)
+end
+
 -- The policy: rules in order, and
 --   on_error = when a rule of Lua fails: "closed" (refuse; so without it) or "last" (what this rule last said of this address;
 --   refuse where it has said nothing)
@@ -354,8 +373,8 @@ end
 function admission.rules(given)
   local at = getinfo(2, "Sl")
   given = flat(given)
+  local here = place_of(at, given, #given)
   local list = { rules = {}, on_error = given.on_error or "closed", suspend_after = given.suspend_after or 100 }
-  local here = ("%s:%d: "):format(at.short_src, at.currentline)
   if list.on_error ~= "closed" and list.on_error ~= "last" then error(here .. "on_error is \"closed\" or \"last\"", 0) end
   if math_type(list.suspend_after) ~= "integer" or list.suspend_after < 0 or list.suspend_after > 1000000 then
     error(here .. "suspend_after is a whole number from 0 to 1000000", 0)
@@ -364,7 +383,7 @@ function admission.rules(given)
   for key, r in pairs(given) do
     if math_type(key) == "integer" then
       if type(r) ~= "table" or not ops[r.op] then
-        error(("%sentry %d is no rule: write rule.NAME(…), or rule.at(\"peer\", function(facts) … end)"):format(here, key), 0)
+        error(no_rule(place_of(at, given, key), key, r), 0)
       end
     elseif key ~= "on_error" and key ~= "suspend_after" then
       error(here .. ("there is no setting '%s' (on_error, suspend_after)"):format(tostring(key)), 0)
@@ -387,5 +406,17 @@ function admission.compile(value, display)
   return nil, ("%s: the file must return rules { … } of portreeve.admission, or a function(facts); it returns a %s"):format(
     display, type(value))
 end
+
+-- A name that is none is told of, with the line it stands on.
+local function known(t, what)
+  return setmetatable(t, { __index = function(_, name)
+    local names, at = {}, getinfo(2, "Sl")
+    for other in pairs(t) do names[#names + 1] = other end
+    local meant = near.best(tostring(name), names)
+    error(("%s:%d: there is no %s.%s%s"):format(at.short_src, at.currentline, what, tostring(name),
+      meant and (", did you mean %s.%s?"):format(what, meant) or ""), 0)
+  end })
+end
+known(rule, "rule")
 
 return admission

@@ -99,7 +99,9 @@ local function builtin_listener(l, ctx)
     if not schema.limits[entry] then
       local what = "listener %s gets its sockets from %s: here it can only have %s"
       local allowed = l.name == "http" and schema.limit_list or { table.unpack(schema.limit_list, 2) } -- WhenMissing is http's
-      ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), what:format(l.name, schema.origin[l.name], near.join(allowed)))
+      local e = l[entry] or l.first
+      what = what:format(l.name, schema.origin[l.name], near.join(allowed) .. ", Label-KEY")
+      ctx.report.error(at(e, l.name .. "." .. entry, e.text), what)
     elseif entry == "WhenMissing" and l.name ~= "http" then
       ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), "this listener never misses an address: leave the entry out")
     end
@@ -222,6 +224,26 @@ local function only_loopback(line)
   return list[1] ~= nil
 end
 
+-- Limits that nothing of the listener ever comes to.
+local function idle_limits(l, ctx)
+  local tls, http = schema.builtin[l.name], schema.builtin[l.name] -- what tomcat.ini has is not asked here
+  for _, row in ipairs(schema.builtin[l.name] and {} or l.sockets) do
+    local first = row.Services.value[1]
+    tls = tls or row.InitTLS.value ~= "Off" or first == "tls-tunnel"
+    http = http or not own_protocol[first]
+  end
+  local function warn(entry, idle, what)
+    local e = l[entry]
+    if e and idle and l.given[entry] and e.text ~= "0" then ctx.report.warn(at(e, nil, e.text), what:format(l.name)) end
+  end
+  for _, net in ipairs { "", "PerNet" } do
+    warn("RateHandshakes" .. net, not tls, "no TLS begins here (%s.InitTLS is Off): this limits nobody")
+    warn("RateRequests" .. net, not http, "%s speaks no HTTP, so there are no requests: write RateConnections")
+  end
+  warn("GiveWay", l.GiveWay and l.GiveWay.value == "On" and l.MaxConnections and l.MaxConnections.value == 0,
+    "without %s.MaxConnections there is always room, and nobody gives way")
+end
+
 -- What comes in on an Ext socket counts as encrypted, so only the device in front may call (G22).
 local function open_to_all(line, ctx)
   if line.removed or not line.Port or line.InitTLS.value ~= "Ext" then return end
@@ -242,7 +264,7 @@ local function proxy_header(line, ctx)
     local what = "a PROXY header is believed from known devices only: add %s.ProxyFrom=NAME for lists/NAME.list"
     ctx.report.error(at(proxy, nil, proxy.value), what:format(line.name))
   elseif not on and from and line.given.ProxyFrom then
-    ctx.report.warn(at(from, nil, from.value), ("nobody asks this list: add %s.Proxy=V1, V2 or Any"):format(line.name))
+    ctx.report.warn(at(from, nil, from.text), ("nobody asks this list: add %s.Proxy=V1, V2 or Any"):format(line.name))
   end
   if inside.value == "On" and not (on and line.InitTLS.value == "On") then
     local what = "a PROXY header within TLS needs %s.InitTLS=On and %s.Proxy=V1, V2 or Any"
@@ -321,6 +343,7 @@ function checks.listeners(r, ctx)
     if l.Reserve and l.Reserve.value > 0 and l.MaxConnections and l.MaxConnections.value == 0 then
       ctx.report.warn(at(l.Reserve, nil, "" .. l.Reserve.value), ("a reserve without %s.MaxConnections keeps nobody out"):format(l.name))
     end
+    idle_limits(l, ctx)
     ::next::
   end
 end

@@ -81,7 +81,16 @@ static int read_options(int argc, char **argv, const char *help, bool ban, bool 
         if (c == 'r') g->reason = optarg;
         if (c == 'F') g->force = true;
     }
-    if (argc - optind != (address ? 1 : 0)) return fputs(help, stderr), 2;
+    if (argc - optind != (address ? 1 : 0)) {
+        const char *more = argc - optind > 1 ? argv[optind + 1] : optind < argc ? argv[optind] : NULL;
+        if (more && ban)
+            fprintf(stderr, "%s: one address is wanted, '%.80s' is too much: a time is written --for 10m, a reason --reason TEXT; see `%s --help`\n", argv[0], more, argv[0]);
+        else if (more)
+            fprintf(stderr, "%s: '%.80s' is too much; see `%s --help`\n", argv[0], more, argv[0]);
+        else
+            fprintf(stderr, "%s: one address, prefix or range is wanted; see `%s --help`\n", argv[0], argv[0]);
+        return 2;
+    }
     g->address = address ? argv[optind] : NULL;
     return -1;
 }

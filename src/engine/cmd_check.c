@@ -3,6 +3,7 @@
 #include "engine/planner.h"
 #include "engine/replay.h"
 #include "engine/supervisor.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,8 +49,21 @@ static void compare(const struct planner *p, int fd) {
     free(r);
 }
 
+/* A rule for listeners that do not exist concerns nobody. */
+static void look_for_listeners(struct planner *p, const struct rules *r) {
+    for (uint32_t i = 0; i < r->n; i++)
+        for (uint32_t k = 0; k < r->rule[i].nlisteners; k++) {
+            uint32_t s = 0;
+            while (s < p->plan.nsockets && strcmp(p->plan.socket[s].name, r->rule[i].listener[k]) != 0) s++;
+            if (s < p->plan.nsockets) continue;
+            p->warnings++;
+            fprintf(stderr, "warning: %s:%" PRIu32 ": %s: there is no listener '%s', so there this rule concerns nobody\n", r->rule[i].file, r->rule[i].line,
+                    r->rule[i].op->name, r->rule[i].listener[k]);
+        }
+}
+
 /* And to those who have called lately. */
-static void judge_again(const struct planner *p, int fd) {
+static void judge_again(struct planner *p, int fd) {
     struct replay *r = calloc(1, sizeof *r);
     struct bundle_rules rules;
     struct err e;
@@ -57,6 +71,7 @@ static void judge_again(const struct planner *p, int fd) {
     bool good = (r || err_set(&e, "out of memory")) && bundle_rules_create(&rules, fd, &p->plan, p->luadir, &e) &&
                 replay_make(&rules, &p->plan, p->state, r, &e);
     if (!good) fprintf(stderr, "warning: the decisions that are remembered were not judged again: %s\n", e.text);
+    if (good) look_for_listeners(p, hooks_rules(rules.hooks));
     if (r) bundle_rules_finish(&rules);
     if (good && replay_say(r, &text)) fwrite(text.p, 1, text.n, stdout);
     buf_free(&text);

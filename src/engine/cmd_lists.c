@@ -6,7 +6,7 @@
 static const char HELP[] =
     "usage: portreeve lists [--unused | --shadowed] [--json] [--state DIR] [NAME]\n"
     "\n"
-    "Shows the address lists in force: how many lines they have, and how often these have decided since the list was first loaded. A line keeps\n"
+    "Shows the address lists in force: how many lines they have, and how often these have decided since this engine first loaded it. A line keeps\n"
     "its count over reloads as long as it says the same in the same file.\n"
     "\n"
     "  NAME            one list: the lines that decide most, those that never have, those that never can\n"

@@ -45,7 +45,7 @@ static bool spares_cluster(struct engine *eng, const struct addr *lo, const stru
         char range[BANS_RANGE], line[320];
         bans_range_text(&o.found_lo, &o.found_hi, range);
         where_listed(cluster, &o.found_lo, line, sizeof line);
-        err_set(e, "this would shut out a member of the cluster, %s (%.200s); force it if that is meant", range, line);
+        err_set(e, "this would shut out a member of the cluster, %s (%.200s); --force (in the console {force=true}) if that is meant", range, line);
     }
     generation_unref(g);
     return !o.found;
@@ -65,14 +65,14 @@ bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi
     for (unsigned i = 0; i < 2; i++) {
         if (!within(&own[i], lo, hi)) continue;
         addr_format_ip(&own[i], who);
-        return err_set(e, "this would shut out this machine itself, %s; force it if that is meant", who);
+        return err_set(e, "this would shut out this machine itself, %s; --force (in the console {force=true}) if that is meant", who);
     }
     unsigned n = admins_lately(&eng->counters->admins, eng->holder, now, admin);
     for (unsigned i = 0; i < n; i++) {
         if (!within(&admin[i].address, lo, hi)) continue;
         addr_format_ip(&admin[i].address, who);
         ago(now - admin[i].last_ms, when);
-        return err_set(e, "this would shut out %s, which administered the hub %s ago; force it if that is meant", who, when);
+        return err_set(e, "this would shut out %s, which administered the hub %s ago; --force (in the console {force=true}) if that is meant", who, when);
     }
     return spares_cluster(eng, lo, hi, e);
 }

@@ -105,6 +105,8 @@ bool planner_list(void *planner, const char *name, struct alist_text *out); /* a
 /* Each list of p->files as a prefix set beside it, "sets/NAME"; afterwards the files' texts are gone. */
 void planner_sets(struct planner *p);
 const struct pset *planner_set(const struct planner *p, const char *name); /* from then on; NULL = there is no such list, or it was not made again */
+/* "conf/listeners.ini:12: shop.List=lan": the entry that says so of this socket; where there is none, what opens the socket. */
+void planner_place(const struct planner *p, const struct plan_socket *s, const char *word, const char *value, char *out, size_t cap); /* planner_place.c */
 void planner_scripts(struct planner *p); /* planner_scripts.c: those that listeners name are there */
 void planner_ask_for_lists(struct planner *p);
 bool planner_inline_add(struct planner *p, const char *name, const char *text, const char *file, unsigned line); /* false: out of memory */

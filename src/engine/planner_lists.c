@@ -114,15 +114,22 @@ void planner_sets(struct planner *p) {
     for (unsigned i = 0; !p->again && i < p->nlists; i++) bundle_forget(p->files, p->list[i]->path);
 }
 
+static void say_missing(struct planner *p, const struct plan_socket *s, const char *word, const char *list, const char *does) {
+    char place[PLAN_PATH + 300];
+    for (unsigned i = 0; i < p->ninlines; i++)
+        if (strcmp(p->inlines[i].name, list) == 0) return; /* it stands in the entry, and what is wrong with it has been said */
+    planner_place(p, s, word, list, place, sizeof place);
+    planner_error(p, "%s: listener %s %s the address list %s, but there is no file lists/%s.list: make it, or write the addresses themselves", place, s->name,
+                  does, list, list);
+}
+
 /* The list of those whose PROXY headers the i-th socket believes is there. Sockets alike are told of once. */
 static void ask_for_devices(struct planner *p, uint32_t i) {
     char path[BUNDLE_PATH];
     const struct plan_socket *s = &p->plan.socket[i];
     bool told = i && s[-1].proxy && strcmp(s[-1].name, s->name) == 0 && strcmp(s[-1].proxy_from, s->proxy_from) == 0;
     snprintf(path, sizeof path, "sets/%s", s->proxy_from);
-    if (!told && !bundle_writer_find(p->files, path, NULL))
-        planner_error(p, "%s:%u: %s: listener %s believes PROXY headers of the address list %s (ProxyFrom), but there is no file lists/%s.list",
-                      s->because.file, s->because.line, s->because.entry, s->name, s->proxy_from, s->proxy_from);
+    if (!told && !bundle_writer_find(p->files, path, NULL)) say_missing(p, s, "ProxyFrom", s->proxy_from, "believes PROXY headers of");
 }
 
 /* Every list that a listener is restricted by is there. */
@@ -136,9 +143,7 @@ void planner_ask_for_lists(struct planner *p) {
         snprintf(path, sizeof path, "sets/%s", s->list);
         bool told = last && strcmp(last->name, s->name) == 0 && strcmp(last->list, s->list) == 0; /* the listener's sockets stand together */
         last = s;
-        if (!told && !bundle_writer_find(p->files, path, NULL))
-            planner_error(p, "%s:%u: %s: listener %s asks for the address list %s, but there is no file lists/%s.list", s->because.file,
-                          s->because.line, s->because.entry, s->name, s->list, s->list);
+        if (!told && !bundle_writer_find(p->files, path, NULL)) say_missing(p, s, "List", s->list, "asks for");
     }
 }
 

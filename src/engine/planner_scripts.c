@@ -18,6 +18,12 @@ static void try_script(struct planner *p, const struct bundle_file *f, const cha
     vm_destroy(v);
 }
 
+static void say_missing(struct planner *p, const struct plan_socket *s) {
+    char place[PLAN_PATH + 300];
+    planner_place(p, s, "Script", s->script, place, sizeof place);
+    planner_error(p, "%s: listener %s wants the script %s, but there is no file %s.lua among the policies", place, s->name, s->script, s->script);
+}
+
 void planner_scripts(struct planner *p) {
     char path[BUNDLE_PATH];
     for (uint32_t i = 0; i < p->plan.nsockets; i++) {
@@ -27,8 +33,7 @@ void planner_scripts(struct planner *p) {
         snprintf(path, sizeof path, "policies/%.200s.lua", s->script);
         const struct bundle_file *f = bundle_writer_find(p->files, path, &text);
         if (!f)
-            planner_error(p, "%s:%u: %s: listener %s wants the script %s, but there is no file %s.lua among the policies", s->because.file, s->because.line,
-                          s->because.entry, s->name, s->script, s->script);
+            say_missing(p, s);
         else if (!p->again)
             try_script(p, f, text);
     }

@@ -126,7 +126,8 @@ static int engine_would(lua_State *L) {
     struct err e;
     if (a->would(a->ctx, &q, &b, &e)) return lib_engine_decoded(L, true, &b);
     buf_free(&b);
-    return luaL_error(L, "%s", e.text);
+    lua_pushstring(L, e.text); /* for people: without the place in Lua */
+    return lua_error(L);
 }
 
 static int engine_probe(lua_State *L) { /* probe() -> boolean: every socket was called */

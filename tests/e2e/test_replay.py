@@ -119,8 +119,13 @@ def policies(s):
 
     s.edit('policies/admission.lua', policy(
         '  rule.at("hello", function(f) if f.ja4 == nil then return admission.verdict.refuse("policy", "no fingerprint") end end),\n'))
-    judged, groups, out = told(s)
+    _, groups, out = told(s)
     ok(not groups and 'cannot be told' in out, 'what no record knows is not guessed', out)
+    restore()
+
+    s.edit('policies/admission.lua', policy('  rule.per_address(1, { listener = "flew" }),\n'))
+    _, groups, out = told(s)
+    ok(not groups and re.search(r"warning: [^ ]*admission.lua:\d+: per_address: there is no listener 'flew'", out) and '1 warning' in out, 'a listener that is none', out)
     restore()
 
     s.edit('policies/admission.lua', policy('  rule.at("peer", function() for i = 1, 1e9 do end end),\n'))

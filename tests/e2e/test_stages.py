@@ -385,6 +385,7 @@ def bad_policies(s):
     for text, want in (('  rule.refuse_listed "nowhere",\n', "no address list 'nowhere'"), ('  rule.per_adress(),\n', 'per_adress'),
                        ('  rule.refuse_listed("denied", { excpet = "clients" }),\n', 'did you mean except?'), ('  rule.per_address(0),\n', 'per_address'),
                        ('  rule.at("handshake", function() end),\n', 'stage is peer, hello'), ('  "denied",\n', 'entry 1 is no rule'),
+                       ('  rule.baned(),\n', 'there is no rule.baned, did you mean rule.banned?'), ('  rule.maximum,\n', 'missing: rule.maximum()'),
                        ('  on_errors = "last",\n', "no setting 'on_errors'")):
         for name, t in policy(text).items():
             s.edit('policies/' + name, t)

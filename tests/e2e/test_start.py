@@ -60,6 +60,12 @@ def bad_starts():
         ('a bad list line', {'lists/denied.list': '10.0.0.1\n10.0.0.0/33\n'}, r'denied.list:2', '10.0.0.0/33'),
         ('an unclosed bracket', {'tomcat.ini': 'Port=8080\nBindAddress=[::1\n'}, r'tomcat.ini:2', 'BindAddress'),
         ('an address that is not here', {'tomcat.ini': 'Port=8080\nBindAddress=192.0.2.77\n'}, r'tomcat.ini:2', '192.0.2.77'),
+        ('a list that does not exist', {'listeners.ini': 'a.Port=8081\na.2.Port=8082\na.2.Restriction=Grant\na.2.List=nosuch\n'}, 'listeners.ini:4: a.2.List=nosuch: ',
+         'there is no file lists/nosuch.list'),
+        ('devices that are not listed', {'listeners.ini': 'a.Port=8081\na.Proxy=V1\na.ProxyFrom=nosuch\n'}, 'listeners.ini:3: a.ProxyFrom=nosuch: ',
+         'there is no file lists/nosuch.list'),
+        ('a script that does not exist', {'listeners.ini': 'a.Port=8081\na.Services=script\na.Script=nosuch\n'}, 'listeners.ini:3: a.Script=nosuch: ',
+         'no file nosuch.lua'),
         ('a certificate that is missing', {'certificates.ini': 'default.Certificate=nowhere.pem\n'}, r'certificates.ini:1', 'nowhere.pem'),
     ]
     for what, files, where, value in cases:

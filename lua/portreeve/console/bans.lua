@@ -1,6 +1,7 @@
 -- Bans and what follows from them, as the console offers them.
 --   offer(functions, engine, session, as_list): adds ban(), unban(), bans() and reap(); session.who: who asks
 local duration = require "portreeve.duration"
+local show = require("portreeve.console.show").show
 local error, pairs, tostring, type = error, pairs, tostring, type
 local _ENV = nil
 
@@ -43,12 +44,20 @@ local function offer(f, engine, session, as_list)
   function f.reap(options)
     local got = engine.reap(option(options, "dry", "reap"), session.who)
     if not got.list[1] then got.list = nil end -- an empty one would not be known as a list
-    return got
+    if session.as_json then return got end
+    local n = got.closed + got.closing
+    local text = ("%d living connections judged again: %s%s"):format(got.judged, n == 0 and "all of them" or ("%d"):format(n),
+      n == 0 and (got.dry and " may stay" or " stay") or got.dry and " would be ended" or " ended")
+    if n == 0 then return text end
+    text = ("%s (%d at once, %d after their answer)"):format(text, got.closed, got.closing)
+    local rest = got.unnamed > 0 and ("\n… and %d more"):format(got.unnamed) or ""
+    return text .. "\n" .. show(as_list(got.list)) .. rest
   end
   function f.bans()
     local list = engine.bans()
     for _, b in pairs(list) do
       b["left"] = b.left_ms and duration.text(b.left_ms // 1000 * 1000 | 0) or "for ever"
+      if not session.as_json then b.left_ms = nil end
     end
     return as_list(list)
   end

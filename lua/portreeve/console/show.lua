@@ -12,9 +12,10 @@ local ROWS, COLUMNS, CELL, DEPTH = 500, 24, 120, 6
 -- Names that come first, in this order; the rest follows by alphabet, and long things come last.
 local first, last = {}, { because = 1, policy = 2, text = 3, listeners = 4, counters = 5, certificates = 6, last_reload = 7 }
 for i, name in ipairs {
-  "name", "id", "version", "pid", "generation", "worker", "ms", "at_ms", "address", "port", "remote", "local", "scheme", "services",
-  "certificate", "listener", "backend", "state", "in", "out", "probe", "probe_us", "reason", "tls", "active", "maximum", "requests",
-  "age_ms", "since_ms", "restriction", "list", "ok", "file", "line", "entry", "row",
+  "place", "name", "id", "version", "pid", "generation", "worker", "ms", "at_ms", "address", "port", "remote", "local", "scheme",
+  "services", "certificate", "listener", "rule", "stage", "backend", "state", "in", "out", "probe", "probe_us", "reason", "tls", "active",
+  "maximum", "requests", "age_ms", "since_ms", "restriction", "list", "ok", "file", "line", "entry", "row", "lines", "runs_in", "asked",
+  "refused", "failed", "used", "unused", "shadowed", "hits",
 } do
   first[name] = i
 end
