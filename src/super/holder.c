@@ -25,7 +25,9 @@ static bool read_plan(int fd, struct plan *out, struct err *e) {
     if (fstat(fd, &st) != 0 || st.st_size <= 0) return err_set(e, "the planner left an empty plan");
     void *text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (text == MAP_FAILED) return err_set(e, "cannot read the plan: %s", strerror(errno));
-    bool good = plan_decode(text, (size_t)st.st_size, out, e);
+    struct err what;
+    bool good = plan_decode(text, (size_t)st.st_size, out, &what) ||
+                err_set(e, "portreeve-engine on disk is of another version than the server that runs (%.200s): restart the server", what.text);
     munmap(text, (size_t)st.st_size);
     if (good && !plan_check(out, e)) {
         plan_finish(out);
