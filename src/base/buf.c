@@ -88,6 +88,8 @@ static bool json_char(struct buf *b, const char *s, size_t n, size_t *used) {
         break;
     }
     if (c < 0x20 || c == 0x7f) return buf_fmt(b, "\\u%04x", c);
+    unsigned acts = c < 0x80 ? 0 : utf8_acts(s, *used); /* such lines are read in terminals, too */
+    if (acts) return buf_fmt(b, "\\u%04x", acts);
     return buf_add(b, s, *used);
 }
 

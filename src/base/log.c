@@ -65,13 +65,13 @@ static bool add_escaped(struct line *l, const char *s, bool quoted) {
     while (*u) {
         size_t n = utf8_len((const char *)u, strnlen((const char *)u, 4));
         bool fits;
-        bool c1 = n == 2 && u[0] == 0xc2 && u[1] < 0xa0;
+        unsigned acts = n > 1 ? utf8_acts((const char *)u, n) : 0;
         if (n == 0) {
             fits = g.json ? add_text(l, "\xef\xbf\xbd") : add_raw(l, esc, (size_t)snprintf(esc, sizeof esc, "\\x%02x", *u));
             n = 1;
-        } else if (*u < 0x20 || *u == 0x7f || c1) {
-            unsigned code = c1 ? u[1] : *u;
-            fits = add_raw(l, esc, (size_t)snprintf(esc, sizeof esc, g.json ? "\\u%04x" : "\\x%02x", code));
+        } else if (*u < 0x20 || *u == 0x7f || acts) {
+            unsigned code = acts ? acts : *u;
+            fits = add_raw(l, esc, (size_t)snprintf(esc, sizeof esc, g.json || code > 0xff ? "\\u%04x" : "\\x%02x", code));
         } else if (quoted && (*u == '"' || *u == '\\')) {
             esc[0] = '\\';
             esc[1] = (char)*u;

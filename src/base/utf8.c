@@ -65,3 +65,11 @@ size_t utf8_put(uint32_t c, char out[4]) {
     out[0] = (char)(lead[n] | c);
     return n;
 }
+
+unsigned utf8_acts(const char *s, size_t n) {
+    const unsigned char *u = (const unsigned char *)s;
+    if (n == 2 && u[0] == 0xc2 && u[1] < 0xa0) return u[1];
+    if (n != 3 || u[0] != 0xe2) return 0;
+    bool turns = (u[1] == 0x80 && u[2] >= 0xa8 && u[2] <= 0xae) || (u[1] == 0x81 && u[2] >= 0xa6 && u[2] <= 0xa9);
+    return turns ? 0x2000u | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu) : 0;
+}

@@ -18,4 +18,7 @@ void utf8_tame(char *s, size_t n);
 /* Write code point c (at most U+10FFFF) to out, return the bytes written, 1 to 4. A surrogate is written as three bytes too (so that a
  * lone one read from an escape survives); utf8_valid refuses it. */
 size_t utf8_put(uint32_t c, char out[4]);
+/* The code point of the whole character of n bytes at s where a terminal would obey it instead of showing it (C1 controls, U+0080 to U+009F) or show
+ * what follows in another order or line (U+2028 to U+202E, U+2066 to U+2069); 0 = it shows it. C0 controls are one byte: the caller's own to see. */
+unsigned utf8_acts(const char *s, size_t n);
 #endif

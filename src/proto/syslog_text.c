@@ -11,11 +11,7 @@ static size_t plain(const char *s, size_t n) {
     while (i < n) {
         unsigned char c = (unsigned char)s[i];
         size_t len = utf8_len(s + i, n - i);
-        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && len == 2 && (unsigned char)s[i + 1] < 0xa0);
-        bool turning = len == 3 && c == 0xe2 &&
-                       (((unsigned char)s[i + 1] == 0x80 && (unsigned char)s[i + 2] >= 0xa8 && (unsigned char)s[i + 2] <= 0xae) ||
-                        ((unsigned char)s[i + 1] == 0x81 && (unsigned char)s[i + 2] >= 0xa6 && (unsigned char)s[i + 2] <= 0xa9));
-        if (len == 0 || control || turning) break;
+        if (len == 0 || c < 0x20 || c == 0x7f || utf8_acts(s + i, len)) break;
         i += len;
     }
     return i;

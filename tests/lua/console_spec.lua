@@ -127,6 +127,8 @@ describe("the console", function()
     local out = eval "refusals()"
     assert.is_nil(out:find("[\27\r\155\255]"))
     assert.matches("a\\x1b[2Jb", out, 1, true)
+    world.connections = { { remote = "a\226\128\174b\226\129\166c\226\130\172" } }
+    assert.matches("a\\xe2\\x80\\xaeb\\xe2\\x81\\xa6c\226\130\172", eval "connections()", 1, true)
   end)
 
   it("groups refusals by reason and listener, the newest standing for all", function()

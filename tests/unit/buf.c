@@ -61,6 +61,7 @@ static void check_json(void) {
         {"\xe2\x82", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
         {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
         {"\xf4\x90\x80\x80", 4, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
+        {"\xc2\x9b" "31m \xe2\x80\xae \xe2\x81\xa6 \xe2\x82\xac", 17, "\"\\u009b31m \\u202e \\u2066 \xe2\x82\xac\""}, /* terminals obey these */
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         struct buf b = {0};

@@ -59,8 +59,8 @@ static void shapes(void) {
     const char *kv[] = {"key", "value", "other", "two words", "quote", "a\"b", "empty", "", NULL};
     log_kv(LOG_LVL_WARN, "gate", kv, "with pairs");
     ok(!strcmp(read_all(), "2026-11-21T21:50:03.123Z warn gate: with pairs key=value other=\"two words\" quote=\"a\\\"b\" empty=\"\"\n"), "pairs: %s", shown());
-    log_error("x", "%s", "line\nbreak \x1b[31m \xff \xc2\x9b ü");
-    ok(strstr(read_all(), "line\\x0abreak \\x1b[31m \\xff \\x9b ü\n") != NULL, "control bytes are escaped: %s", shown());
+    log_error("x", "%s", "line\nbreak \x1b[31m \xff \xc2\x9b ü \xe2\x80\xae \xe2\x81\xa9 €");
+    ok(strstr(read_all(), "line\\x0abreak \\x1b[31m \\xff \\x9b ü \\u202e \\u2069 €\n") != NULL, "control bytes are escaped: %s", shown());
     log_debug("x", "below the level");
     ok(!*read_all(), "a line below the level is not written");
     close_pipe();

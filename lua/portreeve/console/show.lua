@@ -45,10 +45,11 @@ local function hexed(s)
   return (s:gsub(".", function(c) return format("\\x%02x", c:byte()) end))
 end
 
--- What a terminal may be given: control characters (also U+0080 … U+009F) and bytes that are no UTF-8 become \xNN.
+-- What a terminal may be given: control characters (also U+0080 … U+009F), what turns the direction of writing, and bytes that are no
+-- UTF-8 become \xNN.
 local function clean(s, keep_lines)
   if not len(s) then s = s:gsub("[\128-\255]", hexed) end
-  s = s:gsub("\194[\128-\159]", hexed)
+  s = s:gsub("\194[\128-\159]", hexed):gsub("\226\128[\168-\174]", hexed):gsub("\226\129[\166-\169]", hexed)
   return (s:gsub(keep_lines and "[%z\1-\8\11-\31\127]" or "[%z\1-\31\127]", hexed))
 end
 
