@@ -117,7 +117,7 @@ describe("the console", function()
   it("shows records as lines, times and spans readable", function()
     local out = eval "stats()"
     assert.matches("uptime_ms  90.0 s", out, 1, true)
-    assert.matches("counters\n  accepted  12\n  refused   0", out, 1, true)
+    assert.matches("counters\n  refused   0\n  accepted  12", out, 1, true)
     assert.matches("2023%-11%-1", eval "generations()")
     assert.equal("(none)", eval "refusals()")
   end)
