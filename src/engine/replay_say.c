@@ -34,8 +34,8 @@ bool replay_say(const struct replay *r, struct buf *out) {
     char since[24];
     if (!r->oldest_ms) return true;
     moment(r->oldest_ms, since);
-    bool good = buf_fmt(out, "callers: of %" PRIu64 " decisions %ssince %s, judged again as they were taken, ", r->judged,
-                        r->cut ? "(the newest) " : "", since);
+    bool good = buf_fmt(out, "callers: of %" PRIu64 " decision%s %ssince %s, judged again as they were taken, ", r->judged,
+                        r->judged == 1 ? "" : "s", r->cut ? "(the newest) " : "", since);
     good = good && (r->differ ? buf_fmt(out, "%" PRIu64 " would come out differently\n", r->differ)
                               : buf_str(out, "none would come out differently\n"));
     for (unsigned i = 0; good && i < r->ngroups; i++) good = say_group(&r->group[i], out);

@@ -43,7 +43,7 @@ def told(s):
     code, out = s.check()
     if code != 0:
         raise AssertionError(out)
-    head = re.search(r'^callers: of (\d+) decisions (?:\(the newest\) )?since [-0-9]+ [:0-9]+, judged again as they were taken, (\d+|none) would', out, re.M)
+    head = re.search(r'^callers: of (\d+) decisions? (?:\(the newest\) )?since [-0-9]+ [:0-9]+, judged again as they were taken, (\d+|none) would', out, re.M)
     groups = [(int(n), was, now) for n, was, now in
               re.findall(r'^  (\d+) w(?:as|ere) (let in|refused|answered)[^()]*(?:\([^()]*\))? and would be (let in|refused|answered)', out, re.M)]
     if head and sum(n for n, _, _ in groups) != int(head.group(2).replace('none', '0')):

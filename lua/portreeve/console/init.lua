@@ -15,7 +15,7 @@ local show = require "portreeve.console.show"
 local error, getmetatable, ipairs, load, next, pairs, pcall, select, setmetatable, tostring, type =
   error, getmetatable, ipairs, load, next, pairs, pcall, select, setmetatable, tostring, type
 local concat, pack, unpack = table.concat, table.pack, table.unpack
-local format, math_type = string.format, math.type
+local format, math_type, len = string.format, math.type, utf8.len
 local _ENV = nil
 
 -- What help() says, in this order; `reads`: completion may call it.
@@ -70,10 +70,10 @@ end
 local function help()
   local out, wide = {}, 0
   for _, o in ipairs(offers) do
-    if #o[1] > wide then wide = #o[1] end
+    if len(o[1]) > wide then wide = len(o[1]) end
   end
   for i, o in ipairs(offers) do
-    out[i] = o[1] .. (" "):rep(wide + 2 - #o[1]) .. o[2]
+    out[i] = o[1] .. (" "):rep(wide + 2 - len(o[1])) .. o[2]
   end
   out[#out + 1] = '\nAny Lua expression will do: #connections(), listeners()[1].because, count(connections(), "state").'
   out[#out + 1] = "Variables live for one line only."
