@@ -130,9 +130,17 @@ void vm_charge(lua_State *L, int64_t steps) {
 
 /* ---- memory ---- */
 
-static void *refuse(struct vm *v, size_t size) {
+/* Lua also asks while it leaves a call that has failed, for a smaller stack, and does without: by then no function runs that could be named. */
+static void note_refused(struct vm *v, size_t size) {
+    char at[VM_AT_MAX];
+    vm_where(v->L, at);
+    if (v->over || (!at[0] && v->at[0])) return;
+    memcpy(v->at, at, sizeof at);
     v->refused_size = size;
-    if (!v->over) vm_where(v->L, v->at);
+}
+
+static void *refuse(struct vm *v, size_t size) {
+    note_refused(v, size);
     if (v->lim.steps) { /* each refusal makes Lua collect all garbage: that is work too */
         v->left -= (int64_t)(v->used / BYTES_PER_STEP);
         if (v->left <= 0 && !v->armed) arm(v, v->L);
@@ -252,6 +260,8 @@ static bool fail(struct vm *v, int status, struct err *e) {
 static void begin_outermost(struct vm *v) {
     v->left = v->lim.steps;
     v->hooks_run = 0;
+    v->at[0] = '\0';
+    v->refused_size = 0;
 }
 
 /* Out of the ordinary: the outermost call that has just ended changed the hook. */

@@ -121,6 +121,9 @@ static const struct row rows[] = {
     /* memory */
     {"memory: a growing table", "local t = {} for i = 1, 1e9 do t[i] = { i } end", "x.lua:1: "},
     {"memory: doubling text", "local s = 'x' while true do s = s .. s end", "x.lua:1: " MEMORY},
+    {"memory: the place, though the stack that had grown wants to shrink when there is none left",
+     "local x local function deep(n) if n > 0 then return 1 + deep(n - 1) end while true do x = { x, {}, {}, {} } end end deep(150)",
+     "x.lua:1: " MEMORY},
     {"memory: caught and tried again", "local t = {} while true do pcall(function() for i = 1, 1e9 do t[#t + 1] = ('x'):rep(1e6) .. i end end) end", "x.lua:1: "},
     {"memory: closures in a chain", "local f while true do local g = f f = function() return g end end", "x.lua:1: "},
     {"memory: many captures", "local s = ('x'):rep(1e6) while true do local t = {} for c in s:gmatch('.') do t[#t + 1] = c .. c end end", "x.lua:1: "},
