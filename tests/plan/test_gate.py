@@ -122,7 +122,7 @@ def values():
             r'conf/listeners\.ini:2: b\.Port: .*all addresses on port 7999.*listeners\.ini:1',
                     files={'listeners.ini': 'a.Port=7999\nb.Port=7999\nb.Address=127.0.0.1\n'}, ports=False)
     refused('a broken address list names its line', r'^conf/lists/denied\.list:2: ', files={'lists/denied.list': '10.0.0.1\n10.0.0.0/33\n'})
-    refused('a list that a listener names and nobody has, said once for its two sockets', r'listeners\.ini:1: a\.Port: .*lists/vips\.list',
+    refused('a list that a listener names and nobody has, said once for its two sockets', r'listeners\.ini:3: a\.List=vips: .*lists/vips\.list',
             also=[r'^refused: 1 error$'],
             files={'listeners.ini': 'a.Port=7998\na.Restriction=Grant\na.List=vips\n'}, ports=False)
     refused('a restriction without list', r'^conf/listeners\.ini:2: a\.Restriction=Grant: .*a\.List',
