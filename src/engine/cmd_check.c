@@ -73,7 +73,7 @@ static void judge_again(struct planner *p, int fd) {
     if (!good) fprintf(stderr, "warning: the decisions that are remembered were not judged again: %s\n", e.text);
     if (good) look_for_listeners(p, hooks_rules(rules.hooks));
     if (r) bundle_rules_finish(&rules);
-    if (good && replay_say(r, &text)) fwrite(text.p, 1, text.n, stdout);
+    if (good && replay_say(r, &text) && text.n) fwrite(text.p, 1, text.n, stdout);
     buf_free(&text);
     free(r);
 }
