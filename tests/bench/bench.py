@@ -47,7 +47,7 @@ class Ours:
     """portreeve with one worker; the tracker alone."""
 
     def __init__(self, record, prefix=(), policies=None, tls=False):
-        self.tls = tls
+        self.over_tls = tls
         self.s = portreeve.Server(components='tracker', prefix=list(prefix), policies=policies, settings={
             'Workers': 1, 'AccessLog': 'off', 'TrackingLevel': 'personal' if record else 'off', 'IdleTimeout': 600000, 'MaxConnections': 15000,
             'Durability': 'durable'})
@@ -63,7 +63,7 @@ class Ours:
         return self.s.proc.pid
 
     def port(self):
-        return self.ports[1 if self.tls else 0]
+        return self.ports[1 if self.over_tls else 0]
 
     def tls_port(self):
         return self.ports[1]
@@ -128,7 +128,8 @@ def wait_quiet():
 def wrk(server, connections, seconds, new=False):
     argv = ON_LOAD + ['wrk', '-t1', '-c%d' % connections, '-d%ds' % seconds, '--latency', '--timeout', '10s']
     argv += ['-H', 'Connection: close'] if new else []
-    text = subprocess.run(argv + ['http%s://%s:%d%s' % ('s' if getattr(server, 'tls', False) else '', server.address, server.port(), server.path)], stdout=subprocess.PIPE, text=True, check=True,
+    scheme = 'https' if getattr(server, 'over_tls', False) else 'http'
+    text = subprocess.run(argv + ['%s://%s:%d%s' % (scheme, server.address, server.port(), server.path)], stdout=subprocess.PIPE, text=True, check=True,
                           timeout=seconds + 60).stdout
     requests = int(re.search(r'(\d+) requests in', text).group(1))
     errors = re.search(r'Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)', text)
