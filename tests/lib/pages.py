@@ -4,6 +4,7 @@ import re
 import urllib.parse
 
 import http1
+import portreeve
 
 PASSWORD = 'correct horse battery'
 
@@ -51,7 +52,7 @@ class Pages:
 
     def set_up(self):
         """From the printed set-up link to a logged-in administrator."""
-        link = next(line.split()[2] for line in self.server.log().splitlines() if line.startswith('Set up:'))
+        link = portreeve.wait_until('the set-up link', lambda: next((line.split()[2] for line in self.server.log().splitlines() if line.startswith('Set up:')), None))
         token = urllib.parse.parse_qs(urllib.parse.urlsplit(link).query)['token'][0]
         self.post('/hub/setup', {'token': token, 'account': 'ada', 'password': PASSWORD, 'again': PASSWORD})
         self.post('/hub/login', {'account': 'ada', 'password': PASSWORD})
