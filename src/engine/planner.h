@@ -1,6 +1,7 @@
 /* The gate before every start and reload, shared by `portreeve-engine --plan`, `check` and `plan`:
  *   planner_read.c   every file once into a bundle           planner_edit.c  entries changed from console and hub
- *   planner_lua.c    rules, policies and their tests, bind
+ *   planner_lua.c    Lua states, bind                        planner_rules.c  entries, through portreeve.rules
+ *   planner_policies.c  policies compiled and tested
  *   planner_lists.c  address lists into prefix sets
  *   planner_certs.c  certificates into the bundle            planner_bind.c  what waits, preflight; host.c: facts
  *   planner_ahead.c  what a planner in reserve does before it is called
