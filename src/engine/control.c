@@ -1,48 +1,28 @@
 #include "engine/control.h"
 #include "base/clock.h"
-#include "base/fdlink.h"
 #include "base/log.h"
 #include "engine/access.h"
 #include "engine/app.h"
 #include "engine/banning.h"
-#include "engine/remotelog.h"
 #include "engine/ask.h"
 #include "engine/console.h"
+#include "engine/control_i.h"
 #include "engine/decisions.h"
-#include "engine/guards.h"
 #include "engine/harden.h"
 #include "engine/luadir.h"
 #include "engine/probe.h"
+#include "engine/remotelog.h"
 #include "engine/welcome.h"
 #include "engine/worker.h"
 #include <errno.h>
-#include <ev.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define WIRE_FD 3
 #define SEND_MS 10000
-#define WORKERS_ROOM 16u /* workers a reload may grow to without a restart */
-
-struct control {
-    struct engine eng;
-    struct ev_loop *loop;
-    ev_io wire;
-    ev_timer second;
-    char user[64];
-    bool ready; /* SETUP has come and the engine is hardened */
-    struct console *console;
-    struct generation *pending;
-    bool forced; /* nobody is asked whom it shuts out */
-    struct app_states *pending_states;
-    int64_t drain_until;
-    bool stopping, welcomed, quiet;
-    struct fdlink_msg msg;
-};
 
 /* ---- what other threads ask of the engine ---- */
 
@@ -66,8 +46,7 @@ int engine_listener_id(struct engine *e, const char *name) {
 
 /* ---- to the supervisor ---- */
 
-static void say(struct control *k, uint32_t type, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void say(struct control *k, uint32_t type, const char *fmt, ...) {
+void control_say(struct control *k, uint32_t type, const char *fmt, ...) {
     char text[4096];
     va_list ap;
     va_start(ap, fmt);
@@ -76,163 +55,6 @@ static void say(struct control *k, uint32_t type, const char *fmt, ...) {
     struct err e;
     size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
     if (!fdlink_send(k->eng.wire, type, text, len, NULL, 0, SEND_MS, &e)) log_error("engine", "the supervisor cannot be told: %s", e.text);
-}
-
-static void throw_pending(struct control *k) {
-    app_states_drop(k->pending_states);
-    generation_unref(k->pending);
-    k->pending = NULL;
-    k->pending_states = NULL;
-    generation_bury(&k->eng);
-}
-
-static void fail(struct control *k, uint64_t id, const struct err *e) {
-    throw_pending(k);
-    say(k, WIRE_FAILED, "generation %llu\n\n%s", (unsigned long long)id, e->text);
-}
-
-/* ---- building a generation ---- */
-
-static void spool_done(void *ctx, unsigned producer, uint64_t upto, bool ok) {
-    struct engine *eng = ctx;
-    worker_committed(eng->worker[producer], upto, ok);
-}
-
-static bool start_remotelog(struct engine *eng, const struct generation *g, struct err *e) {
-    bool wanted = false;
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) wanted |= (g->plan.socket[i].services & SVC_REMOTE_LOG) != 0;
-    if (wanted && !eng->remotelog && !(eng->remotelog = remotelog_start(eng, e))) return false;
-    if (eng->remotelog) remotelog_limits(eng->remotelog, g->plan.set.remote_log_bytes, g->plan.set.remote_log_files);
-    return true;
-}
-
-static bool start_spool(struct engine *eng, struct generation *g, struct err *e) {
-    uint32_t services = 0;
-    for (uint32_t i = 0; i < g->plan.nsockets; i++) services |= g->plan.socket[i].services;
-    if (eng->spool || !(services & SVC_TRACKER)) return true;
-    snprintf(eng->tracker_id, sizeof eng->tracker_id, "%s", hooks_tracker_id(g->hooks[0]));
-    char dir[512];
-    snprintf(dir, sizeof dir, "%s/spool", eng->state_dir);
-    struct spool_config cfg = {.dir = dir, .tracker_id = eng->tracker_id, .max_bytes = g->plan.set.spool_max, .producers = eng->workers_most, .done = spool_done, .ctx = eng};
-    eng->spool = spool_start(&cfg, e);
-    return eng->spool != NULL;
-}
-
-/* Threads are started with the generation that first wants them, and stay. */
-static bool start_threads(struct control *k, struct generation *g, struct err *e) {
-    struct engine *eng = &k->eng;
-    if (!eng->access) {
-        char path[512];
-        snprintf(path, sizeof path, "%s/log/access.log", eng->state_dir);
-        if (!(eng->access = access_start(path, e))) return false;
-    }
-    while (eng->nworkers < g->nworkers) {
-        if (!(eng->worker[eng->nworkers] = worker_start(eng, eng->nworkers, e))) return false;
-        eng->nworkers++;
-    }
-    if (!start_spool(eng, g, e) || !start_remotelog(eng, g, e)) return false;
-    if (!eng->probe && !(eng->probe = probe_start(eng, e))) return false;
-    if (!eng->app && !(eng->app = app_create(eng, (unsigned)g->plan.set.app_threads, e))) return false;
-    return true;
-}
-
-static void prepare(struct control *k, uint64_t id) {
-    struct err e;
-    struct generation *g = k->pending;
-    if (!g || g->id != id) return;
-    struct engine *eng = &k->eng;
-    if (!eng->workers_most) eng->workers_most = g->nworkers > WORKERS_ROOM ? g->nworkers : WORKERS_ROOM;
-    if (g->nworkers > eng->workers_most) {
-        err_set(&e, "portreeve.ini: Workers: this engine has room for %u workers, not for %u: restart it to have more", eng->workers_most, g->nworkers);
-        fail(k, id, &e);
-        return;
-    }
-    bool fine = generation_prepare(g, eng, &e) && guards_reload(eng, g, k->forced ? NULL : eng->current, &e) && start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
-    if (fine)
-        say(k, WIRE_PREPARED, "generation %llu\n", (unsigned long long)id);
-    else
-        fail(k, id, &e);
-}
-
-static void begin(struct control *k, struct fdlink_msg *m) {
-    uint64_t id = 0, workers = 0;
-    struct err e;
-    throw_pending(k);
-    wire_number(m->data, "generation", &id);
-    uint64_t base = 0, forced = 0;
-    wire_number(m->data, "base", &base);
-    k->forced = wire_number(m->data, "force", &forced) && forced;
-    if (base && (!k->eng.current || k->eng.current->id != base))
-        err_set(&e, "the supervisor counts on generation %llu, which this engine does not serve: restart it", (unsigned long long)base);
-    else if (m->nfds == 2 && wire_number(m->data, "workers", &workers) && workers >= 1 && workers <= PLAN_MAX_WORKERS)
-        k->pending = generation_create(&k->eng, id, m->fds[0], m->fds[1], (unsigned)workers, &e);
-    else
-        err_set(&e, "the supervisor offered a generation without plan, bundle or workers");
-    for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
-    if (!k->pending) fail(k, id, &e);
-}
-
-static void take_sockets(struct control *k, struct fdlink_msg *m) {
-    struct err e;
-    struct wire_socket w[FDLINK_FDS];
-    bool fits = k->pending && m->n == m->nfds * sizeof *w;
-    if (!fits) {
-        for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
-        return;
-    }
-    memcpy(w, m->data, m->n);
-    uint64_t id = k->pending->id;
-    if (!generation_sockets(k->pending, w, m->fds, m->nfds, &e)) fail(k, id, &e);
-}
-
-static void keep_sockets(struct control *k, struct fdlink_msg *m) {
-    struct err e;
-    struct wire_kept run;
-    for (uint32_t at = 0; k->pending && at + sizeof run <= m->n; at += (uint32_t)sizeof run) {
-        memcpy(&run, m->data + at, sizeof run);
-        uint64_t id = k->pending->id;
-        if (!generation_keep(k->pending, k->eng.current, &run, &e)) fail(k, id, &e);
-    }
-}
-
-/* Post the same letter to every worker and wait until each has done it. */
-static void all_workers(struct engine *eng, enum mail_kind kind, struct generation *g) {
-    pthread_mutex_lock(&eng->lock);
-    for (unsigned i = 0; i < eng->nworkers; i++) eng->worker[i]->acks = 0;
-    pthread_mutex_unlock(&eng->lock);
-    unsigned sent = 0;
-    for (unsigned i = 0; i < eng->nworkers; i++) sent += worker_post(eng->worker[i], kind, g ? generation_ref(g) : NULL, 0);
-    pthread_mutex_lock(&eng->lock);
-    for (;;) {
-        unsigned acks = 0;
-        for (unsigned i = 0; i < eng->nworkers; i++) acks += eng->worker[i]->acks;
-        if (acks >= sent) break;
-        pthread_cond_wait(&eng->turned, &eng->lock);
-    }
-    pthread_mutex_unlock(&eng->lock);
-}
-
-static void commit(struct control *k, uint64_t id) {
-    struct engine *eng = &k->eng;
-    struct generation *g = k->pending;
-    if (!g || g->id != id) return;
-    k->pending = NULL;
-    log_setup(STDERR_FILENO, g->plan.set.log_json != 0, LOG_LVL_INFO);
-    all_workers(eng, MAIL_SWAP, g);
-    pthread_mutex_lock(&eng->lock);
-    struct generation *old = eng->current;
-    eng->current = g;
-    atomic_store(&eng->counters->policy_suspended_ms, 0);
-    pthread_mutex_unlock(&eng->lock);
-    probe_generation(eng->probe, g);
-    struct app_states *old_states = app_swap(eng->app, k->pending_states);
-    k->pending_states = NULL;
-    say(k, WIRE_COMMITTED, "generation %llu\n", (unsigned long long)id);
-    atomic_store(&eng->live_generation, true);
-    access_reopen(eng->access);
-    decisions_settings(eng->decisions, &g->plan.set);
-    app_states_drop(old_states); /* closing Lua states takes milliseconds that nobody should wait for */
-    generation_unref(old);
 }
 
 /* ---- messages ---- */
@@ -283,7 +105,7 @@ static void note_reload(struct control *k, const struct fdlink_msg *m) {
     if (text) eng->last_reload = text;
     pthread_mutex_unlock(&eng->lock);
     if (text) free(old);
-    if (eng->current) all_workers(eng, MAIL_RETIRE, NULL); /* the supervisor has closed what it no longer wants: now ours may go */
+    if (eng->current) control_all(eng, MAIL_RETIRE, NULL); /* the supervisor has closed what it no longer wants: now ours may go */
     if (eng->current && !k->welcomed && atomic_load(&eng->counters->super.engine_starts) <= 1) welcome(eng, eng->current); /* below the table of sockets */
     k->welcomed |= eng->current != NULL;
     generation_bury(eng);
@@ -301,12 +123,12 @@ static void take_message(struct control *k, struct fdlink_msg *m) {
     wire_number(m->data, "generation", &id);
     switch ((enum wire_type)m->type) {
     case WIRE_SETUP: setup(k, m); return;
-    case WIRE_GEN_BEGIN: begin(k, m); return;
-    case WIRE_GEN_SOCKETS: take_sockets(k, m); return;
-    case WIRE_GEN_KEPT: keep_sockets(k, m); return;
-    case WIRE_GEN_END: prepare(k, id); return;
-    case WIRE_COMMIT: commit(k, id); return;
-    case WIRE_ABORT: throw_pending(k); return;
+    case WIRE_GEN_BEGIN: control_begin(k, m); return;
+    case WIRE_GEN_SOCKETS: control_sockets(k, m); return;
+    case WIRE_GEN_KEPT: control_kept(k, m); return;
+    case WIRE_GEN_END: control_prepare(k, id); return;
+    case WIRE_COMMIT: control_commit(k, id); return;
+    case WIRE_ABORT: control_throw(k); return;
     case WIRE_DRAIN: begin_drain(k, m); return;
     case WIRE_LAST_RELOAD: note_reload(k, m); return;
     case WIRE_PROVE:
@@ -347,7 +169,7 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int revents) {
     }
     if (told && !k->quiet) {
         k->quiet = true;
-        say(k, WIRE_QUIET, "pid %d\n", (int)getpid());
+        control_say(k, WIRE_QUIET, "pid %d\n", (int)getpid());
     }
     if (told && live == 0) {
         ev_break(loop, EVBREAK_ALL);
@@ -368,7 +190,7 @@ static void end_engine(struct control *k) {
     if (eng->spool) spool_hurry(eng->spool);
     probe_stop(eng->probe); /* the console may wait for it */
     console_stop(k->console);
-    throw_pending(k);
+    control_throw(k);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_post(eng->worker[i], MAIL_STOP, NULL, 0);
     for (unsigned i = 0; i < eng->nworkers; i++) worker_quit(eng->worker[i]);
     app_stop(eng->app);
@@ -383,7 +205,7 @@ static void end_engine(struct control *k) {
     generation_bury(eng);
     banning_stop(eng);
     free(eng->last_reload);
-    say(k, WIRE_DRAINED, "pid %d\n", (int)getpid());
+    control_say(k, WIRE_DRAINED, "pid %d\n", (int)getpid());
 }
 
 static void ignore_terminal(void) {
@@ -424,7 +246,7 @@ int engine_main(int argc, char **argv) {
     k.wire.data = k.second.data = &k;
     ev_io_start(k.loop, &k.wire);
     ev_timer_start(k.loop, &k.second);
-    say(&k, WIRE_HELLO, "pid %d\nversion %s\n", (int)getpid(), PORTREEVE_VERSION);
+    control_say(&k, WIRE_HELLO, "pid %d\nversion %s\n", (int)getpid(), PORTREEVE_VERSION);
     ev_run(k.loop, 0);
     end_engine(&k);
     ev_loop_destroy(k.loop);
