@@ -5,11 +5,8 @@
 #include "plan/plan_check.h"
 #include "super/dirs.h"
 #include "super/foreign.h"
-#include "super/super.h"
-#include <errno.h>
+#include "super/reload_i.h"
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -20,15 +17,10 @@
 #define GONE_TRIES 5  /* how often the planner is asked again because an address that it saw has gone before it could be bound */
 #define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
-static void answer(struct super *s, const struct waiter *w, bool ok, const char *text) {
-    if (w->engine) engine_answer(s, w, ok, text);
-    else control_answer(s, w->id, ok, text);
-}
-
 void reload_ask(struct super *s, const struct waiter *w, bool force, const char *who) {
     struct reload *r = &s->reload;
     if (s->stopping || (w && r->nlater == WAITERS)) {
-        if (w) answer(s, w, false, s->stopping ? "portreeve is stopping\n" : "too many reloads are asked for at once\n");
+        if (w) reload_answer(s, w, false, s->stopping ? "portreeve is stopping\n" : "too many reloads are asked for at once\n");
         return;
     }
     if (w) r->later[r->nlater++] = *w;
@@ -37,16 +29,10 @@ void reload_ask(struct super *s, const struct waiter *w, bool force, const char 
     log_info("reload", "asked for by %s%s", who, force ? ", whomever it shuts out" : "");
 }
 
-static void answer_edit(struct super *s, struct edit *d, bool ok, const char *words) {
-    struct waiter w = {.engine = true, .pid = d->pid, .id = d->id};
-    answer(s, &w, ok, words);
-    edit_destroy(d);
-}
-
 void reload_edit(struct super *s, struct edit *d) {
     struct reload *r = &s->reload;
     if (s->stopping || r->nedits == EDIT_QUEUE) {
-        answer_edit(s, d, false, s->stopping ? "portreeve is stopping\n" : "too many changes are asked for at once\n");
+        reload_answer_edit(s, d, false, s->stopping ? "portreeve is stopping\n" : "too many changes are asked for at once\n");
         return;
     }
     r->edits[r->nedits++] = d;
@@ -55,85 +41,6 @@ void reload_edit(struct super *s, struct edit *d) {
         if (!buf_fmt(&what, "%s%s %s", i ? ", " : "", strcmp(d->arg[2 * i], "--edit") == 0 ? "set" : "remove", d->arg[2 * i + 1])) break;
     log_notice("edit", "%s by %s: %.*s", d->dry ? "rehearsed" : "asked for", d->who, (int)what.n, what.p ? what.p : "");
     buf_free(&what);
-}
-
-/* What came of it stands in `status` until the next one. Takes the text. */
-static void record(struct super *s, bool ok, struct buf *text) {
-    struct reload *r = &s->reload;
-    buf_free(&r->last.text);
-    r->last.any = true;
-    r->last.ok = ok;
-    r->last.at_ms = clock_real_ms();
-    r->last.generation = s->gen ? s->gen->number : 0;
-    r->last.text = *text;
-    *text = (struct buf){0};
-    if (s->live >= 0) engine_tell_last(s, &s->engine[s->live]);
-}
-
-static void end_run(struct super *s, enum follow_end end) {
-    s->reload.phase = RELOAD_IDLE;
-    s->reload.refused = false;
-    s->reload.gone_again = 0;
-    buf_free(&s->reload.text);
-    prove_ask(s);
-    follow_ended(s, end);
-}
-
-/* The end of every reload, good or bad. Takes the text. */
-static void finish(struct super *s, bool ok, struct buf *text) {
-    struct reload *r = &s->reload;
-    if (!buf_add(text, "", 1)) buf_clear(text);
-    else text->n--;
-    const char *words = text->n ? text->p : "out of memory\n";
-    bool came_to_nothing = r->edit && (!ok || r->edit->dry || r->edit->same); /* files and generation are as they were */
-    reload_log(ok ? LOG_LVL_NOTICE : LOG_LVL_ERROR, words);
-    for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], ok, words);
-    r->nnow = 0;
-    if (r->edit) answer_edit(s, r->edit, ok, words);
-    r->edit = NULL;
-    if (!came_to_nothing) record(s, ok, text);
-    buf_free(text);
-    r->initial = false;
-    end_run(s, came_to_nothing ? FOLLOW_REFUSED : ok ? FOLLOW_DONE : r->refused ? FOLLOW_REFUSED : FOLLOW_MAY_PASS);
-    if (s->gen) notify_say(&s->notify, "READY=1\nSTATUS=generation %" PRIu64 "%s", s->gen->number, ok ? "" : "; the last reload was refused");
-}
-
-static void drop_next(struct super *s) {
-    for (unsigned i = 0; i < 2; i++) {
-        if (s->reload.next && s->engine[i].offer == s->reload.next) s->engine[i].offer = NULL;
-    }
-    generation_destroy(s->reload.next);
-    s->reload.next = NULL;
-}
-
-void reload_failed(struct super *s, const char *why) {
-    struct reload *r = &s->reload;
-    struct buf text = {0};
-    size_t n = strlen(why);
-    char news[512] = "";
-    if (r->follow) {
-        drop_next(s);
-        if (follow_refused_before(s, why)) {
-            end_run(s, r->refused ? FOLLOW_REFUSED : FOLLOW_MAY_PASS);
-            return;
-        }
-        follow_news(s, news, sizeof news);
-    }
-    bool good = (!r->follow || buf_fmt(&text, "the addresses of this machine have changed (%s), which cannot be followed:\n", news)) &&
-                buf_fmt(&text, "%s%s", why, n && why[n - 1] == '\n' ? "" : "\n") && buf_add(&text, r->text.p, r->text.n);
-    drop_next(s);
-    if (r->initial) {
-        fprintf(stderr, "portreeve: not started:\n%.*s", (int)text.n, good ? text.p : "");
-        buf_free(&text);
-        s->done = true;
-        s->exit_code = EXIT_REFUSED;
-        r->phase = RELOAD_IDLE;
-        return;
-    }
-    if (!r->edit && !r->follow) atomic_fetch_add(&s->counters->super.reloads_failed, 1);
-    good = good && buf_fmt(&text, "nothing has changed: generation %" PRIu64 " serves on\n", s->gen->number);
-    if (!good) buf_clear(&text);
-    finish(s, false, &text);
 }
 
 static void start_planner(struct super *s) {
@@ -180,12 +87,12 @@ static void begin(struct super *s) {
 static void nothing_new(struct super *s) {
     struct buf text = {0};
     if (s->follow.refused.n == 0) {
-        end_run(s, FOLLOW_DONE);
+        reload_end(s, FOLLOW_DONE);
         return;
     }
     buf_clear(&s->follow.refused);
     if (!buf_fmt(&text, "the addresses of this machine are again as generation %" PRIu64 " wants them\n", s->gen->number)) buf_clear(&text);
-    finish(s, true, &text);
+    reload_finish(s, true, &text);
 }
 
 /* portreeve.ini names a user and we are root without --user: from here on planner and engine are that user. */
@@ -251,14 +158,14 @@ static void rehearsed(struct super *s) {
     bool good = buf_str(&text, "nothing has changed yet; it would be:\n") && rehearse_text(s, r->next, &text) &&
                 buf_add(&text, r->text.p, r->text.n);
     if (!good) buf_clear(&text);
-    drop_next(s);
-    finish(s, true, &text);
+    reload_drop(s);
+    reload_finish(s, true, &text);
 }
 
 static void unchanged(struct super *s) {
     struct buf text = {0};
     if (!buf_str(&text, "nothing to change:\n") || !buf_add(&text, s->reload.text.p, s->reload.text.n)) buf_clear(&text);
-    finish(s, true, &text);
+    reload_finish(s, true, &text);
 }
 
 void reload_planner_ended(struct super *s, int status) {
@@ -348,7 +255,7 @@ static void settled(struct super *s, int64_t now) {
     struct buf text = r->result;
     r->result = (struct buf){0};
     settle_finish(&r->settle);
-    finish(s, true, &text);
+    reload_finish(s, true, &text);
 }
 
 int64_t reload_deadline(const struct super *s) {
@@ -401,15 +308,15 @@ void reload_cancel(struct super *s) {
     settled(s, clock_mono_ms());
     planner_kill(&r->planner);
     planner_kill(&s->reserve);
-    for (unsigned i = 0; i < r->nnow; i++) answer(s, &r->now[i], false, "portreeve is stopping\n");
-    for (unsigned i = 0; i < r->nlater; i++) answer(s, &r->later[i], false, "portreeve is stopping\n");
+    for (unsigned i = 0; i < r->nnow; i++) reload_answer(s, &r->now[i], false, "portreeve is stopping\n");
+    for (unsigned i = 0; i < r->nlater; i++) reload_answer(s, &r->later[i], false, "portreeve is stopping\n");
     r->nnow = r->nlater = 0;
-    if (r->edit) answer_edit(s, r->edit, false, "portreeve is stopping\n");
-    for (unsigned i = 0; i < r->nedits; i++) answer_edit(s, r->edits[i], false, "portreeve is stopping\n");
+    if (r->edit) reload_answer_edit(s, r->edit, false, "portreeve is stopping\n");
+    for (unsigned i = 0; i < r->nedits; i++) reload_answer_edit(s, r->edits[i], false, "portreeve is stopping\n");
     r->edit = NULL;
     r->nedits = 0;
     r->again = false;
     r->phase = RELOAD_IDLE;
     r->follow = false;
-    drop_next(s);
+    reload_drop(s);
 }

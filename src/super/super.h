@@ -1,5 +1,5 @@
 /* The supervisor: what its parts share. One thread, one poll loop (super.c); every part has its own file:
- *   reload.c      one change of generation at a time: planner, sockets, offer, commit
+ *   reload.c      one change of generation at a time: planner, sockets, offer, commit; reload_end.c how it ends
  *   edit.c        changes of entries that hub and console ask for, edit_file.c the writing of them
  *   reserve.c     the planner that waits for the next reload
  *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
@@ -181,7 +181,7 @@ void reload_planner_ended(struct super *s, int status);
 void reload_continue(struct super *s); /* every turn of the loop: offer what is ready, begin what waits */
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e); /* last look before COMMIT */
 void reload_done(struct super *s);     /* the offered generation is live */
-void reload_failed(struct super *s, const char *why);
+void reload_failed(struct super *s, const char *why); /* reload_end.c */
 void reload_log(enum log_level lvl, const char *text); /* reload_say.c */
 void reload_print_plan(const struct super *s);
 int64_t reload_deadline(const struct super *s);
