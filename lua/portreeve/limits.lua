@@ -16,6 +16,7 @@ local placed = {
   "MaxConnections", "MaxPerAddress", "Reserve", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
   "RateHandshakesPerNet", "RateRequestsPerNet",
 }
+local line_placed = { "Proxy", "ProxyFrom" }
 local LINE_SET = 4294967295 -- PLAN_LINE_SET: given by --set
 
 local function place(out, name, e)
@@ -40,7 +41,10 @@ function limits.of(listener, line)
   for _, entry in ipairs(placed) do
     place(out, entry, listener[entry])
   end
-  place(out, "Restriction", line.Restriction)
+  for _, entry in ipairs(line_placed) do
+    place(out, entry, line[entry])
+  end
+  place(out, "List", line.Restriction.value ~= "None" and line.List)
   out.give_way = listener.GiveWay.value == "On" or nil
   out.rates, out.bits, out.lines = filled(r), filled(b), filled(out.lines)
   return out

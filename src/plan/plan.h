@@ -44,13 +44,14 @@ enum plan_missing { /* what to do where the address is not on this machine */
     MISSING_FREEBIND  /* bound all the same (IP_FREEBIND): callers arrive as soon as the address does */
 };
 
-/* Limits whose place in listeners.ini is known, so that a refusal can name it. */
+/* Entries by which callers are refused: where they stand in listeners.ini is known, so that a refusal can name it. */
 enum plan_limit {
-    LIMIT_RESTRICTION, LIMIT_CONNECTIONS, LIMIT_PER_ADDRESS, LIMIT_RESERVE,
+    LIMIT_LIST, LIMIT_CONNECTIONS, LIMIT_PER_ADDRESS, LIMIT_RESERVE,
     LIMIT_RATES, /* from here on the rates, in the order of plan_socket.rate */
     LIMIT_RATE_CONNECTIONS = LIMIT_RATES, LIMIT_RATE_HANDSHAKES, LIMIT_RATE_REQUESTS,
     LIMIT_NET_CONNECTIONS, LIMIT_NET_HANDSHAKES, LIMIT_NET_REQUESTS, /* the same of a whole net */
-    PLAN_LIMITS
+    LIMIT_PROXY, LIMIT_PROXY_FROM,
+    PLAN_LIMITS, LIMIT_NONE = PLAN_LIMITS
 };
 #define PLAN_RATES 6u
 #define PLAN_RATE_KINDS 3u /* rate[k] is of one address, rate[PLAN_RATE_KINDS + k] of its net */
@@ -204,6 +205,7 @@ void plan_services_text(uint32_t services, char *out, size_t cap);             /
 unsigned plan_bits(const struct plan_socket *s, uint8_t family, bool net);
 size_t plan_limit_at(const struct plan_socket *s, enum plan_limit which, char *out, size_t cap); /* " (conf/listeners.ini:12)", " (--set)" or "" */
 const char *plan_limit_name(enum plan_limit which); /* "MaxPerAddress" */
+enum plan_limit plan_limit_of(const char *name);    /* LIMIT_NONE = no entry of that name */
 bool plan_limits_differ(const struct plan_socket *a, const struct plan_socket *b); /* in what they allow, not in where it stands */
 void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT]); /* addr_format with the zone; port 0: the planned one */
 /* "waiting for 192.0.2.7", "bound", "bound, 192.0.2.7 is away", or "planned" where nothing has been bound yet. */

@@ -5,11 +5,17 @@
 #include <string.h>
 
 static const char *const names[PLAN_LIMITS] = {
-    "Restriction",     "MaxConnections", "MaxPerAddress", "Reserve", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
-    "RateHandshakesPerNet", "RateRequestsPerNet"};
+    "List", "MaxConnections", "MaxPerAddress", "Reserve", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
+    "RateHandshakesPerNet", "RateRequestsPerNet", "Proxy", "ProxyFrom"};
 
 const char *plan_limit_name(enum plan_limit which) {
     return names[which];
+}
+
+enum plan_limit plan_limit_of(const char *name) {
+    unsigned i = 0;
+    while (i < PLAN_LIMITS && strcmp(names[i], name) != 0) i++;
+    return (enum plan_limit)i;
 }
 
 unsigned plan_bits(const struct plan_socket *s, uint8_t family, bool net) {

@@ -34,8 +34,8 @@ bool marshal_limits(lua_State *L, struct plan_socket *s, enum marshal_limits_kin
             if (strcmp(key, rates[i]) == 0) good = read_rate(L, &s->rate[i]);
         for (unsigned i = 0; kind == MARSHAL_BITS && i < 4; i++)
             if (strcmp(key, bits[i]) == 0) good = number_at(L, -1, 1, i % 2 ? 128 : 32, bit[i]);
-        for (unsigned i = 0; kind == MARSHAL_LINES && i < PLAN_LIMITS; i++)
-            if (strcmp(key, plan_limit_name((enum plan_limit)i)) == 0) good = number_at(L, -1, 0, UINT32_MAX, &s->limit_line[i]);
+        enum plan_limit line = kind == MARSHAL_LINES ? plan_limit_of(key) : LIMIT_NONE;
+        if (line != LIMIT_NONE) good = number_at(L, -1, 0, UINT32_MAX, &s->limit_line[line]);
         if (!good) {
             *bad = key;
             return false; /* the reader resets the stack */

@@ -314,6 +314,21 @@ describe("listeners.ini", function()
       if s.name == "internal" then assert.same({ "grant", "components", 7 }, { s.restriction, s.list, s.backlog }) end
     end
   end)
+  it("tells where the entries stand by which callers are refused, for each row", function()
+    local p = with { { "a.Port", "81" }, { "a.Restriction", "Grant" }, { "a.List", "good" }, { "a.MaxPerAddress", "5" },
+      { "a.2.Port", "82" }, { "a.2.List", "better" }, { "a.3.Port", "83" }, { "a.3.Restriction", "None" },
+      { "a.4.Port", "84" }, { "a.4.Proxy", "V1" }, { "a.4.ProxyFrom", "devices" },
+      { "internal.List", "never" }, { "internal.MaxPerAddress", "9" } }
+    local lines = {}
+    for _, s in ipairs(p.sockets) do
+      lines[s.name == "internal" and s.name or s.port] = s.limit_lines
+    end
+    assert.same({ List = 3, MaxPerAddress = 4 }, lines[81])
+    assert.same({ List = 6, MaxPerAddress = 4 }, lines[82])
+    assert.same({ MaxPerAddress = 4 }, lines[83])
+    assert.same({ List = 3, MaxPerAddress = 4, Proxy = 10, ProxyFrom = 11 }, lines[84])
+    assert.same({ MaxPerAddress = 13 }, lines.internal) -- its list is the policy's own
+  end)
 end)
 
 it("a plan's constructor refuses what a plan cannot have", function()
