@@ -3,8 +3,9 @@ local _ENV = nil
 
 local ops = {}
 
-local function refuse(r, reason, because)
-  local v = { refuse = reason, because = because, how = r.how }
+-- entry: of the listener, where that is what says no.
+local function refuse(r, reason, because, entry)
+  local v = { refuse = reason, because = because, entry = entry, how = r.how }
   if r.how == "answer" then v.status, v.text = r.status, r.text end
   return v
 end
@@ -16,7 +17,7 @@ end
 
 local function over(r, facts, reason, entry, limit)
   if r.number then return refuse(r, reason, ("%s(%d) of %s:%d"):format(r.op, r.number, r.file, r.line)) end
-  return refuse(r, reason, ("%s=%d of listener %s%s"):format(entry, limit, facts.listener, facts:limit_at(entry)))
+  return refuse(r, reason, ("%s=%d of listener %s%s"):format(entry, limit, facts.listener, facts:limit_at(entry)), entry)
 end
 
 function ops.refuse_listed(r, facts)
@@ -35,7 +36,8 @@ function ops.restriction(r, facts)
     local line = facts:listed(list)
     return line and refuse(r, "restriction", line)
   elseif kind == "grant" and not facts:listed(list) then
-    return refuse(r, "restriction", facts:spoken(list) or "not in list " .. list)
+    local line = facts:spoken(list)
+    return refuse(r, "restriction", line or "not in list " .. list, not line and "List" or nil)
   end
 end
 
@@ -62,8 +64,8 @@ function ops.banned(r, facts)
 end
 
 local function rate(r, facts, kind)
-  local because = facts:over_rate(kind)
-  return because and refuse(r, "rate", because)
+  local because, entry = facts:over_rate(kind)
+  return because and refuse(r, "rate", because, entry)
 end
 function ops.rate_connections(r, facts) return rate(r, facts, "connections") end
 function ops.rate_handshakes(r, facts) return rate(r, facts, "handshakes") end

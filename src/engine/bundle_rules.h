@@ -2,13 +2,11 @@
  */
 #ifndef PORTREEVE_ENGINE_BUNDLE_RULES_H
 #define PORTREEVE_ENGINE_BUNDLE_RULES_H
-#include "engine/places.h"
 #include "script/hooks.h"
 
 struct bundle_rules {
     struct bundle *bundle;
     struct lists lists;
-    struct places *places;
     struct policy_health health;
     struct hooks *hooks;
 };

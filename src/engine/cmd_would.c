@@ -77,7 +77,7 @@ static bool ask_running(const struct wish *w, struct buf *out, struct err *e) {
 static bool ask_bundle(const struct wish *w, int fd, struct buf *out, struct err *e) {
     struct bundle_rules r;
     bool good = bundle_rules_create(&r, fd, &w->p->plan, w->p->luadir, e);
-    struct would_world world = {.plan = &w->p->plan, .lists = &r.lists, .places = r.places, .hooks = r.hooks};
+    struct would_world world = {.plan = &w->p->plan, .lists = &r.lists, .hooks = r.hooks};
     good = good && would_answer(&world, &w->q, out, e);
     bundle_rules_finish(&r);
     return good;

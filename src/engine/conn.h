@@ -105,8 +105,8 @@ enum judged conn_judge(struct conn *c, enum stage s);
 void conn_enter(struct conn *c);
 void conn_speak(struct conn *c);          /* TLS is done, or there is none */
 void conn_unpark(struct conn *c);         /* its delay is over */
-/* A refusal that no rule makes: counted, recorded, closed without a byte. list: "" or the line that decided. */
-void conn_turn_away(struct conn *c, enum refusal why, const char *list, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* For its PROXY header, which no rule judges: counted, recorded, closed without a byte. list: "" or the line that decided. */
+void conn_turn_away(struct conn *c, enum plan_limit entry, const char *list, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool conn_judge_device(struct conn *c); /* may its PROXY header be believed? false: it is closed */
 /* What the header says of TLS is judged from this stage on (hello, identity), then it speaks. Without such a header it just speaks. */
 void conn_told(struct conn *c, enum stage from);

@@ -4,7 +4,6 @@
 #include "engine/conn_i.h"
 #include "engine/decisions.h"
 #include "engine/giveway.h"
-#include "engine/places.h"
 #include "gate/record.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,10 +72,7 @@ void worker_record(struct worker *w, const struct generation *g, const struct ad
     record_make(f, v, g->id, &t, &d);
     stamp(&d);
     if (local->family) d.local = *local;
-    if (v->refusal != REFUSE_NONE) {
-        record_count(w->count, v->refusal);
-        places_find(g->places, f->listener, v, &d);
-    }
+    if (v->refusal != REFUSE_NONE) record_count(w->count, v->refusal);
     if (recorder_add(eng->recorder, w->index, &d)) decisions_wake(eng->decisions, v->refusal != REFUSE_NONE);
 }
 
@@ -174,14 +170,15 @@ enum judged conn_judge(struct conn *c, enum stage s) {
     return v.delay_ms ? park(c, &v) : JUDGED_IN;
 }
 
-void conn_turn_away(struct conn *c, enum refusal why, const char *list, const char *fmt, ...) {
+void conn_turn_away(struct conn *c, enum plan_limit entry, const char *list, const char *fmt, ...) {
     struct facts f = {0};
     struct verdict v;
     va_list ap;
     conn_facts(c, STAGE_PEER, &f);
     verdict_clear(&v, STAGE_PEER);
     v.kind = VERDICT_REFUSE;
-    v.refusal = why;
+    v.refusal = REFUSE_PROXY;
+    v.limit = entry;
     snprintf(v.list, sizeof v.list, "%s", list);
     va_start(ap, fmt);
     vsnprintf(v.because, sizeof v.because, fmt, ap);
@@ -206,7 +203,7 @@ bool conn_judge_device(struct conn *c) {
     struct pset_hit hit = devices ? facts_ask(&f, devices) : (struct pset_hit){0};
     if (hit.in) return true;
     if (devices) (void)lists_where(devices, hit, line, sizeof line);
-    conn_turn_away(c, REFUSE_PROXY, line, "ProxyFrom=%s of listener %s: %s", s->proxy_from, s->name, line[0] ? line : "it is not in that list");
+    conn_turn_away(c, LIMIT_PROXY_FROM, line, "ProxyFrom=%s of listener %s: %s", s->proxy_from, s->name, line[0] ? line : "it is not in that list");
     return false;
 }
 

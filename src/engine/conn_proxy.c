@@ -29,7 +29,7 @@ void conn_forget_header(struct conn *c) {
 void conn_header_late(struct conn *c) {
     const struct plan_settings *set = conn_settings(c);
     bool before_tls = c->listener->plan->scheme == SCHEME_HTTPS && !c->stream;
-    conn_turn_away(c, REFUSE_PROXY, "", "no whole PROXY header within %lld ms", (long long)(before_tls ? set->handshake_ms : set->header_ms));
+    conn_turn_away(c, LIMIT_PROXY, "", "no whole PROXY header within %lld ms", (long long)(before_tls ? set->handshake_ms : set->header_ms));
 }
 
 void conn_await_header(struct conn *c) {
@@ -121,7 +121,7 @@ static void take(struct conn *c, const struct proxy_header *h) {
 /* ---- reading ---- */
 
 static void bad(struct conn *c, const char *why) {
-    conn_turn_away(c, REFUSE_PROXY, "", "PROXY header: %s", why);
+    conn_turn_away(c, LIMIT_PROXY, "", "PROXY header: %s", why);
 }
 
 static void cut(struct conn *c, size_t n) {

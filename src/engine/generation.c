@@ -164,7 +164,7 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
         g->listener[i].id = (uint16_t)id;
         g->listener[i].key = hash_text(eng->counters->hash_key, g->plan.socket[i].name);
     }
-    if (!index_inodes(g, e) || !load_lists(g, e) || !(g->places = places_create(g->bundle, e))) return false;
+    if (!index_inodes(g, e) || !load_lists(g, e)) return false;
     g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);
     if (!g->certs) return false;
     char keys[512];
@@ -209,7 +209,6 @@ static void destroy(struct generation *g) {
     routes_finish(&g->routes, &g->eng->backends);
     lists_finish(&g->lists);
     free(g->guarded);
-    places_destroy(g->places);
     tls_certs_free(g->certs);
     token_ring_free(g->ring);
     plan_finish(&g->plan);

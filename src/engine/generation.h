@@ -4,7 +4,6 @@
 #define PORTREEVE_ENGINE_GENERATION_H
 #include "engine/backend.h"
 #include "engine/engine.h"
-#include "engine/places.h"
 #include "net/tls.h"
 #include "plan/bundle.h"
 #include "plan/wire.h"
@@ -40,7 +39,6 @@ struct generation {
     struct token_ring *ring; /* STATE/keys/tracker.keys as it was when this generation was made */
     struct lists lists;
     struct routes routes; /* of its tunnels */
-    struct places *places; /* where the entries stand by which callers are refused */
     struct policy_health health; /* of its admission policy */
     struct guarded *guarded; /* guards.h */
     uint32_t nguarded;

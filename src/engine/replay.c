@@ -113,7 +113,6 @@ static void note_differing(struct replaying *r, const struct facts *f, const str
     struct decision now;
     char by[2][sizeof o->group[0].by[0]];
     record_make(f, &r->v, 0, &t, &now);
-    if (r->v.refusal != REFUSE_NONE) places_find(r->rules->places, f->listener, &r->v, &now);
     put_by(by[0], sizeof by[0], d);
     put_by(by[1], sizeof by[1], &now);
     o->differ++;

@@ -172,7 +172,6 @@ static bool put_decision(struct asking *a, const struct verdict *v) {
     struct record_texts t;
     struct decision d;
     record_make(&a->f, v, a->w->generation, &t, &d);
-    if (v->refusal != REFUSE_NONE) places_find(a->w->places, a->f.listener, v, &d);
     return buf_str(a->out, ",\n \"decision\":") && decision_json(&d, 0, a->out);
 }
 
@@ -245,7 +244,6 @@ static bool ask_generation(struct engine *eng, const struct generation *g, const
                             .port = port,
                             .id = id,
                             .lists = &g->lists,
-                            .places = g->places,
                             .eng = eng,
                             .bans = banning_current(eng),
                             .generation = g->id};

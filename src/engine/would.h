@@ -10,7 +10,6 @@ struct would_world { /* what is asked: borrowed */
     const uint16_t *port; /* really bound, by socket; NULL = as planned */
     const uint16_t *id;   /* of the listener for live counts, by socket; NULL = there are none */
     const struct lists *lists;
-    const struct places *places;
     struct hooks *hooks; /* made for the question */
     struct engine *eng;  /* whose counts, rates and bans; NULL: nothing runs, and he is the first caller */
     struct ban_set *bans;

@@ -59,6 +59,7 @@ void verdict_clear(struct verdict *v, enum stage s) {
     v->only = UINT32_MAX;
     v->status = 0;
     v->last_good = false;
+    v->limit = LIMIT_NONE;
     v->tags.n = 0;
     v->because[0] = v->list[0] = v->text[0] = '\0';
 }

@@ -76,6 +76,7 @@ struct verdict {
     uint32_t delay_ms;       /* to wait before it goes on; sum of all rules, at most DELAY_MOST_MS */
     uint16_t status;         /* of an answer */
     bool last_good;          /* the policy failed, this is what it said last (OnPolicyError=last) */
+    enum plan_limit limit;   /* the listener's entry that decided, LIMIT_NONE = none did, or a line of a list says it better */
     struct tags tags;        /* given at this stage */
     char because[512];       /* "conf/lists/denied.list:7", "MaxPerAddress=3 of listener http", a policy's own words; "" = none */
     char list[320];          /* the list line that decided, "" = none */

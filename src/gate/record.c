@@ -40,6 +40,13 @@ static int32_t rate_left(const struct facts *f) {
     return n ? (int32_t)least : -1;
 }
 
+static void name_entry(const struct plan_socket *s, enum plan_limit which, struct decision *out) {
+    uint32_t line = which == LIMIT_NONE ? 0 : s->limit_line[which];
+    if (line == 0) return; /* a default, or the policy's */
+    out->entry_file = line == PLAN_LINE_SET ? "--set" : s->limit_file;
+    out->entry_line = line == PLAN_LINE_SET ? 0 : line;
+}
+
 void record_make(const struct facts *f, const struct verdict *v, uint64_t generation, struct record_texts *t, struct decision *out) {
     const struct plan_socket *s = f->listener;
     *out = (struct decision){.ms = f->real_ms,
@@ -68,6 +75,7 @@ void record_make(const struct facts *f, const struct verdict *v, uint64_t genera
     if (addr_is_any(&out->local)) out->local = (struct addr){0}; /* asking the kernel at each connection would cost more than the record */
     out->local.port = f->local_port;
     if (v->list[0]) split_list(v->list, t, out);
+    name_entry(s, v->limit, out);
     if (!v->tags.n && !(f->tags && f->tags->n)) return;
     t->tags[0] = 0;
     add_tags(f->tags, t->tags, sizeof t->tags);

@@ -72,15 +72,16 @@ static void explain(const struct facts *f, const struct claims *c, int over, int
              seconds ? "s" : "ms", f->listener->name, at, who, wait);
 }
 
-bool facts_over_rate(const struct facts *f, enum rate_kind kind, char *out, size_t cap) {
+enum plan_limit facts_over_rate(const struct facts *f, enum rate_kind kind, char *out, size_t cap) {
     struct claims c = {0};
     int64_t wait_ms = 0;
-    if (!f->counters || f->living) return false;
+    if (!f->counters || f->living) return LIMIT_NONE;
     claims_of(f, kind, &c);
-    if (c.n == 0) return false;
+    if (c.n == 0) return LIMIT_NONE;
     int over = f->fd < 0 ? look(f, &c) : rates_take(&f->counters->rates, f->holder, c.claim, c.n, f->mono_ms * NS_PER_MS, &wait_ms);
-    if (over >= 0) explain(f, &c, over, wait_ms, out, cap);
-    return over >= 0;
+    if (over < 0) return LIMIT_NONE;
+    explain(f, &c, over, wait_ms, out, cap);
+    return c.limit[over];
 }
 
 unsigned facts_rates_left(const struct facts *f, enum rate_kind kind, struct rate_left out[RATES_AT_ONCE]) {
@@ -94,7 +95,8 @@ unsigned facts_rates_left(const struct facts *f, enum rate_kind kind, struct rat
 
 static enum rule_says rate(const struct facts *f, struct verdict *v, enum rate_kind kind) {
     char why[400];
-    return facts_over_rate(f, kind, why, sizeof why) ? rule_refuse(v, REFUSE_RATE, "%s", why) : RULE_NEXT;
+    v->limit = facts_over_rate(f, kind, why, sizeof why);
+    return v->limit == LIMIT_NONE ? RULE_NEXT : rule_refuse(v, REFUSE_RATE, "%s", why);
 }
 
 enum rule_says rule_rate_connections(const struct rule *r, const struct facts *f, struct verdict *v) {

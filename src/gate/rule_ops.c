@@ -45,13 +45,16 @@ static enum rule_says restriction(const struct rule *r, const struct facts *f, s
     if (hit.in) return RULE_NEXT;
     char none[PLAN_NAME + 16];
     snprintf(none, sizeof none, "not in list %s", s->list);
-    return set ? rule_refuse_line(v, REFUSE_RESTRICTION, set, hit, none) : rule_refuse(v, REFUSE_RESTRICTION, "%s", none);
+    enum rule_says says = set ? rule_refuse_line(v, REFUSE_RESTRICTION, set, hit, none) : rule_refuse(v, REFUSE_RESTRICTION, "%s", none);
+    if (!v->list[0]) v->limit = LIMIT_LIST;
+    return says;
 }
 
 /* A limit is the listener's, or stands in the policy. */
 static enum rule_says over(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why, enum plan_limit entry, uint32_t limit) {
     char at[PLAN_PATH + 24];
     if (r->number >= 0) return rule_refuse(v, why, "%s(%lld) of %s:%u", r->op->name, (long long)r->number, r->file, r->line);
+    v->limit = entry;
     plan_limit_at(f->listener, entry, at, sizeof at);
     return rule_refuse(v, why, "%s=%u of listener %s%s", plan_limit_name(entry), limit, f->listener->name, at);
 }

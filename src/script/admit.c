@@ -30,7 +30,7 @@ static bool raw_number(lua_State *L, int index, const char *name, lua_Integer le
     return whole && *out >= least && *out <= most;
 }
 
-/* {refuse = reason, because = text [, how = "reset" | "answer", status =, text =]} */
+/* {refuse = reason, because = text [, entry = the listener's entry that says so] [, how = "reset" | "answer", status =, text =]} */
 static enum said read_refusal(lua_State *L, int at, struct verdict *out, struct err *e) {
     const char *reason = raw_text(L, at, "refuse"), *how = raw_text(L, at, "how");
     lua_Integer status = 0;
@@ -47,6 +47,7 @@ static enum said read_refusal(lua_State *L, int at, struct verdict *out, struct 
     }
     out->status = (uint16_t)status;
     snprintf(out->text, sizeof out->text, "%s", raw_text(L, at, "text"));
+    out->limit = plan_limit_of(raw_text(L, at, "entry"));
     return SAID_FINAL;
 }
 

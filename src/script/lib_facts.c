@@ -212,20 +212,21 @@ static int facts_banned(lua_State *L) { /* facts:banned() -> which ban, and why 
     return push_because(L, b != NULL, text);
 }
 
-static int facts_rate(lua_State *L) { /* facts:over_rate("connections" | "handshakes" | "requests") -> why it comes too often | nil, and one is taken */
+static int facts_rate(lua_State *L) { /* facts:over_rate("connections" | "handshakes" | "requests") -> why it comes too often, of which entry | nil, and one is taken */
     static const char *const kinds[] = {"connections", "handshakes", "requests", NULL};
     const struct facts *f = facts_check(L);
     char text[400];
     ask_unknown(f);
-    return push_because(L, facts_over_rate(f, (enum rate_kind)luaL_checkoption(L, 2, NULL, kinds), text, sizeof text), text);
+    enum plan_limit over = facts_over_rate(f, (enum rate_kind)luaL_checkoption(L, 2, NULL, kinds), text, sizeof text);
+    push_because(L, over != LIMIT_NONE, text);
+    return over == LIMIT_NONE ? 1 : 1 + push_because(L, true, plan_limit_name(over));
 }
 
 static int facts_limit_at(lua_State *L) { /* facts:limit_at("MaxPerAddress") -> " (conf/listeners.ini:12)" | "" */
     const struct facts *f = facts_check(L);
-    const char *name = luaL_checkstring(L, 2);
+    enum plan_limit which = plan_limit_of(luaL_checkstring(L, 2));
     char text[PLAN_PATH + 24] = "";
-    for (unsigned i = 0; i < PLAN_LIMITS; i++)
-        if (strcmp(plan_limit_name((enum plan_limit)i), name) == 0) plan_limit_at(f->listener, (enum plan_limit)i, text, sizeof text);
+    if (which != LIMIT_NONE) plan_limit_at(f->listener, which, text, sizeof text);
     lua_pushstring(L, text);
     return 1;
 }

@@ -197,7 +197,8 @@ def strangers(s):
             ok(silent(c), 'a stranger %s: closed without a byte' % ('with a header' if head else 'who speaks at once'))
     same(refused(s) - before, 4, 'counted as proxy')
     word = word_of(s, STRANGER)
-    ok('ProxyFrom=devices of listener v2' in word and 'caller      %s:' % STRANGER in word, 'about his own address, with the entry', word)
+    ok('ProxyFrom=devices of listener v2' in word and 'caller      %s:' % STRANGER in word and 'listeners.ini:6' in word,
+       'about his own address, with the entry and its line', word)
     same(s.command('why', CLIENT, '--last', 100)[1].count(STRANGER), 0, 'his first bytes are never anybody\'s address')
     with Call(s, 'tls', px.v1(CLIENT, HERE), source=STRANGER) as c:
         ok(silent(c), 'before TLS: no handshake begins')

@@ -59,6 +59,8 @@ grant.Restriction=Grant
 grant.List=friends
 deny.Restriction=Deny
 deny.List=foes
+members.Restriction=Deny
+members.List=foes
 few.MaxPerAddress=1
 full.MaxConnections=1
 kept.MaxConnections=2
@@ -167,8 +169,8 @@ def check(s, rows, when):
         line = 'admission.lua:%d' % line_of(policy, mark)
         good = d.get('address') == address and (d['stage'], d['reason'], d['verdict']) == (stage, reason, verdict) and d.get('policy', '').endswith('/' + line)
         good = good and d['generation'] == 1 and d['active'] >= (0 if stage == 'request' else 1)
-        if place:
-            good = good and (d.get('list') or d.get('entry') or '').endswith('/' + place)
+        named = d.get('list') or d.get('entry') or ''
+        good = good and (named.endswith('/' + place) if place else not named)
         ok(good, '%s, %s: %s and %s' % (when, what, line, place or 'no list'), d)
     text = s.command('why', '--last', '1', rows[0][1])[1]
     ok('refused (denied)' in text and 'denied.list:1' in text and 'connections 1 of the listener' in text, when + ': in words', text)
@@ -330,6 +332,9 @@ def asking():
             same(code, 0, 'he would be let in, as often as one asks')
         ok('2 left of RateConnections=2/3600s' in out and 'MaxConnections 9: 9 left' in out, 'what is left stands there', out)
         same(why(s, '127.91.0.1')['decisions'], [], 'nothing is recorded')
+        same([seen(s.address, s.port('http'), '127.91.0.2') for _ in range(3)], [200, 200, 'shut'], 'the third caller within the hour')
+        code, out, err = s.command('would', '127.91.0.2', '--listener', 'http')
+        ok(why(s, '127.91.0.2', '--last', '1')['decisions'][0]['entry'] == '--set' and code == 1 and '(--set)' in out, 'what --set says is named so', out)
         code, out, err = s.offline('would', '127.91.0.1', '--listener', 'http')
         ok(code == 1 and 'denied.list:1' in out and 'not in force' in out, 'by the files on disk he would not', out + err)
         same(s.command('would', '127.91.0.1', '--listener', 'nobody')[0], 1, 'no such listener')

@@ -135,7 +135,7 @@ struct bench {
 
 static const char *const teller = "local admit, f = ... local v, more = admit(f)\n"
                                   "local only = {} for _, n in ipairs { 'tracker', 'ui', 'hub' } do if not more.only or more.only[n] then only[#only + 1] = n end end\n"
-                                  "local said = v == 'allow' and v or table.concat({ v.how or 'refuse', v.refuse, v.because, v.status or 0, v.text or '' }, '|')\n"
+                                  "local said = v == 'allow' and v or table.concat({ v.how or 'refuse', v.refuse, v.because, v.status or 0, v.text or '', v.entry or '' }, '|')\n"
                                   "return said .. ' #' .. table.concat(more.tags, ',') .. ' #' .. more.delay .. ' #' .. table.concat(only, ',')";
 
 /* The verdict as the teller writes Lua's. */
@@ -143,7 +143,8 @@ static void tell(const struct verdict *v, char *out, size_t cap) {
     char only[64];
     out[0] = '\0';
     if (v->kind == VERDICT_ALLOW) add(out, cap, "allow");
-    else add(out, cap, "%s|%s|%s|%u|%s", verdict_name(v->kind), refusal_name(v->refusal), v->because, v->kind == VERDICT_ANSWER ? v->status : 0, v->text);
+    else add(out, cap, "%s|%s|%s|%u|%s|%s", verdict_name(v->kind), refusal_name(v->refusal), v->because, v->kind == VERDICT_ANSWER ? v->status : 0, v->text,
+             v->limit == LIMIT_NONE ? "" : plan_limit_name(v->limit));
     add(out, cap, " #");
     for (uint32_t i = 0; i < v->tags.n; i++) add(out, cap, "%s%s", i ? "," : "", v->tags.name[i]);
     plan_services_text(v->only & (SVC_TRACKER | SVC_UI | SVC_HUB), only, sizeof only);
