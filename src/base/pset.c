@@ -108,6 +108,25 @@ void pset_each(const struct pset *s, bool (*each)(void *ctx, const struct addr *
     if (each_of(s, false, each, ctx)) each_of(s, true, each, ctx);
 }
 
+void pset_edges(const struct pset *s, const struct addr *lo, const struct addr *hi, bool (*each)(void *ctx, const struct addr *edge), void *ctx) {
+    bool v6 = lo->family == 6;
+    const struct pset_family *f = &s->f[v6];
+    u128 from = key_of(lo), to = key_of(hi), last = from;
+    size_t i = f->n == 0 ? 0 : v6 ? behind6(in(s, f->lo), f->n, from) : behind4(in(s, f->lo), f->n, (uint32_t)from);
+    for (i -= i > 0; i < f->n && last < to; i++) {
+        u128 begins = key_get(in(s, f->lo), v6, i), ends = pset_end(s, v6, i);
+        if (begins > to) return;
+        for (int k = 0; k < 2; k++) {
+            if (k && ends == to) return;
+            u128 edge = k ? ends + 1 : begins;
+            if (edge <= last || edge > to) continue;
+            last = edge;
+            struct addr a = addr_of(edge, v6);
+            if (!each(ctx, &a)) return;
+        }
+    }
+}
+
 /* ---- what it is made of ---- */
 
 const char *pset_source(const struct pset *s, unsigned source) {

@@ -42,6 +42,7 @@ struct generation {
     struct policy_health health; /* of its admission policy */
     struct guarded *guarded; /* guards.h */
     uint32_t nguarded;
+    bool guards_full; /* it knows the first of them only */
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */
     uint32_t *by_inode; /* hash of the listeners' inodes: place + 1, 0 = free; inode_slots of them, a power of two */

@@ -1,5 +1,6 @@
 #include "engine/guards.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/banning.h"
 #include "script/hooks.h"
 #include <stdio.h>
@@ -12,7 +13,9 @@ static bool within(const struct addr *a, const struct addr *lo, const struct add
     return a->family == lo->family && memcmp(a->ip, lo->ip, sizeof a->ip) >= 0 && memcmp(a->ip, hi->ip, sizeof a->ip) <= 0;
 }
 
-static void self(struct addr out[2]) {
+#define OWN 2u
+
+static void self(struct addr out[OWN]) {
     out[0] = (struct addr){.family = 4, .ip = {127, 0, 0, 1}};
     out[1] = (struct addr){.family = 6, .ip = {[15] = 1}};
 }
@@ -57,12 +60,12 @@ static void ago(int64_t ms, char out[32]) {
 }
 
 bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi, struct err *e) {
-    struct addr own[2];
+    struct addr own[OWN];
     struct admin admin[ADMINS_MAX];
     int64_t now = clock_mono_ms();
     char who[ADDR_TEXT], when[32];
     self(own);
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < OWN; i++) {
         if (!within(&own[i], lo, hi)) continue;
         addr_format_ip(&own[i], who);
         return err_set(e, "this would shut out this machine itself, %s; --force (in the console {force=true}) if that is meant", who);
@@ -118,38 +121,44 @@ static uint32_t services_for(struct asker *k, const struct addr *a, uint32_t wan
     return got;
 }
 
-struct collecting {
-    struct generation *g;
-    const struct pset *cluster;
-};
-
-static void add_guarded(struct generation *g, const struct addr *a, const char *what) {
-    char who[ADDR_TEXT];
-    if (g->nguarded == GUARDED_MOST) return;
-    struct guarded *x = &g->guarded[g->nguarded++];
-    addr_format_ip(a, who);
-    x->address = *a;
-    snprintf(x->who, sizeof x->who, "%.60s %.*s", who, (int)sizeof x->who - 64, what);
+/* 127.0.0.1 and ::1, then of every range of the cluster the first address and the edges of all lists inside it, each family rising. */
+static bool add_guarded(void *generation, const struct addr *a) {
+    struct generation *g = generation;
+    g->guards_full |= g->nguarded == GUARDED_MOST;
+    if (!g->guards_full) g->guarded[g->nguarded++].address = *a;
+    return !g->guards_full;
 }
 
-static bool add_range(void *ctx, const struct addr *lo, const struct addr *hi) {
-    struct collecting *c = ctx;
-    char line[320], what[sizeof line + 8];
-    where_listed(c->cluster, lo, line, sizeof line);
-    snprintf(what, sizeof what, "of %s", line);
-    add_guarded(c->g, lo, what);
-    if (!addr_same_ip(lo, hi)) add_guarded(c->g, hi, what);
-    return c->g->nguarded < GUARDED_MOST;
+static int by_address(const void *a, const void *b) {
+    const struct guarded *x = a, *y = b;
+    return x->address.family != y->address.family ? x->address.family - y->address.family : memcmp(x->address.ip, y->address.ip, sizeof x->address.ip);
+}
+
+static bool add_range(void *generation, const struct addr *lo, const struct addr *hi) {
+    struct generation *g = generation;
+    uint32_t first = g->nguarded, kept = first;
+    add_guarded(g, lo);
+    for (unsigned i = 0; i < g->lists.n && !g->guards_full; i++) pset_edges(g->lists.list[i].set, lo, hi, add_guarded, g);
+    if (g->guards_full) { /* some of its edges are missing, nobody knows where */
+        g->nguarded = first;
+        return false;
+    }
+    qsort(g->guarded + first, g->nguarded - first, sizeof *g->guarded, by_address);
+    for (uint32_t i = first; i < g->nguarded; i++)
+        if (i == first || by_address(&g->guarded[i], &g->guarded[kept - 1])) g->guarded[kept++] = g->guarded[i];
+    g->nguarded = kept;
+    return true;
 }
 
 static bool collect(struct generation *g, struct err *e) {
-    struct addr own[2];
-    struct collecting c = {g, lists_find(&g->lists, "cluster")};
+    struct addr own[OWN];
+    const struct pset *cluster = lists_find(&g->lists, "cluster");
     g->guarded = calloc(GUARDED_MOST, sizeof *g->guarded);
     if (!g->guarded) return err_set(e, "out of memory");
     self(own);
-    for (unsigned i = 0; i < 2; i++) add_guarded(g, &own[i], "(this machine)");
-    if (c.cluster) pset_each(c.cluster, add_range, &c);
+    for (unsigned i = 0; i < OWN; i++) add_guarded(g, &own[i]);
+    if (cluster) pset_each(cluster, add_range, g);
+    if (g->guards_full) log_warn("reload", "lists/cluster.list and the lists about its members have more than %u edges: a reload that shuts out a member above the first ones is not noticed", GUARDED_MOST);
     return true;
 }
 
@@ -182,6 +191,30 @@ static bool spares_admins(struct asker *k, struct err *e) {
     return true;
 }
 
+/* What g let that member of its cluster have: the same as the edge before it. 0: it is no member, or above what g knows. */
+static uint32_t had(const struct generation *g, const struct addr *a) {
+    const struct pset *cluster = lists_find(&g->lists, "cluster");
+    if (!cluster || !pset_find(cluster, a).in) return 0;
+    struct guarded asked = {.address = *a};
+    uint32_t n = OWN;
+    while (n < g->nguarded && by_address(&g->guarded[n], &asked) <= 0) n++;
+    return n > OWN && (n < g->nguarded || !g->guards_full) ? g->guarded[n - 1].services : 0;
+}
+
+static bool spares_guarded(struct asker *k, const struct generation *of, uint32_t i, uint32_t services, struct err *e) {
+    const struct addr *a = &of->guarded[i].address;
+    char address[ADDR_TEXT], line[320], who[sizeof address + sizeof line + 4];
+    if (services == 0) return true;
+    addr_format_ip(a, address);
+    if (i < OWN) {
+        snprintf(who, sizeof who, "%s (this machine)", address);
+    } else {
+        where_listed(lists_find(&of->lists, "cluster"), a, line, sizeof line);
+        snprintf(who, sizeof who, "%s of %s", address, line);
+    }
+    return spares(k, a, who, services, e);
+}
+
 bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e) {
     struct asker *k = calloc(1, sizeof *k);
     if (!k) return err_set(e, "out of memory");
@@ -189,8 +222,9 @@ bool guards_reload(struct engine *eng, struct generation *g, const struct genera
     k->g = g;
     for (uint32_t i = 0; i < g->plan.nsockets; i++) k->all |= g->plan.socket[i].services & GUARDED_SERVICES;
     bool fine = collect(g, e);
-    for (uint32_t i = 0; fine && old && i < old->nguarded; i++) fine = spares(k, &old->guarded[i].address, old->guarded[i].who, old->guarded[i].services, e);
+    for (uint32_t i = 0; fine && old && i < old->nguarded; i++) fine = spares_guarded(k, old, i, old->guarded[i].services, e);
     if (fine && old) fine = spares_admins(k, e);
+    for (uint32_t i = OWN; fine && old && i < g->nguarded; i++) fine = spares_guarded(k, g, i, had(old, &g->guarded[i].address), e);
     for (uint32_t i = 0; fine && i < g->nguarded && !k->broken; i++) g->guarded[i].services = services_for(k, &g->guarded[i].address, k->all);
     free(k);
     return fine;

@@ -9,13 +9,13 @@
 bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi, struct err *e);
 
 #define GUARDED_SERVICES ((uint32_t)(SVC_HUB | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER))
-#define GUARDED_MOST 512u /* addresses that a generation knows by heart: of the cluster's ranges the first ones, both ends of each */
+#define GUARDED_MOST 1024u /* addresses that a generation knows by heart; where the cluster and the lists about it make more, the first ones, and a warning */
 struct guarded {
     struct addr address;
     uint32_t services; /* that some socket offered it when its generation was prepared */
-    char who[400];     /* "127.0.0.1 (this machine)", "10.0.0.1 of conf/lists/cluster.list:3" */
 };
 /* Control: g has been prepared and its hooks belong to no worker yet. Fills g->guarded; with `old`, whom g would shut out that old let in is refused.
- * Judged as if each were alone, and without bans: those have a guard of their own. */
+ * Lists decide alike from one of their edges to the next, so a range of the cluster is asked about at its first address and at every edge that some list
+ * has inside it. Judged as if each were alone, and without bans: those have a guard of their own. */
 bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e);
 #endif

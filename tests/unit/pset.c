@@ -73,7 +73,53 @@ static struct addr question(unsigned n, uint32_t space) {
     return a;
 }
 
-static unsigned round_of(unsigned n, uint32_t space, unsigned long *asked) {
+struct walk {
+    const struct pset *s;
+    uint32_t at;   /* of lo, all addresses before it are done */
+    uint32_t n;    /* lines */
+    unsigned wrong, edges;
+    bool v6;
+};
+
+static struct addr low(bool v6, uint32_t v) {
+    struct addr a = {.family = v6 ? 6 : 4};
+    put32(a.ip + (v6 ? 12 : 0), v);
+    return a;
+}
+
+/* Up to the edge nothing changes, at the edge something does. */
+static bool at_edge(void *ctx, const struct addr *edge) {
+    struct walk *w = ctx;
+    for (;; w->at++) {
+        struct addr a = low(w->v6, w->at), b = low(w->v6, w->at + 1);
+        bool changes = naive(w->n, &b).line != naive(w->n, &a).line, here = memcmp(b.ip, edge->ip, 16) == 0;
+        if (changes != here) w->wrong++;
+        if (here) break;
+        if (changes || w->at > 500) return false;
+    }
+    w->at++;
+    w->edges++;
+    return true;
+}
+
+static unsigned edges_of(const struct pset *s, unsigned n, uint32_t space, unsigned *edges) {
+    unsigned wrong = 0;
+    for (int k = 0; k < 64 && space <= 300; k++) {
+        uint32_t lo = rnd(space), hi = lo + rnd(space);
+        struct walk w = {s, lo, n, 0, 0, k & 1};
+        struct addr a = low(w.v6, lo), b = low(w.v6, hi);
+        pset_edges(s, &a, &b, at_edge, &w);
+        for (; w.at < hi; w.at++) {
+            a = low(w.v6, w.at), b = low(w.v6, w.at + 1);
+            if (naive(n, &a).line != naive(n, &b).line) w.wrong++;
+        }
+        wrong += w.wrong + (w.at > hi);
+        *edges += w.edges;
+    }
+    return wrong;
+}
+
+static unsigned round_of(unsigned n, uint32_t space, unsigned long *asked, unsigned *edges) {
     static const char *const names[] = {"conf/lists/a.list", "b", "c"};
     struct pset_builder *b = pset_builder_create();
     unsigned wrong = 0;
@@ -96,16 +142,17 @@ static unsigned round_of(unsigned n, uint32_t space, unsigned long *asked) {
         if (got.line != want.line || got.in != want.in || (want.line && strcmp(pset_source(s, got.source), names[want.source]) != 0))
             wrong++;
     }
+    wrong += edges_of(s, n, space, edges);
     free(s);
     return wrong;
 }
 
 static void check_against_naive(void) {
     static const uint32_t space[] = {8, 40, 300, 100000, 0x7fffffff};
-    unsigned wrong = 0;
+    unsigned wrong = 0, edges = 0;
     unsigned long asked = 0;
-    for (unsigned r = 0; r < ROUNDS; r++) wrong += round_of(r == 0 ? 0 : 1 + rnd(LINES_MAX - 1), space[r % 5], &asked);
-    ok(wrong == 0 && asked >= 200000, "L1 L2: %lu questions answered as line by line from the last to the first, %u wrong", asked, wrong);
+    for (unsigned r = 0; r < ROUNDS; r++) wrong += round_of(r == 0 ? 0 : 1 + rnd(LINES_MAX - 1), space[r % 5], &asked, &edges);
+    ok(wrong == 0 && asked >= 200000 && edges > 1000, "L1 L2: %lu questions and %u edges as line by line from the last to the first, %u wrong", asked, edges, wrong);
 }
 
 static void check_edges(void) {
