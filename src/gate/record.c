@@ -1,5 +1,6 @@
 #include "gate/record.h"
 #include "gate/rule_counts.h"
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,35 +84,20 @@ void record_make(const struct facts *f, const struct verdict *v, uint64_t genera
     out->tags = t->tags;
 }
 
+#define COUNTED(field) offsetof(struct counters_block, refused_##field)
+static const size_t counter_of[REFUSALS] = {[REFUSE_DENIED] = COUNTED(denied),
+                                            [REFUSE_RESTRICTION] = COUNTED(restriction),
+                                            [REFUSE_PER_ADDRESS] = COUNTED(per_address),
+                                            [REFUSE_MAXIMUM] = COUNTED(maximum),
+                                            [REFUSE_RESERVE] = COUNTED(maximum),
+                                            [REFUSE_POLICY] = COUNTED(policy),
+                                            [REFUSE_ERROR] = COUNTED(error),
+                                            [REFUSE_BANNED] = COUNTED(banned),
+                                            [REFUSE_RATE] = COUNTED(rate),
+                                            [REFUSE_CLIENTS] = COUNTED(policy),
+                                            [REFUSE_PROXY] = COUNTED(proxy)};
+
 void record_count(struct counters_block *b, enum refusal why) {
-    switch (why) {
-    case REFUSE_DENIED:
-        COUNT(b, refused_denied);
-        break;
-    case REFUSE_RESTRICTION:
-        COUNT(b, refused_restriction);
-        break;
-    case REFUSE_PER_ADDRESS:
-        COUNT(b, refused_per_address);
-        break;
-    case REFUSE_MAXIMUM:
-    case REFUSE_RESERVE:
-        COUNT(b, refused_maximum);
-        break;
-    case REFUSE_PROXY:
-        COUNT(b, refused_proxy);
-        break;
-    case REFUSE_ERROR:
-        COUNT(b, refused_error);
-        break;
-    case REFUSE_BANNED:
-        COUNT(b, refused_banned);
-        break;
-    case REFUSE_RATE:
-        COUNT(b, refused_rate);
-        break;
-    default:
-        COUNT(b, refused_policy);
-        break;
-    }
+    void *counter = (char *)b + counter_of[why];
+    atomic_fetch_add_explicit((_Atomic uint64_t *)counter, 1, memory_order_relaxed);
 }

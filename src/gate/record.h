@@ -10,5 +10,5 @@ struct record_texts { /* what the decision points to, besides facts and verdict 
 };
 /* The decision holds as long as facts, verdict and texts do. */
 void record_make(const struct facts *f, const struct verdict *v, uint64_t generation, struct record_texts *t, struct decision *out);
-void record_count(struct counters_block *block, enum refusal why); /* a refusal, in its counter */
+void record_count(struct counters_block *block, enum refusal why); /* a refusal (not REFUSE_NONE), in its counter */
 #endif

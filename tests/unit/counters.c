@@ -1,5 +1,6 @@
 /* The counters' memory: layout, mapping by another process, and live counts that are exact whatever the threads do. */
 #include "gate/counters.h"
+#include "gate/record.h"
 #include "unit/tap.h"
 #include <fcntl.h>
 #include <pthread.h>
@@ -103,6 +104,19 @@ static void mapping(int fd) {
     close(other);
 }
 
+/* Each reason to refuse has one counter, and it is one of refusals. */
+static void refusals(void) {
+    for (unsigned r = REFUSE_NONE + 1; r < REFUSALS; r++) {
+        const char *name = "none";
+        unsigned risen = 0;
+        memset(&c->worker[0], 0, sizeof c->worker[0]);
+        record_count(&c->worker[0], (enum refusal)r);
+        for (const struct counter_def *d = counter_defs; d->field; d++)
+            if (counters_sum(c, d->offset) == 1) name = d->field, risen++;
+        ok(risen == 1 && strncmp(name, "refused_", 8) == 0, "a refusal for %s is counted as %s", refusal_name((enum refusal)r), name);
+    }
+}
+
 int main(void) {
     struct err e = {0};
     int fd = counters_create(&c, &e);
@@ -114,6 +128,7 @@ int main(void) {
     ok(aligned && (uintptr_t)&c->worker[1] % 64 == 0 && sizeof(struct counters_block) % 64 == 0, "workers share no cache line");
     contention();
     limits();
+    refusals();
     mapping(fd);
     munmap(c, sizeof *c);
     close(fd);
