@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MESSAGE 2048 /* bytes of the formatted message before escaping */
@@ -116,16 +115,10 @@ static void add_pairs(struct line *l, const char *const *kv) {
 }
 
 static void make_line(struct line *l, enum log_level lvl, const char *area, const char *const *kv, const char *message) {
-    char stamp[64];
-    int64_t ms = clock_real_ms();
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(stamp + n, sizeof stamp - n, ".%03dZ", (int)(ms % 1000));
+    char stamp[CLOCK_TEXT];
     l->n = 0;
     add_text(l, g.json ? "{\"time\":\"" : "");
-    add_text(l, stamp);
+    add_text(l, clock_text(clock_real_ms(), stamp));
     add_text(l, g.json ? "\",\"level\":\"" : " ");
     add_text(l, level_name[lvl]);
     add_text(l, g.json ? "\",\"area\":\"" : " ");

@@ -1,4 +1,5 @@
 #include "base/buf.h"
+#include "base/clock.h"
 #include "engine/cmd.h"
 #include "svc/spool.h"
 #include <errno.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char HELP[] = "usage: portreeve events [--json] [--follow] [--after POSITION] [--state DIR]\n"
@@ -49,13 +49,8 @@ static const char *member(const char *line, size_t line_n, const char *name, siz
 }
 
 static bool add_time(struct buf *out, const char *ms) {
-    char text[40];
-    long long v = strtoll(ms, NULL, 10);
-    time_t s = (time_t)(v / 1000);
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    return buf_fmt(out, "%s.%03dZ", text, (int)(v % 1000));
+    char text[CLOCK_TEXT];
+    return buf_str(out, clock_text(strtoll(ms, NULL, 10), text));
 }
 
 /* One line for people: when, what, by whom, and the rest as name=value. */

@@ -1,8 +1,8 @@
 #include "gate/decision.h"
+#include "base/clock.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 const char *decision_stage_name(enum decision_stage s) {
     static const char *const names[] = {"peer", "hello", "identity", "request"};
@@ -33,12 +33,8 @@ static bool put_number(struct buf *b, const char *key, uint32_t n) {
 }
 
 static bool put_time(struct buf *b, int64_t ms) {
-    char stamp[40];
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    if (!gmtime_r(&s, &tm)) memset(&tm, 0, sizeof tm);
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    return buf_fmt(b, "{\"time\":\"%s.%03dZ\",\"ms\":%" PRId64, stamp, (int)(ms % 1000), ms);
+    char stamp[CLOCK_TEXT];
+    return buf_fmt(b, "{\"time\":\"%s\",\"ms\":%" PRId64, clock_text(ms, stamp), ms);
 }
 
 static bool put_ends(struct buf *b, const struct decision *d) {

@@ -1,9 +1,9 @@
 /* A message as a line of a file, and as JSON. Strangers write these bytes, and people read them in terminals. */
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "proto/syslog.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 /* Bytes that can stand as they are, from s on: whole characters that are neither C0 nor C1 controls nor made to change the direction of what follows. */
 static size_t plain(const char *s, size_t n) {
@@ -33,19 +33,9 @@ static bool word(struct slice s, struct buf *out) {
     return s.n ? harmless(s, out) : buf_str(out, "-");
 }
 
-static void stamp(int64_t ms, char out[40]) {
-    time_t t = (time_t)(ms / 1000);
-    struct tm tm;
-    char seconds[24];
-    gmtime_r(&t, &tm);
-    strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out, 40, "%s.%03dZ", seconds, (int)(ms % 1000));
-}
-
 bool syslog_line(const struct syslog *m, const struct syslog_from *from, struct buf *out) {
-    char when[40];
-    stamp(from->ms, when);
-    return buf_fmt(out, "%s %s %s %s.%s ", when, from->address, from->transport, syslog_facility(m->facility), syslog_severity(m->severity)) &&
+    char when[CLOCK_TEXT];
+    return buf_fmt(out, "%s %s %s %s.%s ", clock_text(from->ms, when), from->address, from->transport, syslog_facility(m->facility), syslog_severity(m->severity)) &&
            word(m->host, out) && buf_str(out, " ") && word(m->app, out) &&
            (!m->pid.n || (buf_str(out, "[") && harmless(m->pid, out) && buf_str(out, "]"))) && buf_str(out, " ") && word(m->msgid, out) &&
            buf_str(out, " ") && word(m->data, out) && buf_str(out, " ") && harmless(m->text, out) && buf_str(out, from->cut ? " [cut]\n" : "\n");
