@@ -1,4 +1,5 @@
 #include "engine/access.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -7,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#define ACCESS_BATCH 32768u
 #define ACCESS_WAITING (8u << 20) /* bytes of all workers together that may wait for the disk */
 
 struct access_log {
@@ -85,6 +86,17 @@ struct access_log *access_start(const char *path, struct err *e) {
     if (a->fd >= 0) close(a->fd);
     free(a);
     return (void)err_set(e, "the access log's thread cannot be started"), NULL;
+}
+
+void access_begin(struct buf *b, int64_t ms, const struct addr *who, const char *listener, const char *service) {
+    char address[ADDR_TEXT], when[CLOCK_TEXT];
+    addr_format_ip(who, address);
+    buf_fmt(b, "{\"time\":\"%s\",\"address\":\"%s\",\"listener\":\"%s\",\"service\":\"%s\"", clock_text(ms, when), address, listener, service);
+}
+
+void access_end(struct access_log *a, struct buf *b) {
+    buf_str(b, "}\n");
+    if (b->n > ACCESS_BATCH) access_put(a, b);
 }
 
 void access_put(struct access_log *a, struct buf *b) {

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ACCESS_BATCH 32768u
 #define TRANSFER_MS 60000 /* at least: a long poll of the transfer may take 25 s, however impatient HandlerTimeout is with pages */
 
 /* An answer stands in `out` whole or not at all: after a half one the client would read the next as its body. */
@@ -71,24 +70,16 @@ static void access_line(struct conn *c) {
     const struct request_state *rq = c->rq;
     const struct request *req = &rq->x.req;
     const struct field *agent = request_field(req, "user-agent");
-    char who[ADDR_TEXT], when[40];
-    addr_format_ip(&c->remote, who);
-    time_t sec = (time_t)(rq->x.at_ms / 1000);
-    struct tm tm;
-    gmtime_r(&sec, &tm);
-    size_t k = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(when + k, sizeof when - k, ".%03dZ", (int)(rq->x.at_ms % 1000));
     struct buf *b = &w->access;
-    buf_fmt(b, "{\"time\":\"%s\",\"address\":\"%s\",\"listener\":\"%s\",\"service\":\"%s\",\"method\":", when, who, c->listener->plan->name,
-            rq->service ? plan_service_name(rq->service) : "");
+    access_begin(b, rq->x.at_ms, &c->remote, c->listener->plan->name, rq->service ? plan_service_name(rq->service) : "");
+    buf_str(b, ",\"method\":");
     buf_json(b, req->method_text.p, req->method_text.n);
     buf_str(b, ",\"path\":");
     buf_json(b, req->path.p, req->path.n < 512 ? req->path.n : 512);
     buf_fmt(b, ",\"status\":%d,\"ms\":%lld,\"tls\":\"%s\",\"agent\":", rq->status, (long long)(w->now_ms - rq->began_ms), rq->peer.tls);
     buf_json(b, agent ? agent->value.p : "", agent ? (agent->value.n < 256 ? agent->value.n : 256) : 0);
     if (c->via) via_json(c->via, b);
-    buf_str(b, "}\n");
-    if (b->n > ACCESS_BATCH) access_put(w->eng->access, b);
+    access_end(w->eng->access, b);
 }
 
 void respond_log(struct conn *c) {

@@ -9,12 +9,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CHUNK 32768u /* measured: larger ones are copied more often, since receivers take them in parts */
 #define TURN_BYTES (512u << 10) /* each way, before other connections have their turn */
-#define ACCESS_BATCH 32768u
 
 static struct tunnel *tunnel_of(const struct conn *c) {
     return c->talk;
@@ -142,20 +140,13 @@ static void timeout(struct conn *c) {
 
 static void log_end(struct conn *c, const struct tunnel *t) {
     struct buf *b = &c->w->access;
-    char who[ADDR_TEXT], when[40];
     if (!c->gen->plan.set.access_log || !c->w->eng->access) return;
-    addr_format_ip(&c->remote, who);
-    time_t sec = (time_t)(c->w->real_ms / 1000);
-    struct tm tm;
-    gmtime_r(&sec, &tm);
-    size_t k = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(when + k, sizeof when - k, ".%03dZ", (int)(c->w->real_ms % 1000));
-    buf_fmt(b, "{\"time\":\"%s\",\"address\":\"%s\",\"listener\":\"%s\",\"service\":\"%s\",\"backend\":", when, who, c->listener->plan->name,
-            plan_service_name(c->listener->plan->services & SVC_TUNNELS));
+    access_begin(b, c->w->real_ms, &c->remote, c->listener->plan->name, plan_service_name(c->listener->plan->services & SVC_TUNNELS));
+    buf_str(b, ",\"backend\":");
     buf_json(b, t->to ? t->to->text : "", t->to ? strlen(t->to->text) : 0);
-    buf_fmt(b, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"ms\":%" PRId64 ",\"tls\":\"%s\",\"sni\":\"%s\"}\n", relay_bytes(&t->relay, 0), relay_bytes(&t->relay, 1),
+    buf_fmt(b, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"ms\":%" PRId64 ",\"tls\":\"%s\",\"sni\":\"%s\"", relay_bytes(&t->relay, 0), relay_bytes(&t->relay, 1),
             c->w->now_ms - c->since_ms, c->stream ? tls_version(c->stream) : "", t->sni ? t->sni : "");
-    if (b->n > ACCESS_BATCH) access_put(c->w->eng->access, b);
+    access_end(c->w->eng->access, b);
 }
 
 static void close_tunnel(struct conn *c) {
