@@ -15,7 +15,8 @@ bool bundle_rules_create(struct bundle_rules *r, int fd, const struct plan *plan
     memset(r, 0, sizeof *r);
     if (!(r->bundle = bundle_map(fd, e)) || !load_lists(r->bundle, &r->lists, e)) return false;
     struct hooks_config cfg = {.bundle = r->bundle, .plan = plan, .lists = &r->lists, .luadir = luadir, .health = &r->health};
-    return (r->hooks = hooks_create(&cfg, e));
+    r->hooks = hooks_create(&cfg, e);
+    return r->hooks != NULL;
 }
 
 void bundle_rules_finish(struct bundle_rules *r) {

@@ -63,6 +63,7 @@ members.Restriction=Deny
 members.List=foes
 few.MaxPerAddress=1
 full.MaxConnections=1
+asked.MaxConnections=1
 kept.MaxConnections=2
 kept.Reserve=2
 often.RateConnections=1/1h
@@ -72,8 +73,9 @@ greets.InitTLS=On
 greets.RateHandshakes=1/1h
 tls.InitTLS=On
 '''
-PLAIN = 'grant deny few full kept often oftennet asks shutout members mine counted clientsonly luarefuse luareset luaanswer luarequest broken'.split()
-POLICY = HEAD + '''  rule.refuse_listed "denied", -- @denied
+PLAIN = 'grant deny few full kept often oftennet asks shutout members mine counted clientsonly luarefuse luareset luaanswer luarequest broken asked'.split()
+POLICY = HEAD.replace('return', 'local alone = rules { rule.maximum() }\nreturn') + '''  rule.at("peer", function(f) return alone(f) end, { listener = "asked" }), -- @asked
+  rule.refuse_listed "denied", -- @denied
   rule.refuse_listed("pests", { reset = true }), -- @pests
   rule.banned(), -- @banned
   rule.restriction(), -- @restriction
@@ -136,11 +138,12 @@ def cause(s):
     refused('Grant, taken out by a line', '127.80.3.1', 'grant', 'restriction', '@restriction', 'friends.list:2')
     refused('Deny', '127.80.4.1', 'deny', 'restriction', '@restriction', 'foes.list:2')
     kept = [hold(s.address, port['few'], '127.82.0.1'), hold(s.address, port['full'], '127.82.0.2'), hold(s.address, port['mine'], '127.82.0.5'),
-            hold(s.address, port['counted'], '127.82.0.6')]
+            hold(s.address, port['counted'], '127.82.0.6'), hold(s.address, port['asked'], '127.82.0.8')]
     refused('MaxPerAddress', '127.82.0.1', 'few', 'per-address', '@per_address', listener('few.MaxPerAddress='))
     refused('MaxConnections', '127.82.0.3', 'full', 'maximum', '@maximum', listener('full.MaxConnections='))
     refused('Reserve', '127.82.0.4', 'kept', 'reserve', '@reserve', listener('kept.Reserve='))
     refused('a limit per address of the policy', '127.82.0.5', 'mine', 'per-address', '@own_per_address')
+    refused('MaxConnections, by a rule that a function asks', '127.82.0.9', 'asked', 'maximum', '@asked', listener('asked.MaxConnections='))
     refused('a maximum of the policy', '127.82.0.7', 'counted', 'maximum', '@own_maximum')
     for c in kept:
         c.close()
