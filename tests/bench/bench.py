@@ -34,12 +34,10 @@ sys.path[:0] = [HERE, os.path.join(ROOT, 'tests', 'lib')]
 import http1  # noqa: E402
 import portreeve  # noqa: E402
 import token_make  # noqa: E402
-from kernel import cpu_ns, tree  # noqa: E402
+from kernel import CPUS, ON_LOAD, ON_SERVER, cpu_ns, tree  # noqa: E402
 from peers import Nginx  # noqa: E402
 
 OUT = os.path.join(ROOT, 'build', 'bench')
-CPUS = sorted(os.sched_getaffinity(0))
-ON_SERVER, ON_LOAD = ['taskset', '-c', str(CPUS[0])], ['taskset', '-c', str(CPUS[-1])]
 IDLE = 10000
 
 
@@ -264,20 +262,11 @@ def scale():
     want('(e) a reload that moves one of %d sockets: a quarter of the faster peer (ms)' % got['sockets'], got['ours_ms'], got['peer_ms'] / 4)
 
 
-def lists():
-    result = os.path.join(OUT, 'lists.json')
+def own_program(name):
+    """A part that is a program of its own, which brings its goals."""
+    result = os.path.join(OUT, name + '.json')
     sys.stdout.flush()
-    subprocess.run([os.path.join(HERE, 'lists.py'), '--result', result] + (['--quick'] if OPT.quick else []), check=True)
-    with open(result) as f:
-        got = json.load(f)
-    GOALS.extend(tuple(g) for g in got.pop('goals'))
-    RESULT.append(got)
-
-
-def tunnel():
-    result = os.path.join(OUT, 'tunnel.json')
-    sys.stdout.flush()
-    subprocess.run([os.path.join(HERE, 'tunnel.py'), '--result', result] + (['--quick'] if OPT.quick else []), check=True)
+    subprocess.run([os.path.join(HERE, name + '.py'), '--result', result] + (['--quick'] if OPT.quick else []), check=True)
     with open(result) as f:
         got = json.load(f)
     GOALS.extend(tuple(g) for g in got.pop('goals'))
@@ -324,11 +313,11 @@ def main():
     if 'e' in OPT.parts:
         scale()
     if 'f' in OPT.parts:
-        lists()
+        own_program('lists')
     if 'g' in OPT.parts:
         stages()
     if 'h' in OPT.parts:
-        tunnel()
+        own_program('tunnel')
     print('\ngoals')
     for text, got, most, good in GOALS:
         print('  %-4s %s: %.2f, bound %.2f' % ('met' if good else 'MISS', text, got, most))

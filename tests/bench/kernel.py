@@ -1,18 +1,31 @@
-"""What the kernel says of a server's processes."""
+"""A server's processes: what the kernel says of them, where they run, how they end."""
 import os
+import signal
+import subprocess
+
+from portreeve import parents
+
+CPUS = sorted(os.sched_getaffinity(0))
+ON_SERVER, ON_LOAD = ['taskset', '-c', str(CPUS[0])], ['taskset', '-c', str(CPUS[-1])]
+
+
+def end(proc, seconds=20):
+    """SIGTERM, and SIGKILL for one that does not heed it in time."""
+    if proc.poll() is not None:
+        return
+    proc.send_signal(signal.SIGTERM)
+    try:
+        proc.wait(seconds)
+    except subprocess.TimeoutExpired:
+        proc.kill()
+        proc.wait()
 
 
 def tree(pid):
     """pid and everything below it."""
     below = {}
-    for p in os.listdir('/proc'):
-        if p.isdigit():
-            try:
-                with open('/proc/%s/stat' % p) as f:
-                    s = f.read()
-            except OSError:
-                continue
-            below.setdefault(int(s[s.rindex(')') + 2:].split()[1]), []).append(int(p))
+    for p, parent in parents().items():
+        below.setdefault(parent, []).append(p)
     out = [pid]
     for p in out:
         out += below.get(p, [])

@@ -17,7 +17,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -31,12 +30,10 @@ sys.path[:0] = [HERE, os.path.join(ROOT, 'tests', 'lib')]
 import http1  # noqa: E402
 import portreeve  # noqa: E402
 import token_make  # noqa: E402
-from kernel import cpu_ns, tree  # noqa: E402
+from kernel import CPUS, ON_LOAD, ON_SERVER, cpu_ns, end, tree  # noqa: E402
 from peers import free_port  # noqa: E402
 
 OUT = os.path.join(ROOT, 'build', 'bench')
-CPUS = sorted(os.sched_getaffinity(0))
-ON_SERVER, ON_LOAD = ['taskset', '-c', str(CPUS[0])], ['taskset', '-c', str(CPUS[-1])]
 SOURCES = 200  # 127.9.0.1 …: the callers that are refused
 REQUEST = http1.request('GET', '/robots.txt')
 
@@ -125,12 +122,7 @@ class Peer:
         return 0
 
     def stop(self):
-        self.proc.send_signal(signal.SIGTERM)
-        try:
-            self.proc.wait(20)
-        except subprocess.TimeoutExpired:
-            self.proc.kill()
-            self.proc.wait()
+        end(self.proc)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

@@ -2,7 +2,6 @@
 a process in the foreground, a port and a path."""
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'lib'))
 import http1  # noqa: E402
+from kernel import end  # noqa: E402
 
 MODULES = '/usr/lib/nginx/modules'
 HEAD = '''daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/error.log warn; worker_rlimit_nofile 16000;
@@ -132,11 +132,5 @@ class Nginx:
         return self.tls
 
     def stop(self):
-        if self.proc.poll() is None:
-            self.proc.send_signal(signal.SIGTERM)
-            try:
-                self.proc.wait(20)
-            except subprocess.TimeoutExpired:
-                self.proc.kill()
-                self.proc.wait()
+        end(self.proc)
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -29,7 +29,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(ROOT, 'tests', 'lib')]
-from kernel import cpu_ns, tree  # noqa: E402
+from kernel import cpu_ns, end, tree  # noqa: E402
 
 OUT = os.path.join(ROOT, 'build', 'bench')
 PROGRAM = os.path.join(ROOT, 'build', 'release', 'portreeve')
@@ -173,13 +173,8 @@ class Peer:
         raise RuntimeError('%s does not come to rest: %d processes, not %d' % (self.name, len(pids), self.steady))
 
     def stop(self):
-        if self.proc and self.proc.poll() is None:
-            self.proc.send_signal(signal.SIGTERM)
-            try:
-                self.proc.wait(30)
-            except subprocess.TimeoutExpired:
-                self.proc.kill()
-                self.proc.wait()
+        if self.proc:
+            end(self.proc, 30)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

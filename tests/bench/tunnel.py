@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -17,11 +16,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, '..', 'lib')]
 import http1  # noqa: E402
 import portreeve  # noqa: E402
-from kernel import cpu_ns, tree  # noqa: E402
+from kernel import ON_LOAD, ON_SERVER, cpu_ns, end, tree  # noqa: E402
 from peers import free_port  # noqa: E402
 
-CPUS = sorted(os.sched_getaffinity(0))
-ON_PROXY, ON_LOAD = ['taskset', '-c', str(CPUS[0])], ['taskset', '-c', str(CPUS[-1])]
 MB = 512
 
 
@@ -43,8 +40,7 @@ server { listen 127.0.0.1:%(p)d backlog=4096; root %(d)s; location /small { retu
         answers(self.port)
 
     def stop(self):
-        self.proc.send_signal(signal.SIGTERM)
-        self.proc.wait()
+        end(self.proc)
         shutil.rmtree(self.dir)
 
 
@@ -63,7 +59,7 @@ class Ours:
     def __init__(self, backend):
         self.port = free_port()
         text = 't.Port=127.0.0.1:%d\nt.Services=tunnel\nt.Backend=127.0.0.1:%d\n' % (self.port, backend)
-        self.s = portreeve.Server(components='tracker', prefix=ON_PROXY, settings={'Workers': 1, 'AccessLog': 'off', 'MaxConnections': 15000}, files={'listeners.ini': text},
+        self.s = portreeve.Server(components='tracker', prefix=ON_SERVER, settings={'Workers': 1, 'AccessLog': 'off', 'MaxConnections': 15000}, files={'listeners.ini': text},
                                   start=False)
         self.s.sets = [x for x in self.s.sets if not x[0].startswith('listeners.ini:')]
         self.s.start()
@@ -81,14 +77,13 @@ class Haproxy:
         with open(self.dir + '/conf', 'w') as f:
             f.write('global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n%slisten t\n'
                     '  bind 127.0.0.1:%d\n  server o 127.0.0.1:%d\n' % ('  option splice-auto\n' if splice else '', self.port, backend))
-        self.proc = subprocess.Popen(ON_PROXY + ['/usr/sbin/haproxy', '-db', '-f', self.dir + '/conf'], stderr=subprocess.DEVNULL)
+        self.proc = subprocess.Popen(ON_SERVER + ['/usr/sbin/haproxy', '-db', '-f', self.dir + '/conf'], stderr=subprocess.DEVNULL)
 
     def pid(self):
         return self.proc.pid
 
     def stop(self):
-        self.proc.terminate()
-        self.proc.wait()
+        end(self.proc)
         shutil.rmtree(self.dir)
 
 

@@ -108,9 +108,9 @@ def free_ports(n):
     raise AssertionError('no free ports')
 
 
-def children(pid):
-    """Direct children of a process."""
-    out = []
+def parents():
+    """{pid: pid of its parent} of every process."""
+    out = {}
     for p in os.listdir('/proc'):
         if p.isdigit():
             try:
@@ -118,9 +118,19 @@ def children(pid):
                     s = f.read()
             except OSError:
                 continue
-            if int(s[s.rindex(')') + 2:].split()[1]) == pid:
-                out.append(int(p))
+            out[int(p)] = int(s[s.rindex(')') + 2:].split()[1])
     return out
+
+
+def children(pid):
+    """Direct children of a process."""
+    return [p for p, parent in parents().items() if parent == pid]
+
+
+def rss(pid):
+    """KB of memory that are resident."""
+    with open('/proc/%d/status' % pid, encoding='ascii') as f:
+        return int(re.search(r'VmRSS:\s+(\d+)', f.read()).group(1))
 
 
 def cmdline(pid):
@@ -286,6 +296,28 @@ class Server:
         pid = wait_until('an engine to kill', self.engine_pid)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def next_engine(self, old):
+        """The pid of the engine that serves instead of `old`, once it does. `ready` alone may still be told of the one that has just been killed."""
+        def probe():
+            e = (self.status(quiet=True) or {}).get('engine', {})
+            return e.get('state') == 'live' and e['pid'] != old and e['pid']
+        return wait_until('an engine after %d' % old, probe, 30)
+
+    def crash_engine(self):
+        """kill -9 the engine and wait until the next one serves."""
+        return self.next_engine(self.kill_engine())
+
+    def refused(self):
+        """A start that must not succeed: what it says, or '' where it does. Nothing is left of it."""
+        try:
+            self.start()
+            return ''
+        except Refused as e:
+            return e.text
+        finally:
+            self.kill()
+            self.cleanup()
 
     def alive(self):
         return self.proc is not None and self.proc.poll() is None
