@@ -106,6 +106,10 @@ local function builtin_listener(l, ctx)
       ctx.report.error(at(l[entry] or l.first, l.name .. "." .. entry), "this listener never misses an address: leave the entry out")
     end
   end
+  local tunnel = l.keyed.Backend and l.keyed.Backend[1]
+  if tunnel then
+    ctx.report.error(at(tunnel, nil, tunnel.text), ("only a tunnel has a backend, and listener %s can be none"):format(l.name))
+  end
   for _, row in ipairs(l.rows) do
     ctx.report.error(at(row.first), ("listener %s gets its sockets from %s: give these a listener of their own"):format(
       l.name, schema.origin[l.name]))

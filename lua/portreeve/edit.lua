@@ -44,15 +44,25 @@ local function remove(name)
   return { { file = LISTENERS, entry = name .. ".*" } }
 end
 
+-- Names of entries, Port first, those with a key ("Label-site") last.
+local function in_order(fields)
+  local with_key = {}
+  for key in pairs(fields) do
+    if type(key) == "string" and not schema.sections[LISTENERS][key] then with_key[#with_key + 1] = key end
+  end
+  sort(with_key)
+  return move(with_key, 1, #with_key, #entries + 1, move(entries, 1, #entries, 1, {}))
+end
+
 -- The entries of one socket of a listener; Port 0 takes it away. -> true | nil, why
 local function add_fields(out, name, fields)
   for key in pairs(fields) do
-    if not schema.sections[LISTENERS][key] and math_type(key) ~= "integer" then
+    if math_type(key) ~= "integer" and not (type(key) == "string" and schema.of_listener(key)) then
       local meant = type(key) == "string" and near.best(key, entries)
       return nil, ("a listener has no entry '%s'%s"):format(tostring(key), meant and ": did you mean " .. meant .. "?" or "")
     end
   end
-  for _, entry in ipairs(entries) do
+  for _, entry in ipairs(in_order(fields)) do
     local v = fields[entry]
     if v ~= nil then
       local text = text_of(v)

@@ -7,7 +7,7 @@ local near = require "portreeve.near"
 local report = require "portreeve.report"
 local schema = require "portreeve.schema"
 local ipairs, pairs, setmetatable, tonumber, type = ipairs, pairs, setmetatable, tonumber, type
-local concat, sort = table.concat, table.sort
+local concat, sort, unpack = table.concat, table.sort, table.unpack
 local _ENV = nil
 
 local entries = {}
@@ -91,10 +91,12 @@ end
 
 -- NAME.Entry-KEY where Entry takes keys -> NAME, Entry, KEY. KEY may have dots of its own.
 local function with_key(text, keyed)
+  local first, last, found
   for entry in pairs(keyed or {}) do
     local from, to = text:find("." .. entry .. "-", 1, true)
-    if from then return text:sub(1, from - 1), entry, text:sub(to + 1) end
+    if from and not (first and first < from) then first, last, found = from, to, entry end
   end
+  if found then return text:sub(1, first - 1), found, text:sub(last + 1) end
 end
 
 local function take_keyed(section, entry, key, e, spec, ctx)
@@ -135,48 +137,47 @@ local function section_of(out, by_name, name, row, e)
   return by_name[key]
 end
 
--- NAME.Label-KEY=value: what the operator says of a listener to policies of his own (facts.label.KEY).
-local label_spec = { kind = "label" }
-local function take_label(section, key, e, ctx)
-  if not key:find("^[%w_]+$") or #key > 30 then
-    ctx.report.error(e, "the name of a label has letters, digits and _ only, at most 30")
-    return
-  end
-  local entry = take(e, label_spec, ctx)
-  if not entry then return end
-  section.label = section.label or {}
-  section.label[key] = entry
-end
-
--- Labels as the plan carries them, "KEY=value" lines in order of keys: { value =, file =, line =, entry = } of the last one.
-local function join_labels(section, above, ctx)
-  local all, keys, lines = {}, {}, {}
-  for key, e in pairs(above or {}) do all[key] = e end
-  for key, e in pairs(section.label or {}) do all[key] = e end
-  for key in pairs(all) do keys[#keys + 1] = key end
-  if not keys[1] then return all end
-  sort(keys)
-  for i, key in ipairs(keys) do lines[i] = key .. "=" .. all[key].value end
-  local first, text = all[keys[1]], concat(lines, "\n")
+-- Labels as the plan carries them, "KEY=value" lines in order of keys: { value =, file =, line =, entry = } of the first one.
+local function join_labels(section, ctx)
+  local keys = { unpack(section.keyed.Label or {}) }
+  if not keys[1] then return end
+  sort(keys, function(a, b) return a.key < b.key end)
+  local first, lines = keys[1], {}
+  for i, e in ipairs(keys) do lines[i] = e.key .. "=" .. e.value end
+  local text = concat(lines, "\n")
   if #text > 255 then ctx.report.error(first, "the labels of one listener have 255 bytes together at most") end
   section.Labels = { value = text, file = first.file, line = first.line, entry = first.entry }
-  return all
+end
+
+-- What a row has of an entry with keys: its own, and those of its listener where it has none (adds: none of that key).
+local function inherit_keyed(row, entry, list, adds)
+  local own, has = row.keyed[entry], {}
+  if not own or not adds then
+    row.keyed[entry] = own or list
+    return
+  end
+  for _, e in ipairs(own) do has[e.key] = true end
+  local all = { unpack(own) }
+  for _, e in ipairs(list) do
+    if not has[e.key] then all[#all + 1] = e end
+  end
+  row.keyed[entry] = all
 end
 
 -- What a row does not say it takes from its section; what the section does not say has its default. A port is each socket's own.
-local function fill(section, spec, row_spec, ctx)
-  local labels = row_spec and join_labels(section, nil, ctx)
+local function fill(section, spec, row_spec, keyed, ctx)
+  join_labels(section, ctx)
   for entry, s in pairs(spec) do
     if not section.given[entry] then section[entry] = default_of(entry, s) end
   end
   for _, row in ipairs(section.rows) do
-    join_labels(row, labels, ctx)
     for entry in pairs(row_spec) do
       if not row.given[entry] and entry ~= "Port" then row[entry] = section[entry] end
     end
     for entry, list in pairs(section.keyed) do
-      row.keyed[entry] = row.keyed[entry] or list -- a row that names one has all of its own
+      inherit_keyed(row, entry, list, keyed[entry].adds)
     end
+    join_labels(row, ctx)
   end
 end
 
@@ -201,8 +202,6 @@ function entries.sections(file, spec, ctx, row_spec, keyed)
       take_keyed(section_of(out, by_name, name, row, e), entry, sub, e, keyed[entry], ctx)
     elseif row and spec[entry] and not known[entry] then
       ctx.report.error(e, ("this counts for all sockets of the listener together: write %s.%s"):format(name, entry))
-    elseif row_spec and entry:find("^Label%-.") then
-      take_label(section_of(out, by_name, name, row, e), entry:sub(7), e, ctx)
     elseif not known[entry] then
       ctx.report.warn(e, hint(entry, known, ctx))
     else
@@ -212,7 +211,7 @@ function entries.sections(file, spec, ctx, row_spec, keyed)
     end
   end
   for _, section in ipairs(out) do
-    fill(section, spec, row_spec, ctx)
+    fill(section, spec, row_spec, keyed, ctx)
   end
   return out
 end

@@ -112,6 +112,12 @@ function kinds.list(text)
   return name, why and "neither the name of an address list (letters, digits, _ and -) nor addresses and networks with commas between them"
 end
 
+-- The name of a label.
+function kinds.label_key(text)
+  if text:find("^[%w_]+$") and #text <= 30 then return text end
+  return nil, "the name of a label has letters, digits and _ only, at most 30"
+end
+
 -- What an operator says of a listener to his own policies.
 function kinds.label(text)
   local s = trim(text)

@@ -150,6 +150,7 @@ function rules.for_gate(r)
       names = c.Names and concat(c.Names.value, ",") or nil, file = from.file, line = from.line, entry = from.entry,
     }
   end
+  out.tunnel_edits = mine.TunnelEdits.value == "On"
   out.lists = inline_lists(r)
   return out
 end

@@ -1,6 +1,7 @@
 -- Every entry of every configuration file: kind of value (portreeve.kinds), default. One place; conf/*.ini explains them to people.
 local settings = require "portreeve.settings"
-local ipairs = ipairs
+local said = require "portreeve.schema_words"
+local ipairs, pairs, sort = ipairs, pairs, table.sort
 local _ENV = nil
 
 local components = { "tracker", "ui", "hub" }
@@ -55,6 +56,7 @@ local schema = {
   ["portreeve.ini"] = {
     Components = { kind = "words", words = components, default = components },
     User = { kind = "name" },
+    TunnelEdits = { kind = "word", words = { "Off", "On" }, default = "Off" },
   },
 
   -- Files whose entries are NAME.Entry: one section for each NAME.
@@ -100,9 +102,10 @@ local schema = {
       Backlog = { kind = "integer", least = 1, most = 65535, default = 511 },
     },
   },
-  -- Of these, NAME.Entry-KEY: any number of them, into section.keyed[Entry] (portreeve.entries). key: kind of KEY.
+  -- Of these, NAME.Entry-KEY: any number of them, into section.keyed[Entry] (portreeve.entries). key: kind of KEY; adds: a row has those of
+  -- its listener too, where it says nothing of that key.
   keyed = {
-    ["listeners.ini"] = { Backend = { kind = "backends", key = "sni" } },
+    ["listeners.ini"] = { Backend = { kind = "backends", key = "sni" }, Label = { kind = "label", key = "label_key", adds = true } },
   },
   -- Listeners that exist without a section; theirs may set limits only. Where their sockets come from.
   builtin = { http = true, internal = true, communications = true },
@@ -125,6 +128,37 @@ for _, entry in ipairs(schema.limit_list) do
 end
 for _, entry in ipairs(schema.row) do
   schema.rows[entry] = schema.sections["listeners.ini"][entry]
+end
+
+-- What pages say of the entries of listeners.ini: in schema.shown in their order, what nobody has described yet behind them.
+local listeners, keyed = schema.sections["listeners.ini"], schema.keyed["listeners.ini"]
+schema.groups, schema.shown = said.groups, {}
+local function describe(w, spec, help)
+  if not spec then return end
+  spec.group, spec.label, spec.help, spec.rare, spec.by_hand, spec.ask = w[2], w[3], help, w.rare, w.by_hand, w.ask
+  spec.keys = w.keys
+end
+for _, w in ipairs(said) do
+  describe(w, listeners[w[1]], w[4])
+  describe(w, keyed[w[1]], w.key_help)
+  schema.shown[#schema.shown + 1] = w[1]
+end
+local rest = {}
+for entry, spec in pairs(listeners) do
+  if not spec.label then
+    rest[#rest + 1], spec.label, spec.group, spec.rare = entry, entry, spec.group or "service", true
+  end
+end
+sort(rest)
+for _, entry in ipairs(rest) do
+  schema.shown[#schema.shown + 1] = entry
+end
+
+-- The spec of a listener's entry, and of one with a key: "Port"; "Backend-mail.example.org" -> spec, "Backend", "mail.example.org".
+function schema.of_listener(text)
+  if listeners[text] then return listeners[text] end
+  local entry, key = text:match("^(%a+)%-(.+)$")
+  if entry and keyed[entry] then return keyed[entry], entry, key end
 end
 
 for _, s in ipairs(settings) do

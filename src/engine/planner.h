@@ -97,6 +97,7 @@ void planner_read_edited(struct planner *p, const struct bundle *b); /* the same
 bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf *out, uint32_t *mode, bool *absent, struct err *e);
 /* The edits of this file into its text. Returns whether there is such a file now; one that is made has only the edits' entries. */
 bool planner_edit(struct planner *p, const char *logical, const char *display, bool there, struct buf *text);
+void planner_edit_allowed(struct planner *p, bool tunnels); /* may edits say where tunnels lead (TunnelEdits)? Else such a one is an error */
 void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
 void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */

@@ -65,3 +65,16 @@ bool planner_edit(struct planner *p, const char *logical, const char *display, b
     for (unsigned i = 0; i < n; i++) free(copy[i]);
     return there || edited;
 }
+
+/* Whoever may say where tunnels lead reaches every server that this one can, and lets others in there: that is for the machine's own
+ * administrator, who may hand it on (TunnelEdits). Taking such an entry away is always allowed. */
+void planner_edit_allowed(struct planner *p, bool tunnels) {
+    for (unsigned i = 0; i < p->nedits && !tunnels; i++) {
+        const char *entry = entry_of(p->edit[i].text, "listeners.ini");
+        const char *word = entry && !p->edit[i].remove ? strstr(entry, ".Backend") : NULL;
+        size_t n = entry ? strcspn(entry, "=") : 0;
+        if (!word || word >= entry + n) continue;
+        planner_error(p, "listeners.ini: %.*s: where tunnels lead is not changed from hub and console here: edit the file and reload, or write "
+                         "TunnelEdits=On into portreeve.ini", (int)n, entry);
+    }
+}

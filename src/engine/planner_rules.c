@@ -186,6 +186,9 @@ static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     lua_pop(L, 1);
     (void)text_field(p, L, "components", "portreeve.ini: Components", p->plan.components, sizeof p->plan.components);
     (void)text_field(p, L, "user", "portreeve.ini: User", p->user, sizeof p->user);
+    lua_getfield(L, -1, "tunnel_edits");
+    planner_edit_allowed(p, lua_toboolean(L, -1));
+    lua_pop(L, 1);
     take_certs(p, L);
     take_inlines(p, L);
     lua_pop(L, 1);

@@ -55,15 +55,30 @@ static bool in_section(const struct ini_entry *x, const char *entry, const char 
     return n > 0 && x->key_n > n && memcmp(x->key, entry, n) == 0;
 }
 
+/* The dot before the entry's own word: NAME.Port, NAME.2.Port, NAME.Backend-mail.example.org. */
+static const char *row_dot(const char *entry) {
+    const char *dot = strchr(entry, '.');
+    size_t row = dot ? strspn(dot + 1, "0123456789") : 0;
+    return row > 0 && dot[row + 1] == '.' ? dot + row + 1 : dot;
+}
+
 /* NAME.2.Port beside NAME.Port: a row of its own within the section. */
 static bool same_row(const struct ini_entry *x, const char *entry) {
-    const char *dot = strrchr(entry, '.');
-    return in_section(x, entry, dot) && !memchr(x->key + (dot - entry) + 1, '.', x->key_n - (size_t)(dot - entry) - 1);
+    const char *dot = row_dot(entry);
+    if (!in_section(x, entry, dot)) return false;
+    const char *rest = x->key + (dot - entry) + 1;
+    size_t row = strspn(rest, "0123456789");
+    return row == 0 || rest[row] != '.';
+}
+
+static bool whole_section(const char *entry) {
+    size_t n = strlen(entry);
+    return n > 2 && strcmp(entry + n - 2, ".*") == 0;
 }
 
 static bool meant(const struct ini_entry *x, const struct ini_change *c) {
     size_t n = strlen(c->entry);
-    if (n > 2 && strcmp(c->entry + n - 2, ".*") == 0) return in_section(x, c->entry, strrchr(c->entry, '.'));
+    if (whole_section(c->entry)) return in_section(x, c->entry, strrchr(c->entry, '.'));
     return x->key_n == n && memcmp(x->key, c->entry, n) == 0;
 }
 
@@ -185,7 +200,7 @@ static void find_place(struct edit *d) {
 static bool one(struct edit *d) {
     if (!ini_parse(d->text, d->n, d->display, &d->ini, d->e)) return false;
     find_place(d);
-    bool good, section = strchr(d->c->entry, '*') != NULL;
+    bool good, section = whole_section(d->c->entry);
     if (!d->c->value && d->at == NONE && !section)
         good = buf_add(d->out, d->text, d->n) || err_set(d->e, "%s: out of memory", d->display); /* it is gone already */
     else if (!d->c->value && d->at == NONE)

@@ -7,15 +7,28 @@
 #include <unistd.h>
 
 #define NAME_MOST  60
+#define KEY_MOST   253 /* a host name */
 #define VALUE_MOST 1024
 
-/* What may be changed while the server runs. Nothing here names a file, a key or a program: a captured engine that could change those
- * would be out of its cage. */
-static const char *const listener_entries[] = {"Port",           "Address",       "InitTLS", "Certificate", "Services",    "Restriction", "List",
-                                               "MaxConnections", "MaxPerAddress", "Reserve", "Backlog",     "WhenMissing", "GiveWay",
-                                               "PrefixIPv4",     "PrefixIPv6",    "NetIPv4", "NetIPv6",     "RateConnections", "RateHandshakes",
-                                               "RateRequests",   "RateConnectionsPerNet",    "RateHandshakesPerNet", "RateRequestsPerNet",
-                                               "Proxy",          "ProxyFrom",     "ProxyInside", "*"};
+/* What may be changed while the server runs. Nothing here names a file, a key or a program outside the policies folder: a captured engine
+ * that could change those would be out of its cage. Where tunnels lead is a matter of TunnelEdits too (planner_edit.c). The hub's form offers
+ * what the schema has but for `by_hand`: tests/lua/schema_spec.lua holds the two lists together. */
+static const char *const listener_entries[] = {
+    "Port", "Address", "Transport", "InitTLS", "Certificate", "Services", "Script", "Backend", "SendProxy", "Restriction", "List", "Proxy",
+    "ProxyFrom", "ProxyInside", "MaxConnections", "MaxPerAddress", "Reserve", "GiveWay", "Backlog", "WhenMissing", "PrefixIPv4", "PrefixIPv6",
+    "NetIPv4", "NetIPv6", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet", "RateHandshakesPerNet",
+    "RateRequestsPerNet", "*"};
+static const char *const keyed_entries[] = {"Backend-", "Label-"}; /* and a key: a host name, a word */
+
+static bool keyed_entry(const char *entry) {
+    for (size_t i = 0; i < sizeof keyed_entries / sizeof *keyed_entries; i++) {
+        size_t n = strlen(keyed_entries[i]), key = 0;
+        if (strncmp(entry, keyed_entries[i], n) != 0) continue;
+        while (isalnum((unsigned char)entry[n + key]) || (entry[n + key] && strchr("_-.*", entry[n + key]))) key++;
+        return key > 0 && key <= KEY_MOST && !entry[n + key] && strcmp(entry + n + key - 1, "*") != 0;
+    }
+    return false;
+}
 
 static bool listener_entry(const char *entry) {
     const char *dot = strchr(entry, '.');
@@ -27,7 +40,7 @@ static bool listener_entry(const char *entry) {
     if (row > 0 && row <= 4 && dot[row + 1] == '.') dot += row + 1;
     for (size_t i = 0; i < sizeof listener_entries / sizeof *listener_entries; i++)
         if (strcmp(dot + 1, listener_entries[i]) == 0) return true;
-    return false;
+    return keyed_entry(dot + 1);
 }
 
 static bool tracker_entry(const char *entry) {

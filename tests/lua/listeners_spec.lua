@@ -287,7 +287,7 @@ describe("the page of listeners", function()
   it("shows every socket with the rule behind it, and which file makes those it cannot change", function() -- Q16
     local body = browser.get("/hub/listeners").body
     for _, text in ipairs { "accepting connections on 127.0.0.1:9180", "conf/tomcat.ini:12", "Rule R1", "policies/bind.lua:226",
-      "secure.Port", "from conf/tomcat.ini", 'name="+1.Port" ', 'name="l.http.MaxConnections"' } do
+      "secure.Port", "from conf/tomcat.ini", 'name="+1.Port" ', 'href="/hub/listeners/http"', "MaxConnections=500" } do
       assert.truthy(body:find(text, 1, true), text)
     end
     assert.is_nil(body:find('name="l.http.Port"', 1, true))

@@ -51,6 +51,7 @@ local function handler(conf)
       { "GET", "/", pages.status(engine, contacts.names, conf) },
       { "POST", "/reload", pages.reload(engine) },
       { "GET", "/listeners", listeners.show(engine, conf) },
+      { "GET", "/listeners/([%w_.+-]+)", listeners.show_one(engine, conf) },
       { "POST", "/listeners", listeners.update(engine, conf), most = listeners.MOST },
       { "GET", "/lui/urls", lui_urls.show(engine, conf) },
       { "POST", "/lui/urls", lui_urls.save(engine, conf) },

@@ -1,24 +1,31 @@
---- What a filled-in table of listeners asks for: faults at their rows, or the edits of listeners.ini. Pure.
+--- What a filled-in form of listeners asks for: faults at their fields, or the edits of listeners.ini. Pure. It takes the fields that are
+-- there, so it reads the table of all listeners (a few entries each) and the page of one (every entry) alike.
 --
---   read(rows, form) -> { rows = shown rows with typed values, added = new rows, edits = {…}, faults = {NAME = {text …}}, any = bool }
--- Fields: "l.NAME.ENTRY" of a listener that is there, "+N.ENTRY" and "+N.Name" of the empty rows at the end; check boxes of Services
--- "….Services.WORD". Port 0 removes a listener (G7), and in an empty row means that nothing is added (G6).
+--   read(rows, form) -> { rows = shown rows with typed values, added = new rows, edits = {…}, faults = {NAME = {text …}},
+--                         faults_at = {NAME = {ENTRY = {text …}, [""] = those of no one entry}}, bad = bool }
+-- Fields: "l.NAME.ENTRY" of a listener that is there, "+N.ENTRY" and "+N.Name" of new ones; check boxes "….Services.WORD"; for a new entry
+-- with a key "….Backend-+K" (its value) and "….Backend-+K.Key". Port 0 removes a listener (G7), and in a new one means that nothing is
+-- added (G6).
 local kinds = require "portreeve.kinds"
 local listening = require "portreeve.hub.listening"
-local ipairs, next, table_concat, tostring = ipairs, next, table.concat, tostring
-local spec, entries, FREE = listening.spec, listening.entries, listening.FREE
+local schema = require "portreeve.schema"
+local ipairs, next, pairs, table_concat, tostring = ipairs, next, pairs, table.concat, tostring
+local entries, keyed, FREE = listening.entries, listening.keyed, listening.FREE
 local _ENV = nil
 
 local NEW_MOST = 8 -- empty rows of one form
+local SPARE = 1 -- empty places for entries with a key
+local VALUE_MOST = 1024 -- as the supervisor takes it
 
 -- What the form says of an entry, "" where nothing; nil where the form has no such field.
 local function typed(form, prefix, entry)
-  if entry == "Services" then
+  local spec = schema.of_listener(entry)
+  if spec.kind == "words" then
     local words = {}
-    for _, word in ipairs(spec.Services.words) do
-      words[#words + 1] = form[prefix .. ".Services." .. word] and word or nil
+    for _, word in ipairs(spec.words) do
+      words[#words + 1] = form[prefix .. "." .. entry .. "." .. word] and word or nil
     end
-    return form[prefix .. ".Services"] and table_concat(words, ",") or nil
+    return form[prefix .. "." .. entry] and table_concat(words, ",") or nil
   end
   local text = form[prefix .. "." .. entry]
   return text and kinds.trim(text)
@@ -26,8 +33,9 @@ end
 
 -- -> text for the file (nil: no entry, so the default) | false, why
 local function for_file(entry, text, names)
-  if entry == "Services" and text == "" then
-    return false, "Carries: tick at least one service"
+  local spec, _, key = schema.of_listener(entry)
+  if spec.kind == "words" and text == "" then
+    return false, spec.label .. ": tick at least one"
   elseif entry == "Port" and text:lower() == FREE then
     return FREE
   elseif text == "" and entry == "Port" then
@@ -35,28 +43,73 @@ local function for_file(entry, text, names)
   elseif text == "" then
     return nil
   end
-  local value, why = kinds[spec[entry].kind](text, spec[entry], false, names)
+  local value, why = kinds[spec.kind](text, spec, false, names)
   if value == nil then
     return false, ("%s: %s: %s"):format(entry, #text > 80 and text:sub(1, 80) .. "…" or text, why)
+  elseif text:find("[^ -~]") or #text > VALUE_MOST then
+    return false, ("%s: at most %d plain characters (ASCII) can be written from here: change it in the file"):format(entry, VALUE_MOST)
+  elseif key and key:find("[^%w_.*-]") then
+    return false, entry .. ": such a name can only be written in the file"
   end
   return text
 end
 
-local function fault(out, name, text)
-  local list = out.faults[name] or {}
+-- entry: where on the page it belongs; nil = nowhere in particular.
+local function fault(out, name, entry, text)
+  local list, at = out.faults[name] or {}, out.faults_at[name] or {}
   list[#list + 1] = text
-  out.faults[name], out.bad = list, true
+  at[entry or ""] = at[entry or ""] or {}
+  at[entry or ""][#at[entry or ""] + 1] = text
+  out.faults[name], out.faults_at[name], out.bad = list, at, true
 end
 
 local function change(row, entry, text, out)
   local value, why = for_file(entry, text, out.rows.names)
   if value == false then
-    fault(out, row.name, why)
+    fault(out, row.name, entry, why)
     return
   end
   out.edits[#out.edits + 1] = { file = listening.FILE, entry = row.name .. "." .. entry, value = value, before = row.given[entry]
     and row.was[entry] or nil }
   row.changed[entry] = true
+end
+
+-- A new entry with a key, typed into place k of `entry` -> its name, nil where the place is empty or wrong.
+local function spare_of(row, form, prefix, entry, k, out)
+  local place = entry .. "-+" .. k
+  local text, key = form[prefix .. "." .. place], form[prefix .. "." .. place .. ".Key"]
+  if not text or not key then
+    return nil
+  end
+  text, key = kinds.trim(text), kinds.trim(key)
+  row.say[place], row.say[place .. ".Key"] = text, key
+  if key == "" and text == "" then
+    return nil
+  end
+  local name = entry .. "-" .. key
+  local good, why = kinds[keyed[entry].key](key)
+  if not good then
+    fault(out, row.name, place, ("%s: %s: %s"):format(keyed[entry].keys, key, key == "" and "the value is missing" or why))
+  elseif row.say[name] then
+    fault(out, row.name, place, name .. " is there already: change it in its own field")
+  elseif text == "" then
+    fault(out, row.name, place, name .. ": the value is missing")
+  else
+    row.place_of[name] = place
+    return name, text
+  end
+end
+
+local function read_spares(row, form, prefix, out, take)
+  row.place_of = {}
+  for entry in pairs(keyed) do
+    for k = 1, SPARE do
+      local name, text = spare_of(row, form, prefix, entry, k, out)
+      if name then
+        take(name, text, entry .. "-+" .. k)
+      end
+    end
+  end
 end
 
 -- What a further line does not say itself it takes from the first one, so it changes with it.
@@ -69,7 +122,7 @@ end
 
 local function read_row(row, form, out)
   row.was, row.changed = {}, {}
-  for _, entry in ipairs(entries) do
+  for _, entry in ipairs(row.fields) do
     row.was[entry] = row.say[entry]
   end
   local prefix = "l." .. row.name
@@ -77,7 +130,7 @@ local function read_row(row, form, out)
     row.say.Port, row.removed = "0", true
     return
   end
-  for _, entry in ipairs(entries) do
+  for _, entry in ipairs(row.fields) do
     local text = listening.changeable(row, entry) and typed(form, prefix, entry)
     if text and text ~= row.say[entry] then
       row.say[entry] = text
@@ -89,6 +142,18 @@ local function read_row(row, form, out)
       follow(row, entry)
     end
   end
+  read_spares(row, form, prefix, out, function(name, text, place)
+    if not listening.changeable(row, name) then
+      return
+    end
+    local value, why = for_file(name, text, out.rows.names)
+    if value == false then
+      fault(out, row.name, place, why)
+      return
+    end
+    out.edits[#out.edits + 1] = { file = listening.FILE, entry = row.name .. "." .. name, value = value }
+    row.changed[name] = true
+  end)
 end
 
 -- A listener's first line may have further ones that go on, and take from it what they do not say.
@@ -110,12 +175,14 @@ local function removals(rows, out)
   end
 end
 
-local function empty_row(n)
-  local row = { name = "+" .. n, new = n, say = {}, given = {}, forced = {}, sockets = {}, was = {}, changed = {}, active = 0 }
+-- parent: the listener of which it shall be a further socket; then it begins with what that one says.
+local function empty_row(n, closed, parent)
+  local row = { name = "+" .. n, new = n, say = {}, given = {}, forced = {}, at = {}, above = {}, sockets = {}, was = {}, changed = {},
+    active = 0, fields = entries, closed = closed, place_of = {} }
   for _, entry in ipairs(entries) do
-    row.say[entry] = listening.default_text(entry)
+    row.say[entry] = parent and schema.rows[entry] and parent.say[entry] or listening.default_text(entry)
   end
-  row.say.Port, row.say.Name = "0", ""
+  row.say.Port, row.say.Name = "0", parent and parent.name or ""
   return row
 end
 
@@ -145,13 +212,29 @@ local function line_key(name, taken)
   return name .. "." .. n
 end
 
+-- The entries of a new row: those that differ from what counts without them.
+local function add_entries(row, parent, name, key, out)
+  for _, entry in ipairs(entries) do
+    local value, why = for_file(entry, row.say[entry], out.rows.names)
+    local base, here = listening.default_text(entry), listening.has({ parent = parent }, entry)
+    local usual = value == (parent and parent.say[entry] or base)
+    if value == false then
+      fault(out, row.name, entry, why)
+    elseif value and not here and value ~= base then
+      fault(out, row.name, entry, ("%s counts for all sockets of %s together: change it in its row"):format(entry, name))
+    elseif value and here and (entry == "Port" or not usual) then
+      out.edits[#out.edits + 1] = { file = listening.FILE, entry = key .. "." .. entry, value = value }
+    end
+  end
+end
+
 local function read_new(n, form, taken, out)
-  local row, prefix = empty_row(n), "+" .. n
+  local row, prefix = empty_row(n, out.rows.closed), "+" .. n
   out.added[#out.added + 1] = row
   for _, entry in ipairs(entries) do
-    row.say[entry] = typed(form, prefix, entry) or row.say[entry]
+    row.say[entry] = listening.changeable(row, entry) and typed(form, prefix, entry) or row.say[entry]
   end
-  row.say.Name = typed(form, prefix, "Name") or ""
+  row.say.Name = kinds.trim(form[prefix .. ".Name"] or "")
   if row.say.Port == "0" or row.say.Port == "" then
     row.say.Port = "0"
     return
@@ -159,24 +242,22 @@ local function read_new(n, form, taken, out)
   local name = row.say.Name ~= "" and row.say.Name or free_name("port" .. row.say.Port:gsub("[^%w]", ""):sub(1, 40), taken)
   local why = name_fault(name)
   if why then
-    fault(out, row.name, why)
+    fault(out, row.name, "Name", why)
     return
   end
   local parent = taken[name]
   row.parent = parent
   local key = parent and line_key(name, taken) or name
   taken[key], row.adds = row, key
-  for _, entry in ipairs(entries) do
-    local value, fault_text = for_file(entry, row.say[entry], out.rows.names)
-    local usual = value == (parent and parent.say[entry] or listening.default_text(entry))
+  add_entries(row, parent, name, key, out)
+  read_spares(row, form, prefix, out, function(entry, text, place)
+    local value, wrong = for_file(entry, text, out.rows.names)
     if value == false then
-      fault(out, row.name, fault_text)
-    elseif value and not listening.has(row, entry) and value ~= listening.default_text(entry) then
-      fault(out, row.name, ("%s counts for all sockets of %s together: change it in its row"):format(entry, name))
-    elseif value and listening.has(row, entry) and (entry == "Port" or not usual) then
+      fault(out, row.name, place, wrong)
+    elseif listening.changeable(row, entry) then
       out.edits[#out.edits + 1] = { file = listening.FILE, entry = key .. "." .. entry, value = value }
     end
-  end
+  end)
 end
 
 -- How many empty rows the form has.
@@ -189,7 +270,7 @@ local function count_new(form)
 end
 
 local function read(rows, form)
-  local out = { rows = rows, added = {}, edits = {}, faults = {} }
+  local out = { rows = rows, added = {}, edits = {}, faults = {}, faults_at = {} }
   local taken = {}
   for _, row in ipairs(rows) do
     taken[row.name] = row
@@ -202,11 +283,11 @@ local function read(rows, form)
   return out
 end
 
--- Untouched rows of a form that has only been opened.
-local function fresh(rows, new)
-  local out = { rows = rows, added = {}, edits = {}, faults = {} }
+-- Untouched rows of a form that has only been opened. of: see empty_row.
+local function fresh(rows, new, of)
+  local out = { rows = rows, added = {}, edits = {}, faults = {}, faults_at = {} }
   for n = 1, new < 1 and 1 or new > NEW_MOST and NEW_MOST or new do
-    out.added[n] = empty_row(n)
+    out.added[n] = empty_row(n, rows.closed, of)
   end
   return out
 end
@@ -216,26 +297,33 @@ local function beside(line)
   return line:find("%(new%)$") or line:find("%(was .*%)$") or line:find("^nothing has changed") or not line:find("%S")
 end
 
--- The gate's messages name "NAME.Entry" or, for a conflict, the listener's place: put each line at its row. -> lines that fit none
+-- Where on the page a message about an entry of this row belongs.
+local function field_of(row, entry)
+  return row.place_of and row.place_of[entry] or schema.of_listener(entry) and entry or nil
+end
+
+-- The gate's messages name "NAME.Entry" or, for a conflict, the listener's place: put each line at its field. -> lines that fit none
 local function place_faults(out, text)
   local rest, by_name = {}, {}
   for _, row in ipairs(out.rows) do
     if row.removed or next(row.changed or {}) then
-      by_name[row.name] = row.name
+      by_name[row.name] = row
     end
   end
   for _, row in ipairs(out.added) do
     if row.adds then
-      by_name[row.adds] = row.name
+      by_name[row.adds] = row
     end
   end
   for line in (tostring(text) .. "\n"):gmatch("(.-)\n") do
-    local at
-    for name in line:gmatch("([%w_-]+%.?%d*)%.%u%a*") do
-      at = at or by_name[name]
+    local at, entry
+    for name, word in line:gmatch("([%w_-]+%.?%d*)%.(%u[%w-]*[%w_.*-]*)") do
+      if not at and by_name[name] then
+        at, entry = by_name[name], word:gsub("%.$", "")
+      end
     end
     if at and not beside(line) then
-      fault(out, at, line)
+      fault(out, at.name, field_of(at, entry), line)
     elseif not beside(line) then
       rest[#rest + 1] = line
     end
@@ -254,4 +342,4 @@ local function words(edit)
   return edit.entry .. "=" .. edit.value
 end
 
-return { read = read, fresh = fresh, place_faults = place_faults, words = words, NEW_MOST = NEW_MOST }
+return { read = read, fresh = fresh, place_faults = place_faults, words = words, NEW_MOST = NEW_MOST, SPARE = SPARE }

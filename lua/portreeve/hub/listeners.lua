@@ -1,7 +1,10 @@
---- The page of listeners (G1–G9, G16–G27): add by the last row, whose port is 0; remove by setting a port to 0; one Update for the table.
+--- The pages of listeners (G1–G9, G16–G27): the table of all, where the last row, whose port is 0, adds one and port 0 removes one; and the
+-- page of one with every entry (/listeners/NAME, /listeners/NAME.2 for a further line, /listeners/+1 for a new one). One form, one Update
+-- for both: what has no field stays as it is.
 local change = require "portreeve.hub.change"
 local html = require "portreeve.web.html"
 local layout = require "portreeve.web.layout"
+local listener_page = require "portreeve.hub.listener_page"
 local listener_form = require "portreeve.hub.listener_form"
 local listener_table = require "portreeve.hub.listener_table"
 local listening = require "portreeve.hub.listening"
@@ -15,7 +18,7 @@ local ipairs, table_concat, tointeger, tonumber = ipairs, table.concat, math.toi
 local h = html.tag
 local _ENV = nil
 
--- The form has about 20 fields a listener.
+-- The table has about ten fields a listener, the page of one about sixty.
 local MOST = { fields = 20000, bytes = 1048576 }
 
 local function certificates_of(conf)
@@ -26,24 +29,82 @@ local function certificates_of(conf)
   return out
 end
 
-local function seal(rows)
+-- What the form was made from: of the page of one listener, its lines.
+local function seal(rows, one)
+  if one then
+    local name, own = one:match("^[^.]*"), {}
+    for _, row in ipairs(rows) do
+      own[#own + 1] = row.listener == name and row or nil
+    end
+    rows = own
+  end
   return static.hex(sys.sha256(listening.mark(rows))):sub(1, 32)
 end
 
-local function page(c, conf, form, spec)
-  local some = spec and spec.note
+local function update_button(c, ...)
+  return h.div { class = "buttons", h.button { type = "submit", class = "main", "Update" }, ... }
+end
+
+local function all_page(c, conf, form, spec)
   return c.page({ title = "Listeners", body = {
     h.div { class = "headline", h.h1 "Listeners", h.div { class = "upto", h.p { "As of ", layout.stamp(c.now), "." } } },
-    some,
+    spec.note,
     h.form { method = "post", action = c.site.prefix .. "/listeners", novalidate = true, class = "card wide-form", id = "listeners",
       layout.csrf_field(c), h.input { type = "hidden", name = "seen", value = spec.seen },
       h.p { class = "hint", "Port 0 in a row removes its listener; a port in the last row adds one, ", h.code(listening.FREE),
         " takes any free port. Every change is tried and shown before anything happens." },
       listener_table.table_of(c, form, certificates_of(conf)),
-      h.div { class = "buttons", h.button { type = "submit", class = "main", "Update" },
-        #form.added < listener_form.NEW_MOST and h.a { class = "button", href = ("%s/listeners?rows=%d#new-%d"):format(c.site.prefix,
-          #form.added + 1, #form.added + 1), "One more empty row" } } },
+      update_button(c, #form.added < listener_form.NEW_MOST and h.a { class = "button", href = ("%s/listeners?rows=%d#new-%d"):format(
+        c.site.prefix, #form.added + 1, #form.added + 1), "One more empty row" } or nil) },
   } }, spec.status)
+end
+
+-- The row that a page is about: one that is there, or the first new one.
+local function find(form, one)
+  for _, list in ipairs { form.rows, form.added } do
+    for _, row in ipairs(list) do
+      if row.name == one then
+        return row
+      end
+    end
+  end
+end
+
+local function about(c, row)
+  if row.new then
+    return row.say.Name ~= "" and h.p { class = "hint", "A further socket of ", h.b { row.say.Name },
+      ": what is not changed here it takes from there, the counts too." } or nil
+  end
+  local link = c.site.prefix .. "/listeners/"
+  return { listener_table.sockets_list(row), row.parent and h.p { class = "hint", "What this line does not say it takes from ",
+    h.a { href = link .. row.listener, row.listener }, ", where the counts are too." } or not row.fixed and h.p { class = "hint",
+    h.a { href = link .. "+1?of=" .. row.name, "Add a further socket" } } or nil }
+end
+
+local function one_page(c, conf, form, spec)
+  local row = find(form, spec.one)
+  if not row or row.fixed and not row.limits then
+    return c.problem(404, "No such listener", "There is no listener of this name whose entries could be changed here.")
+  end
+  row.faults_at = form.faults_at[row.name]
+  local certificates, title = certificates_of(conf), row.new and "A new listener" or "Listener " .. row.name
+  local all = c.site.prefix .. "/listeners"
+  return c.page({ title = title, body = {
+    h.p { class = "crumb", h.a { href = all, "Listeners" } },
+    h.div { class = "headline", h.h1 { title }, h.div { class = "upto", h.p { "As of ", layout.stamp(c.now), "." } } },
+    spec.note,
+    h.form { method = "post", action = all, novalidate = true, class = "card one-form", id = "listener", layout.csrf_field(c),
+      h.input { type = "hidden", name = "seen", value = spec.seen }, h.input { type = "hidden", name = "one", value = row.name },
+      about(c, row),
+      listener_page.groups(row, { Certificate = #certificates > 0 and certificates or nil }),
+      h.p { class = "hint", "An emptied field takes its entry out of the file, so that the default counts. What else the file says, and ",
+        "its comments, stay. Every change is tried and shown before anything happens." },
+      update_button(c, h.a { class = "button", href = all, "Change nothing" }) },
+  } }, spec.status)
+end
+
+local function page(c, conf, form, spec)
+  return (spec.one and one_page or all_page)(c, conf, form, spec)
 end
 
 local function rows_now(engine, conf)
@@ -58,9 +119,20 @@ local function show(engine, conf)
   end
 end
 
+local function show_one(engine, conf)
+  return function(c, one)
+    local rows = rows_now(engine, conf)
+    local of
+    for _, row in ipairs(rows) do
+      of = of or row.name == c.query.of and not row.fixed and not row.parent and row or nil
+    end
+    return page(c, conf, listener_form.fresh(rows, 1, of), { seen = seal(rows, one), one = one })
+  end
+end
+
 local function nothing_changed(lines)
   return layout.note("bad", h.h2 "Nothing has been changed", #lines > 0 and change.said(table_concat(lines, "\n"))
-    or h.p "What is wrong stands at its row below.")
+    or h.p "What is wrong stands below, where it belongs.")
 end
 
 -- Where the hub answers after a change that may have closed the way back.
@@ -94,10 +166,11 @@ end
 local function update(engine, conf)
   return function(c)
     local rows, status = rows_now(engine, conf)
-    local seen = seal(rows)
+    local one = c.form.one ~= "" and c.form.one or nil
+    local seen = seal(rows, one)
     local form = listener_form.read(rows, c.form)
     local function again(code, note)
-      return page(c, conf, form, { seen = seen, note = note, status = code })
+      return page(c, conf, form, { seen = seen, note = note, status = code, one = one })
     end
     if c.form.seen ~= seen then
       return again(409, layout.note("bad", h.h2 "Nothing has been changed", h.p { "The listeners were changed since this page was opened. ",
@@ -105,7 +178,7 @@ local function update(engine, conf)
     elseif form.bad then
       return again(422, nothing_changed {})
     elseif #form.edits == 0 then
-      return again(200, layout.note("good", h.p "Nothing to change: the table says what is in force."))
+      return again(200, layout.note("good", h.p "Nothing to change: this is what is in force."))
     end
     local stored, why = store.new(c.accounts.db):all()
     if not stored then
@@ -119,4 +192,4 @@ local function update(engine, conf)
   end
 end
 
-return { show = show, update = update, MOST = MOST }
+return { show = show, show_one = show_one, update = update, MOST = MOST }

@@ -1,12 +1,13 @@
---- Listeners as the hub's table shows them: what listeners.ini says of each socket line, joined with the sockets that there are. Pure:
+--- Listeners as the hub's pages show them: what listeners.ini says of each socket line, joined with the sockets that there are. Pure:
 -- rules and the engine's status in, rows out.
 --
---   rows(conf, status) -> { {name=, listener=, parent=, from=, fixed=, limits=, say={Port="8443", …}, given={Port=true, …},
---                            forced={Port=true, …}, sockets={…}, active=} …, names = }
+--   rows(conf, status) -> { {name=, listener=, parent=, from=, fixed=, limits=, fields={"Port", …}, say={Port="8443", …},
+--                            given={Port=true, …}, forced={Port=true, …}, at={Port=rules entry, …}, sockets={…}, active=} …, names = }
 -- name: "secure" or, for a further line of that listener, "secure.2" (listener "secure", parent its first row). from: the file that makes
 -- its sockets. fixed: its sockets are not made by listeners.ini, so only limits can be changed there (limits = false: not even those).
+-- fields: every entry that the schema has, and those with a key that the line itself has ("Backend-mail.example.org").
 -- say: what stands in the form; given: written in the file; forced: given on the command line, so an edit of the file would do nothing.
--- names: the protocol names that ports may have.
+-- above: entries with a key that come from the listener's first line. names: the protocol names that ports may have.
 local schema = require "portreeve.schema"
 local ipairs, pairs, table_concat, tointeger, tonumber, tostring, type =
   ipairs, pairs, table.concat, math.tointeger, tonumber, tostring, type
@@ -14,11 +15,11 @@ local _ENV = nil
 
 local FILE = "listeners.ini"
 local spec = schema.sections[FILE]
+local keyed = schema.keyed[FILE]
 
--- Entries in the order of the form. Those that this version of listeners.ini does not know are left out.
+-- Entries without a key, in the order of the form.
 local entries = {}
-for _, entry in ipairs { "Port", "Address", "WhenMissing", "Transport", "InitTLS", "Certificate", "Services", "Restriction", "List",
-                         "MaxConnections", "MaxPerAddress", "Reserve", "Backlog" } do
+for _, entry in ipairs(schema.shown) do
   if spec[entry] then
     entries[#entries + 1] = entry
   end
@@ -32,12 +33,26 @@ local built_in = {
   shutdown = { file = "tomcat.ini", section = "tomcat", entry = "ShutdownPort" },
 }
 
+local function in_order(words, chosen)
+  local has, out = {}, {}
+  for _, word in ipairs(chosen) do
+    has[word] = true
+  end
+  for _, word in ipairs(words) do
+    out[#out + 1] = has[word] and word or nil
+  end
+  return table_concat(out, ",")
+end
+
 local function default_text(entry)
-  local value = spec[entry].default
-  if entry == "Address" then
-    return "*"
-  elseif type(value) == "table" then
-    return table_concat(value, ",")
+  local s = schema.of_listener(entry)
+  local value = s.default
+  if s.kind == "bind" then
+    return value and "*" or ""
+  elseif s.kind == "rate" then
+    return "0"
+  elseif s.kind == "words" then
+    return in_order(s.words, value)
   end
   return value == nil and "" or tostring(value)
 end
@@ -47,8 +62,8 @@ local FREE = "free"
 
 local function text_of(entry, e)
   local text = e and e.text or default_text(entry)
-  if entry == "Services" and e and type(e.value) == "table" then
-    text = table_concat(e.value, ",")
+  if spec[entry].kind == "words" and e and type(e.value) == "table" then
+    text = in_order(spec[entry].words, e.value)
   elseif spec[entry].kind == "word" and e then
     text = e.value
   elseif entry == "Port" and e and e.value == 0 and e.file == "--set" then
@@ -57,13 +72,36 @@ local function text_of(entry, e)
   return text
 end
 
+-- Entries with a key: the line's own become fields; a further line knows of those of its listener.
+local function add_keyed(row, entry, list)
+  local head = row.name .. "." .. entry .. "-"
+  row.above[entry] = {}
+  for _, e in ipairs(list) do
+    local name = entry .. "-" .. e.entry:match("%." .. entry .. "%-(.*)$") -- as it is written: the key may have capitals there
+    if e.entry:sub(1, #head) == head then
+      row.fields[#row.fields + 1], row.say[name], row.given[name], row.at[name] = name, e.text or "", true, e
+      row.forced[name] = e.file == "--set" or nil
+    else
+      row.above[entry][#row.above[entry] + 1] = { name = name, text = e.text or "", at = e }
+    end
+  end
+end
+
 local function row_of(name, section, fixed, file)
-  local row = { name = name, listener = name, from = file, fixed = fixed, say = {}, given = {}, forced = {}, sockets = {}, active = 0 }
-  for _, entry in ipairs(entries) do
-    local e = section and section[entry]
-    row.say[entry] = text_of(entry, e)
-    row.given[entry] = section and section.given and section.given[entry]
-    row.forced[entry] = e and e.file == "--set" or nil
+  local row = { name = name, listener = name, from = file, fixed = fixed, fields = {}, say = {}, given = {}, forced = {}, at = {},
+    above = {}, sockets = {}, active = 0 }
+  for _, entry in ipairs(schema.shown) do
+    if spec[entry] then
+      local e = section and section[entry]
+      row.fields[#row.fields + 1] = entry
+      row.say[entry] = text_of(entry, e)
+      row.given[entry] = section and section.given and section.given[entry]
+      row.forced[entry] = e and e.file == "--set" or nil
+      row.at[entry] = e and (e.file or "") ~= "" and e or nil
+    end
+    if keyed[entry] then
+      add_keyed(row, entry, section and section.keyed and section.keyed[entry] or {})
+    end
   end
   return row
 end
@@ -107,10 +145,23 @@ local function row_of_socket(by_name, s)
   return by_name[entry:match("([%w_-]+%.%d+)%.%a+$") or s.name] or by_name[s.name]
 end
 
+-- Entries that pages may change only where portreeve.ini says so: { Backend = "TunnelEdits", … }, those that it does not.
+local function closed_by(conf)
+  local out = {}
+  for _, list in ipairs { spec, keyed } do
+    for entry, s in pairs(list) do
+      local e = s.ask and conf.portreeve and conf.portreeve[s.ask]
+      out[entry] = s.ask and not (e and e.value == "On") and s.ask or out[entry]
+    end
+  end
+  return out
+end
+
 local function rows(conf, status)
-  local out, by_name = { names = conf.portnames }, {}
+  local out, by_name = { names = conf.portnames, closed = closed_by(conf) }, {}
   local function add(row)
     out[#out + 1], by_name[row.name] = row, row
+    row.closed = out.closed
   end
   local own = {}
   for _, l in ipairs(conf.listeners or {}) do
@@ -144,24 +195,37 @@ local function mark(list)
   local out = {}
   for _, row in ipairs(list) do
     out[#out + 1] = row.name
-    for _, entry in ipairs(entries) do
-      out[#out + 1] = row.say[entry]
+    for _, entry in ipairs(row.fields) do
+      out[#out + 1] = entry .. "=" .. row.say[entry]
     end
   end
   return table_concat(out, "\n")
 end
 
+-- The entry without its key.
+local function plain(entry)
+  local _, base = schema.of_listener(entry)
+  return base or entry
+end
+
 local function has(row, entry)
-  return not row.parent or schema.rows == nil or schema.rows[entry] ~= nil
+  local base = plain(entry)
+  if row.fixed then
+    return row.limits == true and (schema.limits[base] == true and (base ~= "WhenMissing" or row.name == "http") or base == "Label")
+  end
+  return not row.parent or schema.rows[base] ~= nil or keyed[base] ~= nil
+end
+
+-- Why a page does not change an entry that the line has: "command line", "file", or the entry of portreeve.ini that would allow it; or nil.
+local function held(row, entry)
+  if row.forced[entry] then
+    return "command line"
+  end
+  return schema.of_listener(entry).by_hand and "file" or row.closed and row.closed[plain(entry)] or nil
 end
 
 local function changeable(row, entry)
-  if row.forced[entry] or not has(row, entry) then
-    return false
-  elseif row.fixed then
-    return row.limits == true and schema.limits[entry] == true
-  end
-  return true
+  return has(row, entry) and not held(row, entry)
 end
 
 local names = {}
@@ -169,5 +233,5 @@ for name in pairs(built_in) do
   names[name] = true
 end
 
-return { rows = rows, mark = mark, entries = entries, changeable = changeable, has = has, default_text = default_text, spec = spec,
-  FILE = FILE, FREE = FREE, built_in = names }
+return { rows = rows, mark = mark, entries = entries, keyed = keyed, changeable = changeable, has = has, held = held,
+  default_text = default_text, spec = spec, FILE = FILE, FREE = FREE, built_in = names }

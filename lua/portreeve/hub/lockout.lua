@@ -5,7 +5,8 @@
 -- form: what listener_form.read gave; req: listener, socket_address, local_port of the socket that this user's request came in by.
 local kinds = require "portreeve.kinds"
 local listening = require "portreeve.hub.listening"
-local ipairs, tonumber, tostring, type = ipairs, tonumber, tostring, type
+local schema = require "portreeve.schema"
+local ipairs, pairs, tonumber, tostring, type = ipairs, pairs, tonumber, tostring, type
 local spec = listening.spec
 local _ENV = nil
 
@@ -42,11 +43,34 @@ local function still_bound(row, address, port, names)
 end
 
 local function admits(say)
-  if say.Restriction == "None" then
-    return "everybody comes in"
+  local list = type((kinds.list(say.List))) == "table" and say.List or ("lists/%s.list"):format(say.List)
+  return (say.Restriction == "Grant" and "only the addresses of %s come in" or "the addresses of %s stay out"):format(list)
+end
+
+-- Entries of the groups that decide who comes in, beside those that have sentences of their own.
+local function other_gates(row, changed, say)
+  for entry in pairs(changed) do
+    local s = schema.of_listener(entry)
+    if s and (s.group == "who" or s.group == "proxy") and entry ~= "Restriction" and entry ~= "List"
+      and row.say[entry] ~= listening.default_text(entry) then
+      say(("From then on %s=%s decides who comes in; whether you are among them is not known here."):format(entry, row.say[entry]))
+    end
   end
-  return (say.Restriction == "Grant" and "only the addresses of lists/%s.list come in" or "the addresses of lists/%s.list stay out"):format(
-    say.List)
+  if changed.Transport and row.say.Transport == "UDP" then
+    say "It becomes a UDP socket, so these pages no longer come that way."
+  end
+end
+
+local FEW = 10 -- requests at once: a page of the hub with what belongs to it takes three
+
+local function few_at_once(limits, changed, say)
+  for entry in pairs(changed) do
+    local s = schema.of_listener(entry)
+    local rate = s and s.kind == "rate" and kinds.rate(limits.say[entry]) or { 0 }
+    if rate[1] > 0 and rate[1] < FEW then
+      say(("It takes only %d at once from then on (%s): a page takes about three, so your next one may be refused."):format(rate[1], entry))
+    end
+  end
 end
 
 -- What happens to the socket that this very page came by.
@@ -67,10 +91,12 @@ local function of_carrier(row, at, out)
   if changed.Services and not carries_hub(row.say.Services) then
     say("It no longer carries the hub, only " .. row.say.Services:gsub(",", ", ") .. ".")
   end
-  if changed.Restriction or changed.List then
+  if (changed.Restriction or changed.List) and row.say.Restriction ~= "None" then
     say("From then on " .. admits(row.say) .. "; whether you are among them is not known here.")
   end
+  other_gates(row, changed, say)
   local limits = row.parent or row -- they count over all sockets of a listener
+  few_at_once(limits, limits.changed or {}, say)
   for _, entry in ipairs { "MaxConnections", "MaxPerAddress" } do
     local most = (limits.changed or {})[entry] and tonumber(limits.say[entry]) or 0
     if most > 0 and most <= row.active then
