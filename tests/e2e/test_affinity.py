@@ -55,9 +55,8 @@ def affinity(s):
     same(workers(s), one_each, 'each worker has a processor')
     for i in range(2):
         same(called_from(s, CPUS[i]), [i], 'calls that processor %d receives go to worker %d, all %d of them' % (CPUS[i], i, CALLS))
-    s.kill_engine()
-    s.ready()
-    wait_until('a new engine serves', lambda: workers(s) == one_each)
+    s.crash_engine()
+    wait_until('each worker of the new one has a processor', lambda: workers(s) == one_each)
     same(workers(s), one_each, 'a new engine has it too')
     same(called_from(s, CPUS[1]), [1], 'and its calls')
     s.edit('portreeve.ini', lambda t: t.replace('WorkerAffinity=on', 'WorkerAffinity=off'))

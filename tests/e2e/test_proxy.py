@@ -13,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 import proxyline as px
+from logs import whole_lines
 from portreeve import SLOW, Server, free_ports, wait_until
 from tap import done, note, ok, same, skip
 
@@ -72,8 +73,7 @@ def silent(c):
 def paths(s, wanted):
     """{path: line} of the access log, once all of these paths are in it."""
     def look():
-        with open(os.path.join(s.state, 'log', 'access.log'), encoding='utf-8') as f:
-            found = {x['path']: x for x in map(json.loads, f.read().split('\n')[:-1])}  # the last may be half written
+        found = {x['path']: x for x in map(json.loads, whole_lines(os.path.join(s.state, 'log', 'access.log')))}
         return found if wanted <= set(found) else None
     return wait_until('the access log', look)
 
@@ -398,8 +398,7 @@ def changes(s):
         wait_until('every socket to be proved', lambda: all(x['probe'] == 'proved' for x in t.listeners() if x['services'] != 'shutdown'))
         ok(True, 'the self-probe proves sockets that expect headers, TLS or not')
         same((t.counter('refused_proxy'), t.counter('timeouts')), (1, 0), 'and is nobody\'s refusal')
-        t.kill_engine()
-        t.ready()
+        t.crash_engine()
         with Call(t, 'plain', px.v2(CLIENT, HERE)) as c:
             same(status_of(c), 200, 'after a crash of the engine too')
         ok('"proxy":"v2","proxy_inside":false,"proxy_from":"devices"' in t.command('status', '--json')[1], 'status tells')
@@ -426,6 +425,7 @@ global
 defaults
   mode tcp
   timeout connect 5s
+  timeout check 10s
   timeout client 20s
   timeout server 20s
 frontend one

@@ -11,22 +11,11 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
+from callers import alone, hold
 from portreeve import Server, wait_until
 from tap import done, note, ok, same
 
 REQUEST = b'GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n'
-
-
-def alone(address, port, source, tls=None):
-    """'served', 'shut' where no byte comes, or the status of another answer."""
-    try:
-        with http1.Conn(address, port, source=source, tls=tls) as c:
-            r = c.call('GET', '/robots.txt')
-            return 'served' if r.status == 200 else r.status
-    except http1.Closed as e:
-        return 'shut' if not e.got else 'closed after bytes'
-    except OSError:
-        return 'shut'
 
 
 def reasons(s, source, reason, what):
@@ -39,6 +28,10 @@ def line_of(s, entry):
     """'listeners.ini:12' of an entry."""
     lines = s.read('listeners.ini').splitlines()
     return 'listeners.ini:%d' % (1 + [i for i, x in enumerate(lines) if x.startswith(entry + '=')][0])
+
+
+def active(s, listener):
+    return s.eval('listener("%s")' % listener, json_out=True)['active']
 
 
 def server(text, **more):
@@ -93,9 +86,7 @@ def connections():
         reasons(s, '127.80.0.1', 'rate', 'again in')
         same(s.reload()[0], 0, 'reload')
         same(alone(s.address, port, '127.80.0.1'), 'shut', 'a reload forgives nothing')
-        pid = s.kill_engine()
-        wait_until('the next engine', lambda: s.engine_pid() not in (None, pid))
-        s.ready()
+        s.crash_engine()
         same(alone(s.address, port, '127.80.0.1'), 'shut', 'nor does the end of the engine')
         same([alone(s.address, port, '127.80.0.2') for _ in range(5)], ['served'] * 4 + ['shut'], 'what others have used is known too')
         ok(s.counter('refused_rate') >= 4, 'counted', s.counter('refused_rate'))
@@ -110,9 +101,7 @@ def prefixes():
     with server('wide.Port=free\nwide.Address={0}\nwide.Services=tracker\nwide.MaxPerAddress=3\nwide.PrefixIPv4=24\n'
                 'net.Port=free\nnet.Address={0}\nnet.Services=tracker\nnet.RateConnections=3/1h\nnet.RateConnectionsPerNet=5/1h\nnet.NetIPv4=16\n') as s:
         port = s.port('wide')
-        held = [http1.Conn(s.address, port, source='127.81.1.%d' % i) for i in (1, 2, 200)]
-        for c in held:
-            c.call('GET', '/robots.txt')
+        held = [c for i in (1, 2, 200) for c in hold(s.address, port, '127.81.1.%d' % i)]
         same([alone(s.address, port, x) for x in ('127.81.1.77', '127.81.2.77')], ['shut', 'served'], 'PrefixIPv4=24: three of a /24, and the next /24 besides')
         reasons(s, '127.81.1.77', 'per-address', line_of(s, 'wide.MaxPerAddress'))
         held.pop().close()
@@ -177,8 +166,7 @@ def contention():
             same(sorted(set(served.values())), [20], 'crowd %d: 300 callers of five addresses, exactly twenty of each' % turn)
             for c in kept:
                 c.close()
-            wait_until('all places to be given back', lambda: sum(x['active'] for x in s.eval('listener("per")', json_out=True)) == 0
-                       if isinstance(s.eval('listener("per")', json_out=True), list) else s.eval('listener("per")', json_out=True)['active'] == 0)
+            wait_until('all places to be given back', lambda: active(s, 'per') == 0)
         served, kept = crowd(s.address, s.port('rate'), ['127.87.0.%d' % i for i in range(1, 6)], 60)
         ok(max(served.values()) <= 30, 'thirty of each address at most', served)
         same(sum(served.values()), 100, 'and exactly a hundred of their net')
@@ -192,6 +180,7 @@ def contention():
         reasons(s, '127.88.9.7', 'maximum', line_of(s, 'full.MaxConnections'))
         more.pop().close()
         wait_until('a client to have the place', lambda: alone(s.address, s.port('full'), '127.88.9.7') == 'served')
+        wait_until('his place to be free again', lambda: active(s, 'full') == 39)
         same(alone(s.address, s.port('full'), '127.88.0.9'), 'shut', 'G26: with as many places free as are reserved, a stranger does not')
         reasons(s, '127.88.0.9', 'reserve', line_of(s, 'full.Reserve'))
         for c in kept + more:
@@ -224,18 +213,12 @@ def six():
     s.sets = [x for x in s.sets if not x[0].startswith('listeners.ini:') or x[0].split(':')[1] in ('secure.Port', 'ops.Port')]
     s.start()
     with s:
-        held = [http1.Conn(here, 8066, source=a) for a in ('2001:db8:1:1::1', '2001:db8:1:1::2')]
-        for c in held:
-            c.call('GET', '/robots.txt')
-        same([alone(here, 8066, a) for a in ('2001:db8:1:1:ffff::3', '2001:db8:1:2::1')], ['shut', 'served'], 'two of a /64, the next /64 besides')
-        for c in held:
-            c.close()
-        held = [http1.Conn(here, 8067, source=a) for a in ('2001:db8:1:1::1', '2001:db8:1:2::1')]
-        for c in held:
-            c.call('GET', '/robots.txt')
-        same([alone(here, 8067, a) for a in ('2001:db8:1:1:ffff::3', '2001:db8:2::1')], ['shut', 'served'], 'PrefixIPv6=48: two of a /48')
-        for c in held:
-            c.close()
+        for port, held, callers, what in ((8066, ('2001:db8:1:1::1', '2001:db8:1:1::2'), ('2001:db8:1:1:ffff::3', '2001:db8:1:2::1'), 'two of a /64, the next /64 besides'),
+                                          (8067, ('2001:db8:1:1::1', '2001:db8:1:2::1'), ('2001:db8:1:1:ffff::3', '2001:db8:2::1'), 'PrefixIPv6=48: two of a /48')):
+            held = [c for a in held for c in hold(here, port, a)]
+            same([alone(here, port, a) for a in callers], ['shut', 'served'], what)
+            for c in held:
+                c.close()
         same([alone(here, 8068, '2001:db8:1:1::1') for _ in range(3)], ['served'] * 2 + ['shut'], 'a rate of a /64')
         same([alone(here, 8068, '2001:db8:1:2::1') for _ in range(2)], ['served', 'shut'], 'and of a /48')
 

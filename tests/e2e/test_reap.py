@@ -7,19 +7,22 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import callers
 import http1
 from portreeve import Server, command, wait_until
 from tap import done, ok, same
 
 
 def hold(s, port, source, n=1):
-    """n idle connections that have been served once."""
-    out = []
-    for _ in range(n):
-        c = http1.Conn(s.address, port, source=source)
-        c.call('GET', '/robots.txt')
-        out.append(c)
-    return out
+    return callers.hold(s.address, port, source, n)
+
+
+def turned_away(s, port, source, what):
+    try:
+        hold(s, port, source)
+        ok(False, what)
+    except (http1.Closed, OSError):
+        ok(True, what)
 
 
 def alive(c):
@@ -140,29 +143,17 @@ def give_way(s):
     ok('gave way to a client' in s.log(), 'the log tells it')
     same([c for c in strangers if not alive(c)], [strangers[2]], 'who has asked nothing for longest gives way, not who came first')
     strangers = [c for c in strangers if alive(c)]
-    try:
-        hold(s, port, '127.97.1.1')
-        ok(False, 'for a stranger nobody gives way')
-    except (http1.Closed, OSError):
-        ok(True, 'for a stranger nobody gives way')
+    turned_away(s, port, '127.97.1.1', 'for a stranger nobody gives way')
     same([alive(c) for c in strangers], [True] * 4, 'all others stay')
     clients += hold(s, port, '127.97.9.3', 4)
     same([alive(c) for c in strangers], [False] * 4, 'four more clients have the places of the last four')
-    try:
-        hold(s, port, '127.97.9.4')
-        ok(False, 'where only clients are left, the maximum holds for the next')
-    except (http1.Closed, OSError):
-        ok(True, 'where only clients are left, the maximum holds for the next')
+    turned_away(s, port, '127.97.9.4', 'where only clients are left, the maximum holds for the next')
     ok(all(alive(c) for c in clients), 'no client has given way')
     for c in clients:
         c.close()
     port = s.port('keeps')
     held = hold(s, port, '127.97.0.1', 2)
-    try:
-        hold(s, port, '127.97.9.1')
-        ok(False, 'without GiveWay nobody gives way')
-    except (http1.Closed, OSError):
-        ok(True, 'without GiveWay nobody gives way')
+    turned_away(s, port, '127.97.9.1', 'without GiveWay nobody gives way')
     ok(all(alive(c) for c in held), 'and the strangers stay')
     for c in held:
         c.close()

@@ -8,6 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
+from callers import seen
 from portreeve import Server, wait_until
 from tap import done, ok, same
 
@@ -20,14 +21,6 @@ often.RateConnections=1/1h
 tls.InitTLS=On
 '''
 NAMES = 'plain grant few often tls'.split()
-
-
-def called(address, port, source, tls=None):
-    try:
-        with http1.Conn(address, port, source=source, tls=tls) as c:
-            return c.call('GET', '/robots.txt').status
-    except (http1.Closed, ConnectionError):
-        return 'shut'
 
 
 def state_text(s, name):
@@ -66,14 +59,14 @@ def start():
 def call_all(s):
     port = {x['name']: x['port'] for x in s.listeners()}
     for i in range(1, 9):
-        same(called(s.address, port['plain'], '127.80.0.%d' % i), 'shut' if i == 1 else 200, 'caller %d' % i)
-    same(called(s.address, port['grant'], '127.81.0.1'), 'shut', 'one outside the list')
-    same(called(s.address, port['often'], '127.82.0.1'), 200, 'one that comes once')
-    same(called(s.address, port['often'], '127.82.0.1'), 'shut', 'and again')
+        same(seen(s.address, port['plain'], '127.80.0.%d' % i), 'shut' if i == 1 else 200, 'caller %d' % i)
+    same(seen(s.address, port['grant'], '127.81.0.1'), 'shut', 'one outside the list')
+    same(seen(s.address, port['often'], '127.82.0.1'), 200, 'one that comes once')
+    same(seen(s.address, port['often'], '127.82.0.1'), 'shut', 'and again')
     with http1.Conn(s.address, port['few'], source='127.83.0.1') as c:
         same(c.call('GET', '/robots.txt').status, 200, 'one of few')
-        same(called(s.address, port['few'], '127.83.0.1'), 'shut', 'and one too many')
-    same(called(s.address, port['tls'], '127.84.0.1', tls=True), 200, 'one over TLS')
+        same(seen(s.address, port['few'], '127.83.0.1'), 'shut', 'and one too many')
+    same(seen(s.address, port['tls'], '127.84.0.1', tls=True), 200, 'one over TLS')
     wait_until('the refusals are in the file', lambda: state_text(s, 'log/decisions.log').count('"refuse"') >= 4)
 
 

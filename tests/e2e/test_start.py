@@ -6,20 +6,15 @@ import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import callers
 import http1
+from callers import hold
 from portreeve import Refused, Server, command, wait_until
 from tap import done, ok, same
 
 
 def alone(s, address, port=None):
-    """What a client from 127.x.y.z sees: 'served', or 'shut' where it is closed without a byte."""
-    try:
-        with http1.Conn(s.address, port or s.port('http'), source=address) as c:
-            return 'served' if c.call('GET', '/robots.txt').status == 200 else 'answered otherwise'
-    except http1.Closed as e:
-        return 'shut' if not e.got else 'closed after bytes'
-    except (ConnectionResetError, BrokenPipeError):
-        return 'shut'
+    return callers.alone(s.address, port or s.port('http'), address)
 
 
 def life():
@@ -151,19 +146,9 @@ full.MaxConnections = 4
         counted(s)
 
 
-def hold(s, port, source, n):
-    """n idle connections that have been served once."""
-    out = []
-    for _ in range(n):
-        c = http1.Conn(s.address, port, source=source)
-        c.call('GET', '/robots.txt')
-        out.append(c)
-    return out
-
-
 def per_address(s):
     port, mark = s.port('few'), s.log_mark()
-    held = hold(s, port, '127.72.0.1', 3)
+    held = hold(s.address, port, '127.72.0.1', 3)
     same(alone(s, '127.72.0.1', port), 'shut', 'the fourth connection of one address is refused at MaxPerAddress 3')
     same(alone(s, '127.72.0.2', port), 'served', 'another address is not')
     ok(refusal_lines(s, mark, ['127.72.0.1', 'per-address']), 'logged with its reason')
@@ -181,7 +166,7 @@ def live(s, name):
 
 def maximum(s):
     port, mark = s.port('full'), s.log_mark()
-    held = hold(s, port, '127.73.0.1', 4)
+    held = hold(s.address, port, '127.73.0.1', 4)
     same(alone(s, '127.73.0.2', port), 'shut', 'beyond MaxConnections of the listener nobody comes in')
     same(alone(s, '127.73.0.2', s.port('few')), 'served', 'on another listener he does')
     ok(refusal_lines(s, mark, ['127.73.0.2', 'maximum']), 'logged with its reason')

@@ -13,6 +13,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
+from callers import hold, seen
+from logs import whole_lines
 from portreeve import Server, wait_until
 from tap import done, note, ok, same, skip
 
@@ -21,23 +23,6 @@ HEAD = '''local admission = require "portreeve.admission"
 local rule, rules, verdict = admission.rule, admission.rules, admission.verdict
 return rules {
 '''
-
-
-def seen(address, port, source, path='/robots.txt', tls=None, name='localhost'):
-    """The status a caller gets; 'shut' where not a byte comes."""
-    try:
-        with http1.Conn(address, port, source=source, tls=tls, server_name=name) as c:
-            return c.call('GET', path).status
-    except http1.Closed as e:
-        return 'shut' if not e.got else 'cut'
-    except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        return 'shut'
-
-
-def hold(address, port, source):
-    c = http1.Conn(address, port, source=source)
-    c.call('GET', '/robots.txt')
-    return c
 
 
 def line_of(text, mark):
@@ -137,8 +122,8 @@ def cause(s):
     refused('Grant, not in the list', '127.81.0.1', 'grant', 'restriction', '@restriction', listener('grant.List='))
     refused('Grant, taken out by a line', '127.80.3.1', 'grant', 'restriction', '@restriction', 'friends.list:2')
     refused('Deny', '127.80.4.1', 'deny', 'restriction', '@restriction', 'foes.list:2')
-    kept = [hold(s.address, port['few'], '127.82.0.1'), hold(s.address, port['full'], '127.82.0.2'), hold(s.address, port['mine'], '127.82.0.5'),
-            hold(s.address, port['counted'], '127.82.0.6'), hold(s.address, port['asked'], '127.82.0.8')]
+    kept = [c for name, source in (('few', '127.82.0.1'), ('full', '127.82.0.2'), ('mine', '127.82.0.5'), ('counted', '127.82.0.6'), ('asked', '127.82.0.8'))
+            for c in hold(s.address, port[name], source)]
     refused('MaxPerAddress', '127.82.0.1', 'few', 'per-address', '@per_address', listener('few.MaxPerAddress='))
     refused('MaxConnections', '127.82.0.3', 'full', 'maximum', '@maximum', listener('full.MaxConnections='))
     refused('Reserve', '127.82.0.4', 'kept', 'reserve', '@reserve', listener('kept.Reserve='))
@@ -198,7 +183,7 @@ def kinds():
         wait_until('the engine to be dead', lambda: open('/proc/%d/stat' % pid).read().rsplit(')', 1)[1].split()[0] == 'Z')
         os.kill(s.supervisor_pid(), signal.SIGCONT)
         check(s, rows, 'after kill -9')
-        wait_until('the next engine', lambda: s.status()['engine']['state'] == 'live' and s.engine_pid() != pid)
+        s.next_engine(pid)
         prefix = why(s, '127.84.0.0/28', '--last', '100')['decisions']
         same(len({d['address'] for d in prefix if d['verdict'] != 'allow'}), 10, 'a prefix: all of its addresses')
         for text, code in ((('127.99.99.99',), 1), (('x',), 2), (('127.0.0.1/33',), 2), (('127.0.0.1', '--at', 'noon'), 2), (('127.0.0.1', '--last', '0'), 2), ((), 2), (('--help',), 0)):
@@ -367,10 +352,7 @@ def flood(s, n, source):
 
 
 def read_lines(path):
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding='utf-8') as f:
-        return [json.loads(x) for x in f]
+    return [json.loads(x) for x in whole_lines(path)]
 
 
 def flood_written(s, times, source):
@@ -463,7 +445,8 @@ def exchange():
         old = s.engine_pid()
         flood(s, 5, '127.94.0.1')
         os.kill(s.supervisor_pid(), signal.SIGUSR2)
-        wait_until('the exchange', lambda: s.engine_pids() and old not in s.engine_pids() and s.status()['engine']['state'] == 'live')
+        s.next_engine(old)
+        wait_until('the exchange', lambda: old not in s.engine_pids())
         flood(s, 5, '127.94.0.1')
         same(len(why(s, '127.94.0.1', '--last', '100')['decisions']), 10, 'all is remembered over an exchange of engines')
         wait_until('10 lines', lambda: len(read_lines(log)) == 10)
@@ -485,7 +468,8 @@ def full_disk():
         wait_until('lines to be dropped', lambda: s.eval('stats()', json_out=True)['decisions']['file_dropped'] > 0)
         same([seen(s.address, s.port('http', 'http'), a) for a in ('127.95.0.2', '127.95.0.1')], [200, 'shut'], 'a full disk: service goes on')
         same(len(why(s, '127.95.0.1', '--last', '1000')['decisions']), 301, 'and the memory knows all')
-        ok('decisions.log cannot be written' in s.log(), 'it is said')
+        wait_until('the log', lambda: 'decisions.log cannot be written' in s.log())
+        ok(True, 'it is said')
         ok(all('dropped' in x or x['verdict'] == 'refuse' for x in read_lines(inside + '/decisions.log')), 'no half lines')
         os.unlink(inside + '/filler')
 
