@@ -565,10 +565,10 @@ def test_meanwhile(net):
         calls, errors = net.ask('unload')
         ok(not [e for e in errors if e.startswith('new')], 'nobody was refused on the kept address: %d requests' % calls, errors)
         for what, want in (('add', here), ('del', away)) * 2:
-            s.kill_engine()
+            killed = s.kill_engine()
             net.ip('addr %s %s/32 dev d0' % (what, V4))
             settled(s, net, want)
-            wait_until('an engine', lambda: s.status()['engine']['state'] == 'live')
+            s.next_engine(killed)
         ok(True, 'and died')
         same(net.call('127.0.0.1'), True, 'it serves')
 
