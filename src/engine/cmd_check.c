@@ -1,7 +1,9 @@
+#include "base/clock.h"
 #include "engine/cmd.h"
 #include "engine/differ.h"
 #include "engine/planner.h"
 #include "engine/replay.h"
+#include "engine/shutout.h"
 #include "engine/supervisor.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,26 +29,43 @@ static const char HELP[] =
     "Where a server runs with the state folder, the last lines say what these files would change in its sockets (`portreeve plan --diff`\n"
     "tells it in full), and which of the decisions about callers that are remembered (portreeve.ini: Decisions, DecisionLog) would come "
     "out\n"
-    "differently by these files, with examples: at most 100000, the newest, and at most 2 seconds are spent on it.\n"
+    "differently by these files, with examples: at most 100000, the newest, and at most 2 seconds are spent on it. Files that would shut out\n"
+    "this machine, a recent administrator of the hub or a member of lists/cluster.list are refused, as that server would refuse them.\n"
     "Every fault is named with file, line, entry and value. Lines beginning with `warning: ` do not refuse.\n"
     "Exit status: 0 good, 1 refused, 2 wrong usage.\n";
 
-/* The difference to the server that runs, where one does. */
-static void compare(const struct planner *p, int fd) {
-    struct running *r = calloc(1, sizeof *r);
+/* The difference to the server that runs. */
+static void compare(const struct planner *p, int fd, struct running *r) {
     struct differ d;
     struct err e;
     struct buf text = {0};
-    enum asked asked = r ? supervisor_plan(p->state, r, &e) : ASKED_NOBODY;
-    if (asked == ASKED_FAILED) fprintf(stderr, "warning: not compared with the server that runs: %s\n", e.text);
-    if (asked == ASKED_GOOD && differ_make(p, fd, r, &d, &e)) {
+    if (differ_make(p, fd, r, &d, &e)) {
         differ_note(p, r);
         if (plan_diff_summary(&d.in, &d.diff, d.who, &text)) fwrite(text.p, 1, text.n, stdout);
         differ_finish(&d);
     }
     buf_free(&text);
-    if (r) running_finish(r);
-    free(r);
+}
+
+/* Would the engine that runs take these rules, or would they shut out somebody who must not be? As it will ask itself (engine/guards.h). */
+static bool spares(const struct planner *p, struct bundle_rules *rules, const struct running *r, struct err *e) {
+    struct bundle_rules now = {0};
+    struct admins admins;
+    struct admin admin[ADMINS_MAX];
+    int fd;
+    enum asked asked = supervisor_rules(p->state, &fd, &admins, e);
+    if (asked == ASKED_NOBODY) return true;
+    bool good = asked == ASKED_GOOD && bundle_rules_create(&now, fd, &r->plan, p->luadir, e);
+    struct shutout old = {.plan = &r->plan, .lists = &now.lists, .hooks = now.hooks}, next = {.plan = &p->plan, .lists = &rules->lists, .hooks = rules->hooks};
+    int64_t ms = clock_mono_ms();
+    good = good && shutout_learn(&old, e) && shutout_learn(&next, e);
+    if (!good) fprintf(stderr, "warning: whom these files shut out was not looked at: %s\n", e->text);
+    bool spared = !good || shutout_spares(&next, &old, admin, admins_list(&admins, ms, admin), ms, e);
+    shutout_forget(&old);
+    shutout_forget(&next);
+    bundle_rules_finish(&now);
+    if (asked == ASKED_GOOD) close(fd);
+    return spared;
 }
 
 /* A rule for listeners that do not exist concerns nobody. */
@@ -62,20 +81,42 @@ static void look_for_listeners(struct planner *p, const struct rules *r) {
         }
 }
 
-/* And to those who have called lately. */
-static void judge_again(struct planner *p, int fd) {
+/* Which of those who have called lately would fare differently. */
+static void judge_again(const struct planner *p, struct bundle_rules *rules) {
     struct replay *r = calloc(1, sizeof *r);
-    struct bundle_rules rules;
-    struct err e;
+    struct err e = {"out of memory"};
     struct buf text = {0};
-    bool good = (r || err_set(&e, "out of memory")) && bundle_rules_create(&rules, fd, &p->plan, p->luadir, &e) &&
-                replay_make(&rules, &p->plan, p->state, r, &e);
+    bool good = r && replay_make(rules, &p->plan, p->state, r, &e);
     if (!good) fprintf(stderr, "warning: the decisions that are remembered were not judged again: %s\n", e.text);
-    if (good) look_for_listeners(p, hooks_rules(rules.hooks));
-    if (r) bundle_rules_finish(&rules);
     if (good && replay_say(r, &text) && text.n) fwrite(text.p, 1, text.n, stdout);
     buf_free(&text);
     free(r);
+}
+
+/* What these good files would mean here and now. false: the server that runs would refuse them. */
+static bool weigh(struct planner *p, int fd) {
+    struct running *r = calloc(1, sizeof *r);
+    struct bundle_rules rules;
+    struct err e = {"out of memory"};
+    enum asked asked = r ? supervisor_plan(p->state, r, &e) : ASKED_FAILED;
+    if (asked == ASKED_FAILED) fprintf(stderr, "warning: not compared with the server that runs: %s\n", e.text);
+    if (asked == ASKED_GOOD) compare(p, fd, r);
+    bool good = bundle_rules_create(&rules, fd, &p->plan, p->luadir, &e), spared = true;
+    if (good) {
+        look_for_listeners(p, hooks_rules(rules.hooks));
+        judge_again(p, &rules);
+        spared = asked != ASKED_GOOD || spares(p, &rules, r, &e);
+    } else {
+        fprintf(stderr, "warning: the rules were not asked about callers: %s\n", e.text);
+    }
+    if (!spared) {
+        p->errors++;
+        fprintf(stderr, "%s; `portreeve reload --force` does it all the same\n", e.text);
+    }
+    bundle_rules_finish(&rules);
+    if (r) running_finish(r);
+    free(r);
+    return spared;
 }
 
 int cmd_check(int argc, char **argv) {
@@ -92,8 +133,7 @@ int cmd_check(int argc, char **argv) {
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
-    if (good) compare(p, fd);
-    if (good) judge_again(p, fd);
+    good = good && weigh(p, fd);
     if (good)
         printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
                p->warnings, p->warnings == 1 ? "" : "s");

@@ -79,32 +79,50 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
     return ASKED_GOOD;
 }
 
-/* The descriptor comes with the first bytes. */
-static int take_fd(int fd, const char *request) {
-    char text[256], room[CMSG_SPACE(sizeof(int))];
+#define LENT_MOST 2
+
+/* n descriptors, which come with the first bytes. */
+static bool take_fds(int fd, const char *request, int *got, int n) {
+    char text[256], room[CMSG_SPACE(LENT_MOST * sizeof(int))];
     struct iovec io = {.iov_base = text, .iov_len = sizeof text};
     struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
-    int got = -1;
-    if (send(fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request)) return -1;
-    ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-    struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof got)) memcpy(&got, CMSG_DATA(h), sizeof got);
-    if (got < 0) errno = n > 0 ? EACCES : ENOTCONN; /* it refuses whoever it does not know */
-    return got;
+    size_t bytes = (size_t)n * sizeof(int);
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request)) return false;
+    ssize_t have = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *h = have > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(bytes)) return memcpy(got, CMSG_DATA(h), bytes);
+    if (have >= 0) errno = have ? EACCES : ENOTCONN; /* it refuses whoever it does not know */
+    return false;
+}
+
+static enum asked borrow(const char *state, const char *request, int *got, int n, struct err *e) {
+    int fd = reach(state);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)) return ASKED_NOBODY;
+    bool good = fd >= 0 && take_fds(fd, request, got, n);
+    int why = errno;
+    if (fd >= 0) close(fd);
+    if (!good) err_set(e, "%s/run/control.sock: %s%s", state, strerror(why), why == EACCES || why == EPERM ? "; ask as root or as the user portreeve runs as" : "");
+    return good ? ASKED_GOOD : ASKED_FAILED;
 }
 
 enum asked supervisor_decisions(const char *state, struct recorder **out, struct err *e) {
-    int fd = reach(state);
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)) return ASKED_NOBODY;
-    int memory = fd >= 0 ? take_fd(fd, "decisions\n") : -1, why = errno;
-    if (fd >= 0) close(fd);
-    if (memory < 0) {
-        err_set(e, "%s/run/control.sock: %s%s", state, strerror(why), why == EACCES || why == EPERM ? "; ask as root or as the user portreeve runs as" : "");
-        return ASKED_FAILED;
-    }
+    int memory;
+    enum asked a = borrow(state, "decisions\n", &memory, 1, e);
+    if (a != ASKED_GOOD) return a;
     *out = recorder_map(memory, true, e);
     close(memory);
     return *out ? ASKED_GOOD : ASKED_FAILED;
+}
+
+enum asked supervisor_rules(const char *state, int *bundle_fd, struct admins *admins, struct err *e) {
+    int got[LENT_MOST];
+    enum asked a = borrow(state, "rules\n", got, LENT_MOST, e);
+    if (a != ASKED_GOOD) return a;
+    bool good = counters_admins(got[1], admins, e);
+    close(got[1]);
+    if (!good) close(got[0]);
+    else *bundle_fd = got[0];
+    return good ? ASKED_GOOD : ASKED_FAILED;
 }
 
 enum asked supervisor_plan(const char *state, struct running *out, struct err *e) {

@@ -18,11 +18,16 @@ void admins_seen(struct admins *t, struct holder_id id, const struct addr *a, in
     hold_give(&t->lock);
 }
 
-unsigned admins_lately(struct admins *t, struct holder_id id, int64_t now_ms, struct admin out[ADMINS_MAX]) {
+unsigned admins_list(const struct admins *t, int64_t now_ms, struct admin out[ADMINS_MAX]) {
     unsigned n = 0;
-    hold_take(&t->lock, id);
     for (unsigned i = 0; i < ADMINS_MAX; i++)
         if (t->slot[i].last_ms && now_ms - t->slot[i].last_ms < ADMINS_LATELY_MS) out[n++] = t->slot[i];
+    return n;
+}
+
+unsigned admins_lately(struct admins *t, struct holder_id id, int64_t now_ms, struct admin out[ADMINS_MAX]) {
+    hold_take(&t->lock, id);
+    unsigned n = admins_list(t, now_ms, out);
     hold_give(&t->lock);
     return n;
 }

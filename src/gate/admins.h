@@ -19,4 +19,5 @@ struct admins {
 void admins_seen(struct admins *t, struct holder_id id, const struct addr *a, int64_t now_ms);
 /* Those of the last hour; returns how many (at most ADMINS_MAX). */
 unsigned admins_lately(struct admins *t, struct holder_id id, int64_t now_ms, struct admin out[ADMINS_MAX]);
+unsigned admins_list(const struct admins *t, int64_t now_ms, struct admin out[ADMINS_MAX]); /* the same of a copy that nobody writes to */
 #endif

@@ -67,6 +67,13 @@ struct counters *counters_map(int fd, struct err *e) {
     return c;
 }
 
+bool counters_admins(int fd, struct admins *out, struct err *e) {
+    uint64_t head[2];
+    if (pread(fd, head, sizeof head, 0) != sizeof head || head[0] != COUNTERS_MAGIC || head[1] != sizeof(struct counters))
+        return err_set(e, "the counters' memory is of another version; supervisor and command differ: stop and start");
+    return pread(fd, out, sizeof *out, offsetof(struct counters, admins)) == sizeof *out || err_set(e, "cannot read the counters' memory: %s", strerror(errno));
+}
+
 void counters_reset_live(struct counters *c, unsigned instance) {
     memset(&c->live[instance & 1], 0, sizeof c->live[0]);
     atomic_store(&c->policy_suspended_ms, 0);

@@ -90,6 +90,10 @@ static void obey(struct super *s, struct control_client *c) {
         remember_lend(s, c->fd);
         close_client(c);
     }
+    else if (strcmp(c->in, "rules") == 0) {
+        if (s->gen) remember_lend_rules(s, c->fd);
+        close_client(c);
+    }
     else if (strcmp(c->in, "plan") == 0) {
         if (s->gen) answer_status(s, c, status_plan);
         else say(c, false, "there is no plan yet: the first start is still under way\n");
@@ -105,7 +109,7 @@ static void obey(struct super *s, struct control_client *c) {
         else flush(c);
         if (!s->stopping) super_stop(s, "the control socket");
     } else {
-        say(c, false, "requests are: reload, reload force, status, status json, sockets, plan, decisions, stop\n");
+        say(c, false, "requests are: reload, reload force, status, status json, sockets, plan, decisions, rules, stop\n");
     }
 }
 

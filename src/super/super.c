@@ -214,7 +214,7 @@ int super_run(const struct options *o, const char *engine_path) {
         fprintf(stderr, "portreeve: out of memory\n");
         return EXIT_REFUSED;
     }
-    *s = (struct super){.opt = *o, .pid_fd = -1, .signal_fd = -1, .control_fd = -1, .counters_fd = -1, .recorder_fd = -1, .recorder_look = -1, .live = -1, .replacing = -1,
+    *s = (struct super){.opt = *o, .pid_fd = -1, .signal_fd = -1, .control_fd = -1, .counters_fd = -1, .recorder_fd = -1, .recorder_look = -1, .counters_look = -1, .live = -1, .replacing = -1,
                         .restart_at = NEVER};
     snprintf(s->engine_path, sizeof s->engine_path, "%s", engine_path);
     for (unsigned i = 0; i < 2; i++) s->engine[i] = (struct engine){.instance = i, .link = -1, .deadline = NEVER};

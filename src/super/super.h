@@ -135,7 +135,7 @@ struct super {
     bool unclean;         /* the run before ended without tidying: its engine may need a moment to leave */
     int pid_fd, signal_fd, control_fd, counters_fd;
     struct counters *counters;
-    int recorder_fd, recorder_look; /* for engines; for those who may only read */
+    int recorder_fd, recorder_look, counters_look; /* for engines; for those who may only read */
     struct recorder *recorder;
     struct adopted adopted;
     struct notify notify;
@@ -205,6 +205,7 @@ void follow_ended(struct super *s, enum follow_end end);        /* every reload,
 bool remember_open(struct super *s, struct err *e);                         /* the flight recorder's memory */
 void remember_generation(struct super *s, const struct generation *g);      /* as many decisions as its settings say */
 void remember_lend(struct super *s, int fd);                                /* "ok" and the memory, to a control client */
+void remember_lend_rules(struct super *s, int fd);                          /* the same with the bundle in force and the counters */
 
 /* rehearse.c */
 bool rehearse_text(const struct super *s, const struct generation *next, struct buf *out); /* next is bound, and goes again */

@@ -27,8 +27,10 @@ class From(Pages):
 
 
 def refused(s, text, words, what):
-    """A reload says no, everything stays as it is, and check has nothing against the files themselves."""
+    """A reload says no, everything stays as it is; check has said it before."""
     before = s.status()['generation']
+    code, out = s.check()
+    ok(code == 1 and all(w in out for w in words), '%s: check says it' % what, out)
     code, out = s.reload()
     ok(code == 1 and all(w in out for w in words), '%s: refused, and the words say who and by which line' % what, out)
     ok(s.status()['generation'] == before and s.status()['last_reload']['ok'] is False, '%s: nothing has changed' % what, s.status()['last_reload'])
@@ -56,7 +58,8 @@ def machine(s):
     forced(s, 'a denied list with this machine')
     ok(not reachable(s, '127.0.0.1'), 'and now it is shut out')
     s.edit('lists/denied.list', '')
-    same(s.reload()[0], 0, 'letting somebody in again needs no force')
+    same(s.check()[0], 0, 'letting somebody in again: check has nothing against it')
+    same(s.reload()[0], 0, 'and it needs no force')
     ok(reachable(s, '127.0.0.1'), 'it is let in again')
     s.edit('lists/denied.list', '192.0.2.1\n127.55.0.0/24\n')
     same(s.reload()[0], 0, 'a list that hits nobody of these is no business of the guard')
