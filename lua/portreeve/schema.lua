@@ -138,6 +138,7 @@ local function describe(w, spec, help)
   spec.group, spec.label, spec.help, spec.rare, spec.by_hand, spec.ask = w[2], w[3], help, w.rare, w.by_hand, w.ask
   spec.keys = w.keys
 end
+local files = { path = true, secret = true } -- no page names a file of this machine, or shows a secret
 for _, w in ipairs(said) do
   describe(w, listeners[w[1]], w[4])
   describe(w, keyed[w[1]], w.key_help)
@@ -145,6 +146,7 @@ for _, w in ipairs(said) do
 end
 local rest = {}
 for entry, spec in pairs(listeners) do
+  spec.by_hand = spec.by_hand or files[spec.kind]
   if not spec.label then
     rest[#rest + 1], spec.label, spec.group, spec.rare = entry, entry, spec.group or "service", true
   end

@@ -22,6 +22,9 @@ return {
 
   { "Restriction", "who", "Restriction", "Grant: only addresses of the list come in. Deny: all but those." },
   { "List", "who", "Address list", "NAME for lists/NAME.list, or the list itself: 10.0.0.0/8, !10.1.0.0/16, 192.0.2.1-192.0.2.9" },
+  { "ClientCertificate", "who", "Certificates of callers", "With Init SSL/TLS On. Ask: who has one may show it. Require: nobody comes in "
+    .. "without one.", rare = true },
+  { "ClientCA", "who", "Authorities of those", "The file with the authorities that callers' certificates must come from.", rare = true },
 
   { "MaxConnections", "limits", "Connections, at most", "At one time, over all sockets of the listener; 0: as many as the engine takes." },
   { "MaxPerAddress", "limits", "From one address, at most", "At one time; 0: no limit. Members of lists/cluster.list are exempt." },

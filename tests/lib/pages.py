@@ -34,14 +34,7 @@ class Pages:
     def send(self, page, fields, action=None):
         """Fill in the form of `page` that posts to `action` (default: the page's own path) and send it; the answer, redirects followed."""
         action = action or page.split('?')[0]
-        body = self.get(page).body.decode()
-        form = re.search(r'<form[^>]*action="%s"[^>]*method="post"[^>]*>(.*?)</form>' % re.escape(action), body, re.S)
-        if not form:
-            raise AssertionError('%s has no form for %s: %s' % (page, action, body[:500]))
-        out = {m.group('name'): html.unescape(m.group('value') or '') for m in
-               re.finditer(r'<input(?=[^>]*\bname="(?P<name>[^"]*)")(?:(?=[^>]*\bvalue="(?P<value>[^"]*)"))?[^>]*>', form.group(1))}
-        out.update(fields)
-        return self.post(action, out)
+        return self.post(action, filled(self.get(page).body.decode(), action, fields))
 
     def post(self, path, fields):
         answer = self._answer('POST', path, urllib.parse.urlencode(fields).encode(),
@@ -57,6 +50,22 @@ class Pages:
         self.post('/hub/setup', {'token': token, 'account': 'ada', 'password': PASSWORD, 'again': PASSWORD})
         self.post('/hub/login', {'account': 'ada', 'password': PASSWORD})
         return self
+
+
+def filled(body, action, fields=()):
+    """What a browser sends for the form of a page that posts to `action`, with these fields typed into it; None unticks a box."""
+    form = re.search(r'<form[^>]*action="%s"[^>]*method="post"[^>]*>(.*?)</form>' % re.escape(action), body, re.S)
+    if not form:
+        raise AssertionError('there is no form for %s: %s' % (action, body[:500]))
+    out = {}
+    for m in re.finditer(r'<input(?=[^>]*\bname="(?P<name>[^"]*)")(?:(?=[^>]*\bvalue="(?P<value>[^"]*)"))?[^>]*>', form.group(1)):
+        if 'type="checkbox"' not in m.group(0) or re.search(r'\bchecked\b', m.group(0)):
+            out[m.group('name')] = html.unescape(m.group('value') or '')
+    for m in re.finditer(r'<select[^>]*\bname="([^"]*)"[^>]*>(.*?)</select>', form.group(1), re.S):
+        chosen = re.search(r'<option selected value="([^"]*)"', m.group(2)) or re.search(r'<option[^>]*value="([^"]*)"', m.group(2))
+        out[m.group(1)] = html.unescape(chosen.group(1)) if chosen else ''
+    out.update(fields)
+    return {k: v for k, v in out.items() if v is not None}
 
 
 def plain(body):

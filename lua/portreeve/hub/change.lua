@@ -4,7 +4,7 @@
 --   change.run(c, engine, job) -> response
 -- job: title, action (path of the form), what (word for the audit trail), edits, words = { text … }, dangers = { text … },
 --      refused(text) -> response: the form again with the gate's text; done: key of site.done; back: path to go to;
---      lost = addresses in use that stop working, or nil;
+--      lost = addresses in use that stop working, or nil; opens = ways to other servers that the change makes, or nil;
 --      applied(text, extra) -> response | nil: instead of going back (where the way back may be closed)
 local html = require "portreeve.web.html"
 local layout = require "portreeve.web.layout"
@@ -69,6 +69,8 @@ local function preview(c, job, text)
       h.h2 "What it does to the sockets", said(text) or h.p { class = "hint", "No socket is opened or closed." },
       #(job.lost or {}) > 0 and h.div { class = "note warn", h.h2 "Addresses that nobody answers any more",
         h.ul(html.map(job.lost, function(w) return h.li { w } end)) } or nil,
+      #(job.opens or {}) > 0 and h.div { class = "note warn", h.h2 "Ways to other servers",
+        h.ul(html.map(job.opens, function(w) return h.li { w } end)) } or nil,
       danger_note(job.dangers, "You may shut yourself out") } })
 end
 

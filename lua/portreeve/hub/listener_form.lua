@@ -342,4 +342,17 @@ local function words(edit)
   return edit.entry .. "=" .. edit.value
 end
 
-return { read = read, fresh = fresh, place_faults = place_faults, words = words, NEW_MOST = NEW_MOST, SPARE = SPARE }
+-- Ways to other servers that the edits make or change: whoever may call the listener gets there from here.
+local function opens(form)
+  local out = {}
+  for _, edit in ipairs(form.edits) do
+    local name, host = edit.entry:match("^([%w_-]+%.?%d*)%.Backend%-?(.*)$")
+    if name and edit.value then
+      out[#out + 1] = ("Whoever may call %s%s reaches %s, as if this server called."):format(name, host ~= "" and " for " .. host or "",
+        edit.value)
+    end
+  end
+  return out
+end
+
+return { read = read, opens = opens, fresh = fresh, place_faults = place_faults, words = words, NEW_MOST = NEW_MOST, SPARE = SPARE }

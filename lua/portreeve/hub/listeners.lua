@@ -187,7 +187,7 @@ local function update(engine, conf)
     local words = html.map(form.edits, listener_form.words)
     return change.run(c, engine, { title = "Listeners", action = c.site.prefix .. "/listeners", back = c.site.prefix .. "/listeners",
       what = "listeners", edits = form.edits, words = words, dangers = lockout.dangers(form, c.req), done = "listeners",
-      applied = farewell(c, engine), lost = urlcheck.lost(stored, conf, status, lockout.after(form)),
+      opens = listener_form.opens(form), applied = farewell(c, engine), lost = urlcheck.lost(stored, conf, status, lockout.after(form)),
       refused = function(text) return again(422, nothing_changed(listener_form.place_faults(form, text))) end })
   end
 end
