@@ -21,7 +21,7 @@ return {
   { "Backlog", "address", "Waiting, at most", "Callers the kernel lets wait until we accept, each socket.", rare = true },
 
   { "Restriction", "who", "Restriction", "Grant: only addresses of the list come in. Deny: all but those." },
-  { "List", "who", "Address list", "NAME for lists/NAME.list, or the list itself: 10.0.0.0/8, !10.1.0.0/16, 192.0.2.1-192.0.2.9" },
+  { "List", "who", "Address list", "Addresses, as in 10.0.0.0/8, !10.1.0.0/16, 192.0.2.1-192.0.2.9; or NAME for lists/NAME.list." },
   { "ClientCertificate", "who", "Certificates of callers", "With Init SSL/TLS On. Ask: who has one may show it. Require: nobody comes in "
     .. "without one.", rare = true },
   { "ClientCA", "who", "Authorities of those", "The file with the authorities that callers' certificates must come from.", rare = true },

@@ -14,10 +14,10 @@
  * that could change those would be out of its cage. Where tunnels lead is a matter of TunnelEdits too (planner_edit.c). The hub's form offers
  * what the schema has but for `by_hand`: tests/lua/schema_spec.lua holds the two lists together. */
 static const char *const listener_entries[] = {
-    "Port", "Address", "Transport", "InitTLS", "Certificate", "Services", "Script", "Backend", "SendProxy", "Restriction", "List", "Proxy",
-    "ProxyFrom", "ProxyInside", "MaxConnections", "MaxPerAddress", "Reserve", "GiveWay", "Backlog", "WhenMissing", "PrefixIPv4", "PrefixIPv6",
-    "NetIPv4", "NetIPv6", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet", "RateHandshakesPerNet",
-    "RateRequestsPerNet", "*"};
+    "Port", "Address", "Transport", "InitTLS", "Certificate", "ClientCertificate", "Services", "Script", "Backend", "SendProxy", "Restriction",
+    "List", "Proxy", "ProxyFrom", "ProxyInside", "MaxConnections", "MaxPerAddress", "Reserve", "GiveWay", "Backlog", "WhenMissing",
+    "PrefixIPv4", "PrefixIPv6", "NetIPv4", "NetIPv6", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
+    "RateHandshakesPerNet", "RateRequestsPerNet", "*"};
 static const char *const keyed_entries[] = {"Backend-", "Label-"}; /* and a key: a host name, a word */
 
 static bool keyed_entry(const char *entry) {

@@ -119,6 +119,9 @@ def wrong(browser, server, base):
     ok(said in described(browser, 'RateConnectionsPerNet') and browser.js(
         'return document.getElementById("l.work.RateConnectionsPerNet").getAttribute("aria-invalid")') == 'true', 'and read out with it')
     shot(browser, 'listener-wrong')
+    same(browser.texts('main > .note.bad a'), ['Connects of one net'], 'the note above leads to it')
+    browser.call('POST', '/element/%s/click' % browser.find('main > .note.bad a'))
+    same(browser.js('return document.querySelector(":target").id'), 'l.work.RateConnectionsPerNet', 'to the field itself')
     same((browser.js(VALUE, 'l.work.MaxConnections'), browser.js(VALUE, 'l.work.Proxy')), ('77', 'V2'), 'what was typed stays')
     put(browser, 'RateConnectionsPerNet', '5/m')
     update(browser)

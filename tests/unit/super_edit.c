@@ -38,7 +38,7 @@ static const char *const refused[] = {
     "set certificates.ini x.PasswordFile /etc/shadow\n", "set portreeve.ini User root\n", "set portreeve.ini Components hub\n",
     "set tomcat.ini Port 80\n", "set tomcat.ini ShutdownPort -1\n", "set tracker.ini RMIPort 1\n", "set tracker.ini TrackerId x\n",
     "set tracker.ini CommunicationsPort.x 7\n", "set hub.ini RMIPort 1\n", "set ../listeners.ini web.Port 1\n", "set conf/listeners.ini web.Port 1\n",
-    "set /etc/passwd root.Port 1\n", "set listeners.ini web.CertificateFile x\n", "set listeners.ini web.port 1\n", "set listeners.ini Port 1\n",
+    "set /etc/passwd root.Port 1\n", "set listeners.ini web.CertificateFile x\n", "set listeners.ini web.ClientCA /etc/shadow\n", "set listeners.ini web.port 1\n", "set listeners.ini Port 1\n",
     "set listeners.ini .Port 1\n", "set listeners.ini web. 1\n", "set listeners.ini web.x.Port 1\n", "set listeners.ini web.22222.Port 1\n",
     "set listeners.ini web.Backend- 1\n", "set listeners.ini web.Label- 1\n", "set listeners.ini web.Label-a/b 1\n", "set listeners.ini web.Key-a 1\n",
     "set listeners.ini web.Backend-a.* 1\n", "remove listeners.ini web.Backend-a.*\n", "set listeners.ini web.Backend-a\xc3 1\n",

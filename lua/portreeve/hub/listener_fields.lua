@@ -58,7 +58,7 @@ local function text_input(row, id, entry, about)
 end
 
 local function ticks(row, id, entry, words, about)
-  about.class = "ticks"
+  about.class, about.id, about.tabindex = "ticks", id, "-1"
   about[1] = h.legend { class = about.legend, label_of(entry) }
   about.legend = nil
   about[2] = h.input { type = "hidden", name = id, value = "1" }
@@ -176,4 +176,5 @@ local function above(row, entry)
     return h.li { h.code { e.name, "=", e.text }, " from ", h.code { ("%s:%s"):format(e.at.file, tostring(e.at.line)) } } end) }
 end
 
-return { cell = cell, full = full, spare = spare, above = above, set = set, faults_of = faults_of }
+return { cell = cell, full = full, spare = spare, above = above, set = set, faults_of = faults_of, label_of = label_of,
+  prefix_of = prefix_of }

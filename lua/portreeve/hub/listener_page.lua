@@ -116,9 +116,29 @@ local function loose(row)
   return #out > 0 and h.div { class = "note bad", role = "alert", out } or nil
 end
 
+-- What is wrong, as links to the fields, in their order.
+local function wrong(row)
+  local out, prefix = {}, fields.prefix_of(row)
+  local function add(entry, label)
+    out[#out + 1] = fields.faults_of(row, entry) and h.li { h.a { href = "#" .. prefix .. "." .. entry, label } } or nil
+  end
+  add("Name", "Name")
+  for _, entry in ipairs(row.fields) do
+    if listening.changeable(row, entry) then
+      add(entry, fields.label_of(entry))
+    end
+  end
+  for _, entry in ipairs(schema.shown) do
+    for k = 1, listening.keyed[entry] and listener_form.SPARE or 0 do
+      add(entry .. "-+" .. k, "A new " .. listening.keyed[entry].label:lower())
+    end
+  end
+  return #out > 0 and h.ul(out) or nil
+end
+
 -- row: with faults_at, what listener_form found; names: { Certificate = { … } }
 local function groups(row, names)
   return { loose(row), html.map(schema.groups, function(group) return group_of(row, group, names) end) }
 end
 
-return { groups = groups }
+return { groups = groups, wrong = wrong }

@@ -130,9 +130,14 @@ local function show_one(engine, conf)
   end
 end
 
-local function nothing_changed(lines)
+-- lines: what no field is the place for. one: the row that the page is about.
+local function nothing_changed(lines, form, one)
+  local row = one and find(form, one)
+  if row then
+    row.faults_at = form.faults_at[row.name]
+  end
   return layout.note("bad", h.h2 "Nothing has been changed", #lines > 0 and change.said(table_concat(lines, "\n"))
-    or h.p "What is wrong stands below, where it belongs.")
+    or h.p "What is wrong stands below, where it belongs.", row and listener_page.wrong(row) or nil)
 end
 
 -- Where the hub answers after a change that may have closed the way back.
@@ -176,7 +181,7 @@ local function update(engine, conf)
       return again(409, layout.note("bad", h.h2 "Nothing has been changed", h.p { "The listeners were changed since this page was opened. ",
         "Look at what they are now and at what you typed, then press Update again." }))
     elseif form.bad then
-      return again(422, nothing_changed {})
+      return again(422, nothing_changed({}, form, one))
     elseif #form.edits == 0 then
       return again(200, layout.note("good", h.p "Nothing to change: this is what is in force."))
     end
@@ -188,7 +193,7 @@ local function update(engine, conf)
     return change.run(c, engine, { title = "Listeners", action = c.site.prefix .. "/listeners", back = c.site.prefix .. "/listeners",
       what = "listeners", edits = form.edits, words = words, dangers = lockout.dangers(form, c.req), done = "listeners",
       opens = listener_form.opens(form), applied = farewell(c, engine), lost = urlcheck.lost(stored, conf, status, lockout.after(form)),
-      refused = function(text) return again(422, nothing_changed(listener_form.place_faults(form, text))) end })
+      refused = function(text) return again(422, nothing_changed(listener_form.place_faults(form, text), form, one)) end })
   end
 end
 
