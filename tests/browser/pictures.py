@@ -71,6 +71,8 @@ def walk(browser, base, link, folder):
             browser.go(base + path)
             # Whole pages on the desktop; on the phone what is seen first, and of a campaign what a screen and a half show.
             browser.shot(os.path.join(folder, '%s-%s.png' % (page, name)), whole=1400 if page == 'campaign' or name == 'phone' else True)
+    browser.go(base + '/hub/listeners/secure')
+    browser.shot(os.path.join(folder, 'listener-phone.png'), whole=1400)
 
 
 LINES = ('where(listeners(), "name", "http")', 'count(connections(), "state")', 'connections(3)', 'refusals(3)', 'reload()')
