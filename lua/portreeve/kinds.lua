@@ -5,7 +5,7 @@ local addr = require "portreeve.addr"
 local duration = require "portreeve.duration"
 local portnames = require "portreeve.portnames"
 local ipairs, tostring = ipairs, tostring
-local math_type, tointeger = math.type, math.tointeger
+local tointeger = math.tointeger
 local concat = table.concat
 local _ENV = nil
 
@@ -112,7 +112,6 @@ function kinds.list(text)
   return name, why and "neither the name of an address list (letters, digits, _ and -) nor addresses and networks with commas between them"
 end
 
--- The name of a label.
 function kinds.label_key(text)
   if text:find("^[%w_]+$") and #text <= 30 then return text end
   return nil, "the name of a label has letters, digits and _ only, at most 30"
@@ -395,7 +394,5 @@ function kinds.certificate(text)
   if s:lower() == "false" then return nil, "to switch HTTPS off for this address remove the line" end
   return kinds.name(text)
 end
-
-kinds.is_integer = function(v) return math_type(v) == "integer" end
 
 return kinds

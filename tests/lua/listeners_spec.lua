@@ -86,21 +86,86 @@ describe("a filled-in table of listeners", function()
     assert.same({ "8443", "*", "On", "tracker,ui,hub" }, { rows[3].say.Port, rows[3].say.Address, rows[3].say.InitTLS,
       rows[3].say.Services })
   end)
-  it("shows where a tunnel leads, and leaves that to the file (Q13)", function()
+  local function conf_of(lines, portreeve)
+    local list = {}
+    for i, l in ipairs(lines) do list[i] = { key = l[1], value = l[2], line = i } end
+    local r, report = require("portreeve.rules").build { ["listeners.ini"] = { display = "conf/listeners.ini", entries = list },
+      ["portreeve.ini"] = { display = "conf/portreeve.ini", entries = portreeve or {} } }
+    assert.same({}, report.errors)
+    return r
+  end
+  local function page_of(rows, row, found)
+    row.faults_at = found and found.faults_at[row.name]
+    return require("portreeve.web.html").render(require("portreeve.hub.listener_page").groups(row, {}))
+  end
+  local mail = { { "mail.Port", "8125" }, { "mail.Services", "tls-tunnel" }, { "mail.Backend", "192.0.2.7:25" },
+    { "mail.Backend-A.test", "192.0.2.8:25" } }
+
+  it("shows where a tunnel leads, and leaves that to the file without TunnelEdits (Q13)", function()
     trusted.install { status = status_sample() }
-    local rules, html, shown = require "portreeve.rules", require "portreeve.web.html", require "portreeve.hub.listener_table"
-    local function e(key, value, line) return { key = key, value = value, line = line } end
-    conf = rules.build { ["listeners.ini"] = { display = "conf/listeners.ini",
-      entries = { e("mail.Port", "8125", 1), e("mail.Services", "tunnel", 2), e("mail.Backend", "192.0.2.7:25", 3) } } }
-    local status = { listeners = { socket("mail", "0.0.0.0", 8125, "tcp", "tunnel") } }
+    local html, shown = require "portreeve.web.html", require "portreeve.hub.listener_table"
+    conf = conf_of(mail)
+    local status = { listeners = { socket("mail", "0.0.0.0", 8125, "tcp", "tls-tunnel") } }
     status.listeners[1].backend = "192.0.2.7:25"
     local rows = listening.rows(conf, status)
     local page = html.render(shown.table_of({ site = { prefix = "" } }, form.fresh(rows, 1), {}))
     assert.is_truthy(page:find("192.0.2.7:25", 1, true))
     assert.is_nil(page:find("l.mail.Services", 1, true))
-    assert.is_nil(page:find("Services.tunnel", 1, true)) -- nor can a new listener be made one
-    local read = form.read(rows, { ["l.mail.Port"] = "8126", ["l.mail.MaxPerAddress"] = "5" })
-    assert.same({ "listeners.ini:mail.Port=8126", "listeners.ini:mail.MaxPerAddress=5" }, texts(read))
+    assert.is_nil(page:find("Services.tunnel", 1, true)) -- a new one is made on the page of the listener
+    page = page_of(rows, rows[1])
+    assert.is_nil(page:find('name="l.mail.Backend', 1, true))
+    assert.is_truthy(page:find("192.0.2.8:25", 1, true) and page:find("TunnelEdits=On", 1, true))
+    local forged = { ["l.mail.Port"] = "8126", ["l.mail.MaxPerAddress"] = "5", ["l.mail.Backend"] = "192.0.2.9:1",
+      ["l.mail.Backend-A.test"] = "", ["l.mail.Backend-+1.Key"] = "b.test", ["l.mail.Backend-+1"] = "192.0.2.9:1" }
+    assert.same({ "listeners.ini:mail.Port=8126", "listeners.ini:mail.MaxPerAddress=5" }, texts(form.read(rows, forged)))
+    rows = listening.rows(conf_of(mail, { { key = "TunnelEdits", value = "on", line = 1 } }), status)
+    assert.is_truthy(page_of(rows, rows[1]):find('name="l.mail.Backend-A.test"', 1, true))
+    local read = form.read(rows, forged)
+    assert.same({ "listeners.ini:mail.Port=8126", "listeners.ini:mail.MaxPerAddress=5", "listeners.ini:mail.Backend=192.0.2.9:1",
+      "listeners.ini:mail.Backend-A.test -", "listeners.ini:mail.Backend-b.test=192.0.2.9:1" }, texts(read))
+    assert.same({ "Whoever may call mail reaches 192.0.2.9:1, as if this server called.",
+      "Whoever may call mail for b.test reaches 192.0.2.9:1, as if this server called." }, form.opens(read))
+  end)
+  it("has a field for an entry that nobody has described, under its own name", function()
+    local words = { groups = require("portreeve.schema_words").groups }
+    for _, w in ipairs(require "portreeve.schema_words") do
+      if w[1] ~= "GiveWay" then words[#words + 1] = w end
+    end
+    trusted.install { status = status_sample() }
+    package.loaded["portreeve.schema_words"] = words
+    listening, form = require "portreeve.hub.listening", require "portreeve.hub.listener_form"
+    local rows = listening.rows(conf_of { { "a.Port", "8000" }, { "a.GiveWay", "On" } }, { listeners = {} })
+    local page = page_of(rows, rows[1])
+    assert.is_truthy(page:find('<label for="l.a.GiveWay">GiveWay</label><select[^>]*name="l.a.GiveWay"'))
+    assert.is_truthy(page:find('<details class="more" open><summary>[^<]*</summary><div class="fields">[^\n]*l%.a%.GiveWay'))
+    assert.same({ "listeners.ini:a.GiveWay=Off" }, texts(form.read(rows, { ["l.a.GiveWay"] = "Off" })))
+    trusted.install { status = status_sample() }
+  end)
+  it("keeps capitals, finds doubles, and wants both halves of an entry with a key", function()
+    local rows = listening.rows(conf_of { { "a.Port", "8000" }, { "a.Label-x", "1" }, { "a.2.Port", "8001" } }, { listeners = {} })
+    local function spare(key, value, name)
+      return form.read(rows, { ["l." .. (name or "a") .. ".Label-+1.Key"] = key, ["l." .. (name or "a") .. ".Label-+1"] = value })
+    end
+    assert.same({ "listeners.ini:a.Label-Site=A b" }, texts(spare(" Site ", " A b ")))
+    for _, case in ipairs { { "x", "2", "is there already" }, { "", "2", "the value is missing" }, { "y", "", "the value is missing" },
+                            { "a.b", "2", "letters, digits" }, { "y", "ü", "plain characters" } } do
+      local read = spare(case[1], case[2])
+      assert.is_truthy(read.faults_at.a["Label-+1"][1]:find(case[3], 1, true), case[3])
+      assert.same({}, read.edits)
+    end
+    assert.same({ "listeners.ini:a.2.Label-x=2" }, texts(spare("x", "2", "a.2"))) -- a row's own stands above its listener's
+    rows = listening.rows(conf_of { { "a.Port", "8000" }, { "a.Label-x", "1" } }, { listeners = {} })
+    assert.same({ "listeners.ini:a.Label-x=9" }, texts(form.read(rows, { ["l.a.Label-x"] = "9" })))
+  end)
+  it("puts the gate's messages at the fields they name", function()
+    local rows = listening.rows(conf_of { { "a.Port", "8000" }, { "a.2.Port", "8001" } }, { listeners = {} })
+    local read = form.read(rows, { ["l.a.Proxy"] = "V1", ["l.a.Label-+1.Key"] = "k", ["l.a.Label-+1"] = "v", ["l.a.2.Backend"] = "" })
+    local rest = form.place_faults(read, "conf/listeners.ini:3: a.Proxy: V1: believed from known devices only: add a.ProxyFrom=NAME\n"
+      .. "conf/listeners.ini:4: a.Label-k: v: too long\nconf/listeners.ini:9: b.Port: 1: another listener's\na.Colour: unheard of\n")
+    assert.same({ "conf/listeners.ini:9: b.Port: 1: another listener's" }, rest)
+    assert.equal(1, #read.faults_at.a.Proxy)
+    assert.equal(1, #read.faults_at.a["Label-+1"])
+    assert.equal(1, #read.faults_at.a[""])
   end)
 
   it("asks for nothing when nothing was typed", function()

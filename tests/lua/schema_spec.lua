@@ -77,8 +77,8 @@ describe("labels and backends with names", function()
     return rules.build { ["listeners.ini"] = { display = "listeners.ini", entries = list } }
   end
   it("a row has the labels of its listener, but for those that it has itself (Q14)", function()
-    local r, report = read { { "a.Port", "8000" }, { "a.Label-x", "1" }, { "a.Label-y", "2" }, { "a.2.Port", "8001" }, { "a.2.Label-y", "3" },
-      { "a.2.Label-B", "4" } }
+    local r, report = read { { "a.Port", "8000" }, { "a.Label-x", "1" }, { "a.Label-y", "2" }, { "a.2.Port", "8001" },
+      { "a.2.Label-y", "3" }, { "a.2.Label-B", "4" } }
     assert.same({}, report.errors)
     assert.equal("x=1\ny=2", r.listeners[1].Labels.value)
     assert.equal("B=4\nx=1\ny=3", r.listeners[1].rows[1].Labels.value)
@@ -91,14 +91,12 @@ describe("labels and backends with names", function()
       for i, e in ipairs(row.keyed.Backend) do out[i] = e.key end
       return out
     end
-    assert.same({ { "x.test" }, { "y.test" }, { "x.test" } }, { keys(r.listeners[1]), keys(r.listeners[1].rows[1]), keys(r.listeners[1].rows[2]) })
+    local a = r.listeners[1]
+    assert.same({ { "x.test" }, { "y.test" }, { "x.test" } }, { keys(a), keys(a.rows[1]), keys(a.rows[2]) })
   end)
-  it("refuses a label twice, a name that is none, and a backend where there is no tunnel", function()
-    for _, case in ipairs { { { "a.Label-x", "1" }, { "a.Label-x y", "2" } }, { { "a.Label-", "1" } }, { { "http.Backend-x.test", "127.0.0.1:1" } } } do
-      table.insert(case, 1, { "a.Port", "8000" })
-      local _, report = read(case)
-      assert.is_truthy(report.errors[1] or report.warnings[1], case[2][1])
-    end
+  it("refuses a name that is none, and a backend where there is no tunnel", function()
+    local _, wrong = read { { "a.Port", "8000" }, { "a.Label-x y", "2" } }
+    assert.is_truthy(wrong.errors[1]:find("the name of a label has letters, digits and _ only", 1, true))
     local _, report = read { { "http.Backend-x.test", "127.0.0.1:1" } }
     assert.is_truthy(report.errors[1]:find("listener http can be none", 1, true))
   end)
