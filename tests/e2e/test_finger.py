@@ -133,7 +133,7 @@ return function(_, line)
   return "[" .. line .. "]"
 end
 '''
-    with server(script, settings={'HeaderTimeout': 700, 'PolicyMemory': 16777216}).start() as s:
+    with server(script, settings={'HeaderTimeout': 700, 'PolicyMemory': 16777216, 'PolicySteps': 20000000}).start() as s:  # memory ends before steps
         for line, why in (('long', 'answer has 65537 bytes'), ('table', 'answer is a text or nil, not a table'), ('state', 'state is a text or nil, not a table'),
                           ('big', 'state has 1025 bytes'), ('loop', 'instructions|budget|steps'), ('memory', 'memory'), ('error', 'on purpose')):
             mark = s.log_mark()
