@@ -88,7 +88,7 @@ def survives(s):
          'with reason and end')
     same([b['hits'] for b in after if b['address'] == '127.92.0.1'], [3], 'and its hits')
     os.kill(s.supervisor_pid(), 12)  # SIGUSR2: another engine takes over
-    s.next_engine(pid)
+    s.engine_after(pid)
     wait_until('the one before to have gone', lambda: len(s.engine_pids()) == 1)
     same(alone(s, '127.92.0.1'), 'shut', 'and the change of engines')
     same(s.command('unban', '127.92.0.1')[0], 0, 'which can take it back')

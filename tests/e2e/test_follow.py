@@ -568,7 +568,7 @@ def test_meanwhile(net):
             killed = s.kill_engine()
             net.ip('addr %s %s/32 dev d0' % (what, V4))
             settled(s, net, want)
-            s.next_engine(killed)
+            s.engine_after(killed)
         ok(True, 'and died')
         same(net.call('127.0.0.1'), True, 'it serves')
 

@@ -2,14 +2,13 @@
 """Who can open the hub's page of the ui's database (M62) may describe any server, but not have the stored password sent to one that it was not
 given for, and a server that means harm gets no file from us. The server here asks for the password in clear, as MySQL servers can."""
 import os
-import socket
 import struct
 import sys
-import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from backends import Backend
 from pages import Pages, plain
-from portreeve import SLOW, Server
+from portreeve import Server
 from tap import done, ok, same
 
 PAGE = '/hub/lui/database'
@@ -17,31 +16,12 @@ INTERNAL, MYSQL = 'Internal Database (SQLite)', 'MySQL ConnectorJ Database Plugi
 SECRET = 'correct-battery-7'
 
 
-class Rogue:
+class Rogue(Backend):
     """Speaks just enough of the protocol: greeting, "say your password in clear", then asks for a file whatever it is asked."""
 
     def __init__(self, path):
-        self.path, self.calls, self.heard = path.encode(), 0, b''
-        self.listener = socket.socket()
-        self.listener.bind(('127.0.0.1', 0))
-        self.listener.listen(8)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.run, daemon=True).start()
-
-    def run(self):
-        while True:
-            try:
-                c, _ = self.listener.accept()
-            except OSError:
-                return
-            self.calls += 1
-            c.settimeout(10 * SLOW)
-            try:
-                self.serve(c)
-            except (OSError, EOFError):
-                pass
-            finally:
-                c.close()
+        self.path, self.heard = path.encode(), b''
+        super().__init__(self.serve)
 
     def hear(self, c):
         head = self.exactly(c, 4)
@@ -55,7 +35,7 @@ class Rogue:
         while len(data) < n:
             part = c.recv(n - len(data))
             if not part:
-                raise EOFError
+                raise ConnectionError('ended')
             data += part
         return data
 
@@ -107,9 +87,9 @@ def main():
         for name, fields in (('another port', {}), ('another host', {'host': '127.0.0.2', 'port': first.port}),
                              ('another user', {'port': first.port, 'user': 'root'})):
             for do in ('test', 'use'):
-                before = first.calls + second.calls
+                before = first.callers + second.callers
                 answer = send(pages, do=do, **dict({'port': second.port}, **fields))
-                same((answer.status, first.calls + second.calls), (422, before), '%s without the password, %s: refused, and nobody is called' % (name, do))
+                same((answer.status, first.callers + second.callers), (422, before), '%s without the password, %s: refused, and nobody is called' % (name, do))
                 ok('type the password again' in plain(answer.body), 'and the page says what to do', plain(answer.body)[-700:])
         send(pages, second.port, 'use', plugin=INTERNAL)
         send(pages, second.port, 'test')
@@ -117,7 +97,7 @@ def main():
         send(pages, second.port, 'test', password='typed')
         ok(b'typed' in second.heard and SECRET.encode() not in second.heard, 'what is typed is used')
         for r in (first, second):
-            r.listener.close()
+            r.close()
 
 
 main()

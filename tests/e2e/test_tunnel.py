@@ -565,7 +565,7 @@ def test_reload():
         same(read_line(old), b'a heard and still\n', 'others notice nothing')
         killed = s.kill_engine()
         ok(ends(old) and ends(new), 'a tunnel ends with its engine')
-        s.next_engine(killed)
+        s.engine_after(killed)
         with call(port) as c:
             same(read_line(c), b'b here\n', 'the next engine serves the next caller')
         last = call(port)

@@ -183,7 +183,7 @@ def kinds():
         wait_until('the engine to be dead', lambda: open('/proc/%d/stat' % pid).read().rsplit(')', 1)[1].split()[0] == 'Z')
         os.kill(s.supervisor_pid(), signal.SIGCONT)
         check(s, rows, 'after kill -9')
-        s.next_engine(pid)
+        s.engine_after(pid)
         prefix = why(s, '127.84.0.0/28', '--last', '100')['decisions']
         same(len({d['address'] for d in prefix if d['verdict'] != 'allow'}), 10, 'a prefix: all of its addresses')
         for text, code in ((('127.99.99.99',), 1), (('x',), 2), (('127.0.0.1/33',), 2), (('127.0.0.1', '--at', 'noon'), 2), (('127.0.0.1', '--last', '0'), 2), ((), 2), (('--help',), 0)):
@@ -445,7 +445,7 @@ def exchange():
         old = s.engine_pid()
         flood(s, 5, '127.94.0.1')
         os.kill(s.supervisor_pid(), signal.SIGUSR2)
-        s.next_engine(old)
+        s.engine_after(old)
         wait_until('the exchange', lambda: old not in s.engine_pids())
         flood(s, 5, '127.94.0.1')
         same(len(why(s, '127.94.0.1', '--last', '100')['decisions']), 10, 'all is remembered over an exchange of engines')

@@ -297,7 +297,7 @@ class Server:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def next_engine(self, old):
+    def engine_after(self, old):
         """The pid of the engine that serves instead of `old`, once it does. `ready` alone may still be told of the one that has just been killed."""
         def probe():
             e = (self.status(quiet=True) or {}).get('engine', {})
@@ -306,7 +306,7 @@ class Server:
 
     def crash_engine(self):
         """kill -9 the engine and wait until the next one serves."""
-        return self.next_engine(self.kill_engine())
+        return self.engine_after(self.kill_engine())
 
     def refused(self):
         """A start that must not succeed: what it says, or '' where it does. Nothing is left of it."""
