@@ -2,6 +2,7 @@
 --
 -- rules.tomcat.Port.value and so on are the entries of conf/*.ini, host the addresses of this machine (see ARCHITECTURE.md).
 -- To change a rule: edit a row below, run `portreeve check`, then `portreeve reload`. bind_test.lua proves the rows at every reload.
+local clientcert = require "portreeve.clientcert"
 local limits = require "portreeve.limits"
 local plan = require "portreeve.plan"
 
@@ -227,6 +228,7 @@ local function main_listener(p, rules, host)
   elseif c.host then
     warn_ignored(p, c.X, set_of(items), "is not an address of this machine")
   end
+  local client, client_ca = clientcert.fields(section)
   open(p, items, function(item, entry)
     local https = r.https(c, item.address) and true or false
     local x = c.is_X[item.address]
@@ -234,6 +236,7 @@ local function main_listener(p, rules, host)
       name = "http", address = item.address, port = item.port or (https and t.SecurePort or t.Port).value,
       scheme = https and "https" or "http",
       certificate = https and (x and x.certificate or "default") or nil, services = rules.portreeve.Components.value,
+      client = https and client or nil, client_ca = https and client_ca or nil,
       because = because(entry, r.name, r.policy),
     }, its_limits)
   end, not r.uniform and function(item)
@@ -305,6 +308,7 @@ local function further_sockets(p, rules, host, l, line)
   local udp = line.Transport.value == "UDP"
   local its_limits = limits_of(l, line, udp)
   local proxy = line.Proxy.value ~= "Off" and line.Proxy.value:lower() or nil -- a device in front says whom it speaks for
+  local client, client_ca = clientcert.fields(https and line)
   local why = because(line.Port, nil, plan.here())
   local backends = backends_of(p, line)
   local proxy_out = backends and line.SendProxy.value:lower() or nil
@@ -314,7 +318,7 @@ local function further_sockets(p, rules, host, l, line)
       scheme = https and "https" or "http", external = line.InitTLS.value == "Ext",
       proxy = proxy, proxy_from = proxy and line.ProxyFrom and line.ProxyFrom.value,
       proxy_inside = proxy and line.ProxyInside.value == "On",
-      certificate = https and line.Certificate.value or nil, services = services,
+      certificate = https and line.Certificate.value or nil, client = client, client_ca = client_ca, services = services,
       transport = udp and "udp" or nil, script = services[1] == "script" and line.Script.value or nil,
       backends = backends, proxy_out = proxy_out, because = why,
     }, its_limits)

@@ -1,4 +1,5 @@
 -- What entries must hold together, within a file and across files. Runs when every entry by itself is good.
+local clientcert = require "portreeve.clientcert"
 local near = require "portreeve.near"
 local portnames = require "portreeve.portnames"
 local report = require "portreeve.report"
@@ -98,7 +99,7 @@ local function builtin_listener(l, ctx)
   for entry in pairs(l.given) do
     if not schema.limits[entry] then
       local what = "listener %s gets its sockets from %s: here it can only have %s"
-      local allowed = l.name == "http" and schema.limit_list or { table.unpack(schema.limit_list, 2) } -- WhenMissing is http's
+      local allowed = l.name == "http" and schema.limit_list or { table.unpack(schema.limit_list, 4) } -- the first three are http's
       local e = l[entry] or l.first
       what = what:format(l.name, schema.origin[l.name], near.join(allowed) .. ", Label-KEY")
       ctx.report.error(at(e, l.name .. "." .. entry, e.text), what)
@@ -342,6 +343,9 @@ function checks.listeners(r, ctx)
         udp = transport(row, l, ctx) and udp
         proxy_header(row, ctx)
       end
+    end
+    for _, row in ipairs(l.sockets) do
+      clientcert.check(row, l, ctx)
     end
     if udp and not schema.builtin[l.name] then only_udp(l, ctx) end
     if l.Reserve and l.Reserve.value > 0 and l.MaxConnections and l.MaxConnections.value == 0 then

@@ -79,7 +79,8 @@ local function speaks(s)
   if services == "shutdown" then return "the shutdown command, taken by the supervisor" end
   local tls = s.scheme == "https" and (" with certificate %s"):format(s.certificate) or s.external and " (TLS in front)" or ""
   local behind = (s.proxy or "off") ~= "off" and (" behind a PROXY header (%s)"):format(s.proxy) or ""
-  return ("%s%s%s for %s"):format(s.scheme, tls, behind, services)
+  local asked = s.client == "ask" and ", asking callers for theirs" or s.client == "require" and ", demanding one of callers" or ""
+  return ("%s%s%s%s for %s"):format(s.scheme, tls, asked, behind, services)
 end
 
 local function may_call(s)

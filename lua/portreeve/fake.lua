@@ -32,7 +32,8 @@ end
 -- a request would have told and is not given is nil. fake.at(facts, "request", { path = "/x" }) takes the same connection to a later stage.
 local from = {
   sni = 2, alpn = 2, ja4 = 2, tls = 3, cipher = 3, certificate = 3, certificate_issuer = 3, certificate_names = 3, certificate_sha256 = 3,
-  certificate_verified = 3, method = 4, path = 4, query = 4, host = 4,
+  certificate_serial = 3, certificate_not_after = 3, certificate_verified = 3, certificate_reason = 3,
+  method = 4, path = 4, query = 4, host = 4,
 }
 local stages = { peer = 1, hello = 2, identity = 3, request = 4 }
 local names = { "peer", "hello", "identity", "request" }
@@ -121,7 +122,14 @@ function req_methods:listed(name)
   if not list then error(("there is no address list '%s'"):format(tostring(name)), 2) end
   return list[self.address]
 end
-local req_meta = strict("req", req_methods)
+local no_certificate = { certificate = true, certificate_names = true, certificate_sha256 = true } -- nil unless given
+local req_strict = strict("req", req_methods).__index
+local req_meta = {
+  __index = function(self, key)
+    if no_certificate[key] then return nil end
+    return req_strict(self, key)
+  end,
+}
 
 function fake.req(given)
   return setmetatable(copy({

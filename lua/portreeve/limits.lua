@@ -16,7 +16,7 @@ local placed = {
   "MaxConnections", "MaxPerAddress", "Reserve", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
   "RateHandshakesPerNet", "RateRequestsPerNet",
 }
-local line_placed = { "Proxy", "ProxyFrom" }
+local line_placed = { "Proxy", "ProxyFrom", "ClientCertificate", "ClientCA" }
 local LINE_SET = 4294967295 -- PLAN_LINE_SET: given by --set
 
 local function place(out, name, e)

@@ -22,7 +22,7 @@ local known = {
   waiting = "boolean", transport = "string", script = "string", labels = "string",
   proxy = "string", proxy_from = "string", proxy_inside = "boolean",
   give_way = "boolean", rates = "table", bits = "table", limit_lines = "table", limit_file = "string",
-  backends = "string", proxy_out = "string",
+  backends = "string", proxy_out = "string", client = "string", client_ca = "string",
 }
 
 -- "policies/bind.lua:41" of the function `level` calls up.
@@ -46,7 +46,7 @@ function methods:socket(s)
     restriction = nil, list = nil, max_connections = nil, max_per_address = nil, reserve = nil, backlog = nil, when_missing = nil,
     waiting = nil, transport = nil, script = nil, labels = nil, proxy = nil, proxy_from = nil, proxy_inside = nil,
     give_way = nil, rates = nil, bits = nil, limit_lines = nil, limit_file = nil,
-    backends = nil, proxy_out = nil,
+    backends = nil, proxy_out = nil, client = nil, client_ca = nil,
   }
   for key, value in pairs(s) do
     local want = known[key]

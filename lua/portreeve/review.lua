@@ -42,9 +42,28 @@ local function database(rules, plan, found)
   end
 end
 
+-- What is written of callers' certificates is in force: which sockets of tomcat.ini end TLS only the plan knows, and a bind.lua of
+-- somebody's own may know nothing of the entries.
+local function client_certificates(rules, plan, found)
+  local https, asking = {}, {}
+  for _, s in ipairs(plan.sockets) do
+    https[s.name] = https[s.name] or s.scheme == "https"
+    asking[s.name] = asking[s.name] or s.client ~= nil
+  end
+  for _, l in ipairs(rules.listeners) do
+    local e = l.given.ClientCertificate and l.ClientCertificate
+    if e and e.value ~= "Off" and l.name == "http" and not https.http then
+      found.error(report.at(e, nil, e.text), "no socket of tomcat.ini speaks HTTPS (SecureServer): nobody can show a certificate")
+    elseif e and e.value ~= "Off" and https[l.name] and not asking[l.name] then
+      found.warn(report.at(e, nil, e.text), "policies/bind.lua does not pass it on (client, client_ca): nobody is asked for a certificate")
+    end
+  end
+end
+
 return function(rules, plan)
   local found = report.new()
   addresses(rules, plan, found)
   database(rules, plan, found)
+  client_certificates(rules, plan, found)
   return { errors = found.errors, warnings = found.warnings }
 end

@@ -10,6 +10,7 @@
 --   rules.database       = { port = {…}, bind = text or nil }, where the ui is here and has a my.ini; else nil
 -- Strict: a bad value is an error; an unknown entry is a warning, since files of the old product hold entries that we do not have.
 local checks = require "portreeve.checks"
+local clientcert = require "portreeve.clientcert"
 local entries = require "portreeve.entries"
 local mysql_ini = require "portreeve.mysql_ini"
 local portnames = require "portreeve.portnames"
@@ -136,6 +137,7 @@ end
 -- What the gate needs beside the policies: plain values that C reads.
 --   settings: field of the plan -> integer; components: "tracker,ui,hub"; user: text or nil;
 --   certificates: { { name=, certificate=, key=, password=, password_file=, names=, file=, line=, entry= }, … }
+--   client_files: CAs of callers' certificates
 function rules.for_gate(r)
   local mine = r.portreeve
   local out = { settings = {}, certificates = {}, components = concat(mine.Components.value, ","), user = mine.User and mine.User.value }
@@ -152,6 +154,7 @@ function rules.for_gate(r)
   end
   out.tunnel_edits = mine.TunnelEdits.value == "On"
   out.lists = inline_lists(r)
+  out.client_files = clientcert.files(r)
   return out
 end
 

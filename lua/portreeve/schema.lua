@@ -76,6 +76,8 @@ local schema = {
       ProxyFrom = { kind = "list" },
       ProxyInside = { kind = "word", words = { "Off", "On" }, default = "Off" },
       Certificate = { kind = "name", default = "default" },
+      ClientCertificate = { kind = "word", words = { "Off", "Ask", "Require" }, default = "Off" },
+      ClientCA = { kind = "path" },
       Services = { kind = "words", default = components,
                    words = { "tracker", "ui", "hub", "ops", "tunnel", "tls-tunnel", "remote-log", "script" } },
       Backend = { kind = "backends" },
@@ -112,13 +114,13 @@ local schema = {
   origin = {
     http = "tomcat.ini", internal = "RMIPort (hub.ini, lui.ini, tracker.ini)", communications = "CommunicationsPort (tracker.ini)",
   },
-  limit_list = { "WhenMissing", "Restriction", "List", "MaxConnections", "MaxPerAddress", "Reserve", "GiveWay", "PrefixIPv4", "PrefixIPv6",
-                 "NetIPv4", "NetIPv6", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
-                 "RateHandshakesPerNet", "RateRequestsPerNet", "Backlog" },
+  limit_list = { "WhenMissing", "ClientCertificate", "ClientCA", "Restriction", "List", "MaxConnections", "MaxPerAddress", "Reserve",
+                 "GiveWay", "PrefixIPv4", "PrefixIPv6", "NetIPv4", "NetIPv6", "RateConnections", "RateHandshakes", "RateRequests",
+                 "RateConnectionsPerNet", "RateHandshakesPerNet", "RateRequestsPerNet", "Backlog" },
   -- Of the entries of listeners.ini, those that a row (NAME.2.Entry) can have. The others count over all sockets of the listener (G24).
   row = {
-    "Port", "Address", "Transport", "InitTLS", "Proxy", "ProxyFrom", "ProxyInside", "Certificate", "Services", "Script", "Backend",
-    "SendProxy", "WhenMissing", "Restriction", "List", "Backlog",
+    "Port", "Address", "Transport", "InitTLS", "Proxy", "ProxyFrom", "ProxyInside", "Certificate", "ClientCertificate", "ClientCA",
+    "Services", "Script", "Backend", "SendProxy", "WhenMissing", "Restriction", "List", "Backlog",
   },
 }
 

@@ -4,14 +4,14 @@ local error, ipairs, math_type, tostring, type = error, ipairs, math.type, tostr
 local _ENV = nil
 
 local reasons = { denied = true, restriction = true, ["per-address"] = true, maximum = true, reserve = true, policy = true, banned = true,
-                  rate = true, clients = true }
+                  rate = true, clients = true, certificate = true }
 local services = { tracker = true, ui = true, hub = true, ops = true, internal = true, transfer = true }
 
 local verdict = { allow = "allow", longest_delay = 30000 }
 
 local function refusal(reason, because, how)
   if not reasons[reason] then
-    error("a reason to refuse is denied, restriction, per-address, maximum, reserve, banned, rate, clients or policy", 3)
+    error("a reason to refuse is denied, restriction, per-address, maximum, reserve, banned, rate, clients, certificate or policy", 3)
   end
   return { refuse = reason, because = because or "", how = how }
 end

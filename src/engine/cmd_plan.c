@@ -27,7 +27,7 @@ static const char HELP[] =
     "  --firewall  the inbound rules that a packet filter or a NAT in front needs: who must reach which port\n"
     "  --nft       the same as a fragment for nftables\n"
     "  --json      plan: an array of {name, address, when_missing, waiting, state, port, scheme, external_tls, proxy, proxy_inside,\n"
-    "              proxy_from, certificate, services, restriction, list, max_connections, max_per_address, reserve, rates, prefix,\n"
+    "              proxy_from, certificate, client_certificate, services, restriction, list, max_connections, max_per_address, reserve, rates, prefix,\n"
     "              give_way, backlog, backend, backends: {host: backend}, proxy_out, because: {file, line, entry, row, policy}};\n"
     "              port 0 = a free port will be taken.\n"
     "              --diff: {same, counts: {kept, changed, opened, closed, waits, unwaits}, changes: [{change, at, fields, connections,\n"

@@ -1,12 +1,15 @@
 /* The life of a connection, whatever it speaks: opening, closing, deadlines, the poll set, and TLS before it speaks. */
 #include "engine/conn_i.h"
 #include "base/log.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define HEAR_OUT_MOST 65536u
 
 static struct conn *take_conn(struct worker *w) {
     struct conn *c = w->spare_conns;
@@ -127,7 +130,8 @@ const char *conn_state_name(const struct conn *c) {
 
 void conn_move(struct conn *c, struct generation *g) {
     struct gen_listener *same = generation_same(g, c->listener);
-    if (!same || !plan_same_speech(c->listener->plan, same->plan) || c->speech != speech_of(same->plan)) { /* clear text must not count as secure because its socket now speaks TLS */
+    if (!same || !plan_same_speech(c->listener->plan, same->plan) || c->speech != speech_of(same->plan) || /* clear text must not count as secure because its socket now speaks TLS */
+        !tls_client_same(c->gen->certs, c->listener->plan, g->certs, same->plan)) {
         c->retired = true;
         conn_deadline(c, RETIRED_MS); /* it holds the old generation */
         return;
@@ -189,7 +193,7 @@ void conn_timeout(struct wheel_node *n, void *ctx) {
         c->speech->timeout(c);
         return;
     }
-    COUNT(w->count, timeouts);
+    if (!c->leaving) COUNT(w->count, timeouts);
     if (c->state == CONN_PREFACE)
         conn_header_late(c);
     else
@@ -214,6 +218,48 @@ void conn_drain(struct conn *c) {
     if (c->state >= CONN_TALK && c->state != CONN_DEAD && c->speech->drain) c->speech->drain(c);
 }
 
+/* A certificate that is demanded is a matter of admission: on record as a refusal, with the entry that demands it. */
+static void handshake_failed(struct conn *c) {
+    const struct plan_socket *s = c->listener->plan;
+    const char *why = tls_turned_away(c->stream);
+    char who[ADDR_TEXT];
+    COUNT(c->w->count, tls_failures);
+    if (why) {
+        conn_turn_away(c, LIMIT_CLIENT, "", "ClientCertificate=%s of listener %s: %s", s->client == CLIENT_REQUIRE ? "Require" : "Ask", s->name, why);
+        return;
+    }
+    addr_format_ip(&c->remote, who);
+    log_info("tls", "%s on %s: handshake failed: %s", who, s->name, tls_why(c->stream));
+    conn_close(c, "handshake failed");
+}
+
+/* What policies may ask of the caller's TLS, and where he was asked for a certificate, what they and handlers may ask of that. */
+static bool identify(struct conn *c) {
+    bool asked = c->listener->plan->client != CLIENT_OFF;
+    struct guest *g = asked ? conn_guest(c) : c->guest;
+    if (!g) return !asked;
+    if (!asked && !g->has_hello) return true;
+    tls_identify(c->stream, &g->identity);
+    return g->has_identity = true;
+}
+
+/* Its handshake has failed and the alert is out: what it still sends is thrown away until it closes, within bounds. */
+static void hear_out(struct conn *c) {
+    for (;;) {
+        ssize_t n = recv(c->fd, c->w->scratch, WORKER_SCRATCH, 0);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) {
+            conn_blocked(c, STREAM_WANT_READ);
+            return;
+        }
+        if (n > 0) c->guest->thrown += (uint32_t)n;
+        if (n <= 0 || c->guest->thrown > HEAR_OUT_MOST) {
+            conn_close(c, "refused");
+            return;
+        }
+    }
+}
+
 static void shake_hands(struct conn *c) {
     int r = c->ops->handshake(c->stream, c->fd);
     if (r == STREAM_HELLO) {
@@ -226,17 +272,13 @@ static void shake_hands(struct conn *c) {
         return;
     }
     if (r != 1) {
-        COUNT(c->w->count, tls_failures);
-        char who[ADDR_TEXT];
-        addr_format_ip(&c->remote, who);
-        log_info("tls", "%s on %s: handshake failed: %s", who, c->listener->plan->name, tls_why(c->stream));
-        conn_close(c, "handshake failed");
+        handshake_failed(c);
         return;
     }
     COUNT(c->w->count, tls_handshakes);
-    if (c->guest && c->guest->has_hello) {
-        tls_identify(c->stream, &c->guest->identity);
-        c->guest->has_identity = true;
+    if (!identify(c)) {
+        conn_close(c, "out of memory");
+        return;
     }
     if (conn_header_due(c))
         conn_await_header(c);
@@ -250,7 +292,7 @@ void conn_run(struct conn *c) {
         if (c->state >= CONN_TALK)
             c->speech->advance(c);
         else if (c->state == CONN_HANDSHAKE)
-            shake_hands(c);
+            c->leaving ? hear_out(c) : shake_hands(c);
         else if (c->state == CONN_PREFACE)
             conn_read_header(c);
         else

@@ -49,6 +49,7 @@ struct guest {
     uint32_t only;   /* services open to it, of its socket's */
     uint16_t status; /* not 0: it is to be answered with this and text, and closed (G15) */
     char text[VERDICT_TEXT];
+    uint32_t thrown; /* bytes thrown away of one that is seen off */
     bool has_hello, has_identity;
     struct tls_hello hello;
     struct tls_identity identity;
@@ -69,6 +70,7 @@ struct conn {
     uint8_t ready, want; /* CONN_READABLE, CONN_WRITABLE: latched by the poll set; what the state machine waits for */
     bool polled, poll_out; /* in the poll set; for writability too */
     bool ended;          /* the peer has said that it will send no more */
+    bool leaving;        /* its handshake has ended with an alert that it is to hear; in CONN_HANDSHAKE */
     bool speaking;       /* c->speech has been started */
     bool retired;        /* its listener is no longer in the plan: answer with close */
     struct conn *prev, *next;
@@ -105,7 +107,7 @@ enum judged conn_judge(struct conn *c, enum stage s);
 void conn_enter(struct conn *c);
 void conn_speak(struct conn *c);          /* TLS is done, or there is none */
 void conn_unpark(struct conn *c);         /* its delay is over */
-/* For its PROXY header, which no rule judges: counted, recorded, closed without a byte. list: "" or the line that decided. */
+/* For its PROXY header or its certificate (LIMIT_CLIENT), which no rule judges: counted, recorded, closed without a byte. list: "" or the line that decided. */
 void conn_turn_away(struct conn *c, enum plan_limit entry, const char *list, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool conn_judge_device(struct conn *c); /* may its PROXY header be believed? false: it is closed */
 /* What the header says of TLS is judged from this stage on (hello, identity), then it speaks. Without such a header it just speaks. */

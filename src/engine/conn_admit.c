@@ -14,6 +14,7 @@
 
 #define PARKED_MOST 4096u    /* delayed connections of a worker; beyond it a delay is a refusal: who is to wait must not be able to fill the memory */
 #define ANSWERING_MOST 1024u /* refused ones of a worker that are still to hear why; beyond it they are closed without a word */
+#define SEE_OFF_MS     2000
 
 struct guest *conn_guest(struct conn *c) {
     if (!c->guest && (c->guest = calloc(1, sizeof *c->guest))) c->guest->only = UINT32_MAX;
@@ -104,8 +105,23 @@ static enum judged answer(struct conn *c, const struct verdict *v) {
     return JUDGED_IN;
 }
 
+/* It is to hear the alert that its handshake ended with, though it may still be sending: closed at once, a reset could overtake it. */
+static bool see_off(struct conn *c) {
+    struct guest *g = c->w->answering < ANSWERING_MOST ? conn_guest(c) : NULL;
+    if (!g || g->status) return false;
+    ticket_give(&c->ticket, c->w->eng->live);
+    g->status = 403;
+    c->w->answering++;
+    c->leaving = true;
+    (void)shutdown(c->fd, SHUT_WR);
+    conn_want(c, CONN_READABLE);
+    conn_deadline(c, SEE_OFF_MS);
+    return true;
+}
+
 static enum judged refuse(struct conn *c, const struct verdict *v) {
     if (v->kind == VERDICT_ANSWER) return answer(c, v);
+    if (v->limit == LIMIT_CLIENT && see_off(c)) return JUDGED_OUT;
     if (v->kind == VERDICT_RESET) reset(c);
     conn_close(c, "refused");
     return JUDGED_OUT;
@@ -171,13 +187,14 @@ enum judged conn_judge(struct conn *c, enum stage s) {
 }
 
 void conn_turn_away(struct conn *c, enum plan_limit entry, const char *list, const char *fmt, ...) {
+    enum stage stage = entry == LIMIT_CLIENT ? STAGE_IDENTITY : STAGE_PEER;
     struct facts f = {0};
     struct verdict v;
     va_list ap;
-    conn_facts(c, STAGE_PEER, &f);
-    verdict_clear(&v, STAGE_PEER);
+    conn_facts(c, stage, &f);
+    verdict_clear(&v, stage);
     v.kind = VERDICT_REFUSE;
-    v.refusal = REFUSE_PROXY;
+    v.refusal = entry == LIMIT_CLIENT ? REFUSE_CERTIFICATE : REFUSE_PROXY;
     v.limit = entry;
     snprintf(v.list, sizeof v.list, "%s", list);
     va_start(ap, fmt);
@@ -240,11 +257,11 @@ void conn_enter(struct conn *c) {
         return;
     }
     c->stream = tls_accept(c->gen->certs, s->certificate, c->fd);
-    if (!c->stream) {
+    if (c->stream) c->ops = &stream_tls;
+    if (!c->stream || (s->client != CLIENT_OFF && !tls_want_client(c->stream, s))) {
         conn_close(c, "out of memory");
         return;
     }
-    c->ops = &stream_tls;
     bool asked = c->listener->asks_tls || c->listener->asks & 1u << STAGE_HELLO;
     struct guest *g = asked ? conn_guest(c) : NULL;
     if (g) tls_want_hello(c->stream, &g->hello);

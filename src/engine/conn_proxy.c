@@ -94,17 +94,19 @@ static void lower(char *s) {
 static bool tell_policy(struct conn *c) {
     const struct via *v = c->via;
     bool told = v->tls || v->sni[0];
-    struct guest *g = told && c->listener->asks_tls ? conn_guest(c) : c->guest;
-    if (!g) return !(told && c->listener->asks_tls);
+    bool asked = told && (c->listener->asks_tls || (v->cert && v->verified)); /* route.lua may want to know about the certificate */
+    struct guest *g = asked ? conn_guest(c) : c->guest;
+    if (!g) return !asked;
     g->has_hello = g->has_identity = told;
     g->hello = (struct tls_hello){0};
-    g->identity = (struct tls_identity){.shown = v->cert, .verified = v->cert && v->verified};
+    g->identity = (struct tls_identity){.shown = v->cert, .verified = v->cert && v->verified, .reason = ""};
     snprintf(g->hello.sni, sizeof g->hello.sni, "%s", v->sni);
     lower(g->hello.sni);
     snprintf(g->hello.alpn, sizeof g->hello.alpn, "%s", v->alpn);
     snprintf(g->identity.version, sizeof g->identity.version, "%s", v->version);
     snprintf(g->identity.cipher, sizeof g->identity.cipher, "%s", v->cipher);
     if (v->cert && v->cn[0]) snprintf(g->identity.subject, sizeof g->identity.subject, "CN=%.250s", v->cn);
+    snprintf(g->identity.cn, sizeof g->identity.cn, "%s", v->cn);
     return true;
 }
 

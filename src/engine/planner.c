@@ -125,6 +125,7 @@ bool planner_run_again(struct planner *p, int bundle_fd) {
     bundle_unmap(b);
     if (p->errors == 0) planner_lua(p);
     if (p->errors == 0) planner_certs(p);
+    if (p->errors == 0) planner_clients(p);
     if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
     if (p->errors == 0) planner_ask_for_lists(p);
     if (p->errors == 0) planner_scripts(p);
@@ -141,6 +142,7 @@ bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
     bundle_unmap(b);
     if (p->errors == 0) planner_lua(p);
     if (p->errors == 0) planner_certs(p);
+    if (p->errors == 0) planner_clients(p);
     if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
     if (p->errors == 0) planner_sets(p);
     if (p->errors == 0) planner_ask_for_lists(p);
@@ -172,6 +174,7 @@ bool planner_run(struct planner *p, int bundle_fd) {
     planner_lua(p);
     if (p->errors) return false;
     planner_certs(p);
+    planner_clients(p);
     return p->errors == 0 && check_all(p, bundle_fd) && say_edits(p);
 }
 

@@ -3,7 +3,8 @@
  *   planner_lua.c    Lua states, bind                        planner_rules.c  entries, through portreeve.rules
  *   planner_policies.c  policies compiled and tested
  *   planner_lists.c  address lists into prefix sets
- *   planner_certs.c  certificates into the bundle            planner_bind.c  what waits, preflight; host.c: facts
+ *   planner_certs.c  certificates into the bundle            planner_clients.c  the CAs of callers' certificates
+ *   planner_bind.c  what waits, preflight; host.c: facts
  *   planner_ahead.c  what a planner in reserve does before it is called
  *   planner.c        the order of these, and `--plan`
  * Faults are collected (bounded), so that one run names them all. Runs to its end in one thread and is then thrown away with its process.
@@ -101,6 +102,11 @@ void planner_edit_allowed(struct planner *p, bool tunnels); /* may edits say whe
 void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
 void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */
+
+/* planner_clients.c: the files with CAs of callers' certificates. take: one that the plan may need, without a word where it cannot be read; it
+ * is read once. clients: p->plan.socket[].client_ca come as the operator wrote them; leave as bundle paths. */
+void planner_client_take(struct planner *p, const char *file);
+void planner_clients(struct planner *p);
 
 struct alist_text;
 bool planner_list(void *planner, const char *name, struct alist_text *out); /* alist_fetch from p->files */

@@ -37,6 +37,7 @@ static void push_socket(lua_State *L, const struct plan_socket *s, uint16_t port
     set_text(L, "scheme", plan_scheme_text(s));
     set_text(L, "transport", s->at.udp ? "udp" : "tcp");
     set_text(L, "certificate", s->certificate);
+    set_text(L, "client", plan_client_name(s->client));
     set_text(L, "restriction", restrictions[s->restriction]);
     set_text(L, "list", s->list);
     set_text(L, "state", state);

@@ -169,6 +169,16 @@ static void take_inlines(struct planner *p, lua_State *L) {
     lua_pop(L, 1);
 }
 
+static void take_client_files(struct planner *p, lua_State *L) {
+    lua_getfield(L, -1, "client_files");
+    for (lua_Unsigned i = 1; i <= lua_rawlen(L, -1); i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        planner_client_take(p, lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
 /* What the plan needs beside the sockets: settings, components, certificates, lists within entries. The rules are on top and stay. */
 static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     lua_State *L = vm_lua(v);
@@ -191,6 +201,7 @@ static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     lua_pop(L, 1);
     take_certs(p, L);
     take_inlines(p, L);
+    take_client_files(p, L);
     lua_pop(L, 1);
     return true;
 }

@@ -74,7 +74,7 @@ static void set_facts(struct replaying *r, const struct decision *d, const struc
 static bool beyond_rules(const struct decision *d) {
     enum refusal why = refusal_of(d->reason);
     if (d->verdict == DECIDED_ALLOW) return false;
-    return !*d->policy_file || why == REFUSE_RATE || why == REFUSE_BANNED || why == REFUSE_PROXY;
+    return !*d->policy_file || why == REFUSE_RATE || why == REFUSE_BANNED || why == REFUSE_PROXY || why == REFUSE_CERTIFICATE;
 }
 
 static void put_place(char *out, size_t cap, const char *file, uint32_t line) {

@@ -92,6 +92,7 @@ static void describe_peer(struct conn *c) {
     const struct plan_socket *s = c->listener->plan;
     rq->peer = (struct peer){.remote = c->remote, .fd = c->fd, .listener = s->name, .services = s->services, .sni = "", .tls = ""};
     if (c->guest) rq->peer.services &= c->guest->only, rq->peer.tags = &c->guest->tags;
+    if (c->guest && c->guest->has_identity && c->guest->identity.verified) rq->peer.identity = &c->guest->identity;
     rq->peer.secure = conn_secure(c);
     if (c->stream) rq->peer.tls = tls_version(c->stream), rq->peer.sni = tls_sni(c->stream);
     if (c->via && rq->peer.secure == 2) rq->peer.tls = c->via->version, rq->peer.sni = c->via->sni;

@@ -52,6 +52,7 @@ static void listener_json(struct engine *eng, const struct generation *g, uint32
     text(b, "proxy_from", s->proxy_from);
     buf_str(b, ",");
     text(b, "certificate", s->certificate);
+    buf_fmt(b, ",\"client_certificate\":\"%s\"", plan_client_name(s->client));
     buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state, s->waiting ? "true" : "false",
             atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
             s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");

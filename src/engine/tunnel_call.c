@@ -35,6 +35,11 @@ static size_t header(struct conn *c, char out[PROXY_MAX]) {
     if (c->stream) {
         h.ssl = h.tls = true;
         h.tls_version = text(tls_version(c->stream));
+        const struct tls_identity *who = c->guest && c->guest->has_identity && conn_own_tls(c) ? &c->guest->identity : NULL;
+        h.cert_session = who && who->shown;
+        h.cert = h.cert_session && !who->resumed;
+        h.verified = who && who->verified;
+        if (who && who->verified) h.cn = text(who->cn); /* what anybody could have written is told to nobody */
     }
     return proxy_put_v2(out, PROXY_MAX, &h, false);
 }

@@ -21,6 +21,7 @@
     X(refused_banned, "refused_banned_total", "refused: banned")                                \
     X(refused_rate, "refused_rate_total", "refused: too often")                                 \
     X(refused_proxy, "refused_proxy_total", "refused: PROXY header bad, late or from a stranger") \
+    X(refused_certificate, "refused_certificate_total", "refused: no certificate of the caller, or no good one") \
     X(refused_policy, "refused_policy_total", "refused: by the policy for another reason")      \
     X(refused_error, "refused_policy_error_total", "refused: the policy failed")                \
     X(accept_pauses, "accept_pauses_total", "accept paused for want of descriptors or memory")  \

@@ -51,7 +51,7 @@ struct pset_hit facts_ask(const struct facts *f, const struct pset *set);
 
 /* Why. The order is that of refusal_name, of counters and of records: append, never insert. */
 enum refusal { REFUSE_NONE, REFUSE_DENIED, REFUSE_RESTRICTION, REFUSE_PER_ADDRESS, REFUSE_MAXIMUM, REFUSE_RESERVE, REFUSE_POLICY, REFUSE_ERROR,
-               REFUSE_BANNED, REFUSE_RATE, REFUSE_CLIENTS, REFUSE_PROXY, REFUSALS };
+               REFUSE_BANNED, REFUSE_RATE, REFUSE_CLIENTS, REFUSE_PROXY, REFUSE_CERTIFICATE, REFUSALS };
 const char *refusal_name(enum refusal r);  /* "denied", "per-address", … as policies write them */
 enum refusal refusal_of(const char *name); /* REFUSE_NONE = unknown, or none that a policy may give */
 

@@ -95,7 +95,8 @@ static const size_t counter_of[REFUSALS] = {[REFUSE_DENIED] = COUNTED(denied),
                                             [REFUSE_BANNED] = COUNTED(banned),
                                             [REFUSE_RATE] = COUNTED(rate),
                                             [REFUSE_CLIENTS] = COUNTED(policy),
-                                            [REFUSE_PROXY] = COUNTED(proxy)};
+                                            [REFUSE_PROXY] = COUNTED(proxy),
+                                            [REFUSE_CERTIFICATE] = COUNTED(certificate)};
 
 void record_count(struct counters_block *b, enum refusal why) {
     void *counter = (char *)b + counter_of[why];

@@ -5,7 +5,6 @@
 #include "net/tls_hello.h"
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +17,16 @@ struct tls {
     struct tls_hello *hello; /* where the ClientHello's words go; NULL = nobody asks, or they have been told */
     bool heard;              /* they stand there, and STREAM_HELLO has not been said */
     const struct tls_hello *judged; /* what has been told by STREAM_HELLO; NULL = nothing */
+    const struct tls_rule *rule; /* about certificates of callers; NULL = nobody is asked */
+    char *unfit;                 /* why a certificate that is demanded was not taken; NULL = it has not come to that, or none was shown */
+    bool turned_away;            /* the handshake ended over the caller's certificate */
     bool ready; /* the handshake is done */
     bool dead;  /* a final error was seen */
 };
 
 struct tls_tickets *tls_tickets_of(SSL *ssl) {
     const struct tls *t = SSL_get_app_data(ssl);
-    return t == NULL ? NULL : t->own->tickets;
+    return t == NULL ? NULL : t->rule ? t->rule->tickets : t->own->tickets;
 }
 
 int tls_on_name(SSL *ssl, int *alert, void *certs) {
@@ -34,6 +36,7 @@ int tls_on_name(SSL *ssl, int *alert, void *certs) {
     if (t == NULL || asked == NULL) return SSL_TLSEXT_ERR_NOACK;
     const struct tls_cert *pick = tls_certs_pick(certs, asked, t->own);
     if (pick != t->own && SSL_set_SSL_CTX(ssl, pick->ctx) == NULL) return SSL_TLSEXT_ERR_ALERT_FATAL;
+    if (t->rule && pick != t->own && !tls_rule_trust(ssl, certs, t->rule)) return SSL_TLSEXT_ERR_ALERT_FATAL;
     return SSL_TLSEXT_ERR_OK; /* an unknown name gets the listener's certificate: the client decides whether it will do */
 }
 
@@ -79,6 +82,26 @@ struct tls *tls_accept(const struct tls_certs *c, const char *fallback, int fd) 
     return t;
 }
 
+bool tls_want_client(struct tls *t, const struct plan_socket *s) {
+    t->rule = tls_rule_find(t->certs, s);
+    return t->rule && tls_rule_use(t->ssl, t->certs, t->rule);
+}
+
+void tls_note_unfit(SSL *ssl, const char *text) {
+    struct tls *t = SSL_get_app_data(ssl);
+    if (t && !t->unfit) t->unfit = strdup(text);
+}
+
+const char *tls_turned_away(const struct tls *t) {
+    return t->turned_away ? t->unfit ? t->unfit : t->why : NULL;
+}
+
+/* Did OpenSSL give up at the messages by which the caller shows his certificate? */
+static bool at_certificate(const struct tls *t) {
+    OSSL_HANDSHAKE_STATE s = t->rule ? SSL_get_state(t->ssl) : TLS_ST_BEFORE;
+    return s == TLS_ST_SR_CERT || s == TLS_ST_SR_CERT_VRFY;
+}
+
 /* What a failed call means: 0 = orderly end, else STREAM_*. */
 static int outcome(struct tls *t, int rc, int saved_errno) {
     switch (SSL_get_error(t->ssl, rc)) {
@@ -95,6 +118,7 @@ static int outcome(struct tls *t, int rc, int saved_errno) {
             t->why = "connection closed without close_notify";
             return t->ready ? 0 : STREAM_ERROR; /* a bare FIN: HTTP frames its messages itself, so it is an end like any other */
         }
+        t->turned_away = !t->ready && at_certificate(t);
     }
     }
     t->dead = true;
@@ -192,6 +216,7 @@ static void tls_stream_free(void *self) {
     struct tls *t = self;
     if (t == NULL) return;
     SSL_free(t->ssl);
+    free(t->unfit);
     tls_certs_drop(t->certs);
     free(t);
 }
@@ -225,42 +250,6 @@ const char *tls_why(const struct tls *t) {
     return t->why;
 }
 
-/* The host names and mail addresses of its subjectAltName, with commas; what does not fit is left out. */
-static void read_names(X509 *x, char *out, size_t cap) {
-    GENERAL_NAMES *all = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
-    size_t at = 0;
-    for (int i = 0; all != NULL && i < sk_GENERAL_NAME_num(all); i++) {
-        const GENERAL_NAME *g = sk_GENERAL_NAME_value(all, i);
-        if (g->type != GEN_DNS && g->type != GEN_EMAIL) continue;
-        const char *s = (const char *)ASN1_STRING_get0_data(g->d.ia5);
-        size_t n = (size_t)ASN1_STRING_length(g->d.ia5);
-        if (n == 0 || memchr(s, '\0', n) || memchr(s, ',', n) || at + n + 2 > cap) continue;
-        at += (size_t)snprintf(out + at, cap - at, "%s%.*s", at ? "," : "", (int)n, s);
-    }
-    GENERAL_NAMES_free(all);
-}
-
-static void read_name(const X509_NAME *name, char *out, size_t cap) {
-    BIO *b = BIO_new(BIO_s_mem());
-    int n = b != NULL && X509_NAME_print_ex(b, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0 ? BIO_read(b, out, (int)cap - 1) : 0;
-    out[n > 0 ? n : 0] = '\0';
-    BIO_free(b);
-}
-
 void tls_identify(const struct tls *t, struct tls_identity *out) {
-    *out = (struct tls_identity){0};
-    snprintf(out->version, sizeof out->version, "%s", SSL_get_version(t->ssl));
-    const char *cipher = SSL_get_cipher_name(t->ssl);
-    snprintf(out->cipher, sizeof out->cipher, "%s", cipher ? cipher : "");
-    X509 *x = SSL_get0_peer_certificate(t->ssl);
-    if (x == NULL) return;
-    unsigned char md[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    out->shown = true;
-    out->verified = SSL_get_verify_result(t->ssl) == X509_V_OK && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE;
-    read_name(X509_get_subject_name(x), out->subject, sizeof out->subject);
-    read_name(X509_get_issuer_name(x), out->issuer, sizeof out->issuer);
-    read_names(x, out->names, sizeof out->names);
-    if (X509_digest(x, EVP_sha256(), md, &n) == 1)
-        for (unsigned i = 0; i < n && i < 32; i++) snprintf(out->sha256 + i * 2, 3, "%02x", md[i]);
+    tls_identity_of(t->ssl, out);
 }

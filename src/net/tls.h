@@ -26,13 +26,22 @@ struct tls_identity {
     char version[16], cipher[64]; /* "TLSv1.3", "TLS_AES_128_GCM_SHA256" */
     bool shown;                   /* the peer has shown a certificate; verified: and its chain is good */
     bool verified;
-    char subject[256], issuer[256], names[256], sha256[65];
+    bool resumed;                 /* on an earlier connection of this TLS session, not on this one */
+    const char *reason;           /* why it is not, as OpenSSL words it; "" = it is, or nobody has said */
+    int64_t not_after_ms;         /* unix; 0 = unknown, where a device in front has told of it */
+    char subject[256], issuer[256], cn[128], names[256], serial[48], sha256[65];
 };
 struct tls; /* one connection's SSL */
 /* Server side on an accepted fd: certificate by SNI, else `fallback` (the listener's, chosen by local address). NULL on ENOMEM. */
 struct tls *tls_accept(const struct tls_certs *c, const char *fallback, int fd);
 /* Before the handshake: stop it once, with STREAM_HELLO, when the ClientHello has come and stands in *into, which outlives the tls. */
 void tls_want_hello(struct tls *t, struct tls_hello *into);
+/* Before the handshake: ask the caller for a certificate, as this socket's rule says (client, client_ca; not CLIENT_OFF). false: out of memory. */
+bool tls_want_client(struct tls *t, const struct plan_socket *s);
+/* After a handshake that failed: why, where it was over the certificate that he should have shown, NULL otherwise. UTF-8, as long as the tls. */
+const char *tls_turned_away(const struct tls *t);
+/* Do both sockets, each of its generation, ask for the same: is who came in by one welcome to stay on the other? */
+bool tls_client_same(const struct tls_certs *a, const struct plan_socket *as, const struct tls_certs *b, const struct plan_socket *bs);
 /* After the handshake. */
 void tls_identify(const struct tls *t, struct tls_identity *out);
 extern const struct stream_ops stream_tls; /* self is struct tls * */

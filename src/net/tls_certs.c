@@ -16,7 +16,7 @@
     "DHE-RSA-CHACHA20-POLY1305"
 #define NAMES_MAX 4096u /* of all certificates together */
 
-static const char *last_reason(void) {
+const char *tls_last_reason(void) {
     const char *s = ERR_reason_error_string(ERR_peek_last_error());
     return s == NULL ? "no reason given" : s;
 }
@@ -81,7 +81,7 @@ static bool self_handshake(const struct plan_cert *pc, SSL_CTX *server, struct e
         bad = "TLS 1.3";
     else if (!shake(server, client, TLS1_2_VERSION))
         bad = "TLS 1.2";
-    if (bad != NULL) why = last_reason();
+    if (bad != NULL) why = tls_last_reason();
     SSL_CTX_free(client);
     if (bad == NULL) return true;
     return tls_refuse(pc, pc->chain, e, "a %s handshake with this certificate fails: %s", bad, why);
@@ -91,15 +91,17 @@ static SSL_CTX *make_ctx(const struct plan_cert *pc, const struct tls_material *
     ERR_clear_error();
     SSL_CTX *x = SSL_CTX_new(TLS_server_method());
     if (x == NULL || !posture(x)) {
-        tls_refuse(pc, pc->chain, e, "OpenSSL cannot make a context: %s", last_reason());
+        tls_refuse(pc, pc->chain, e, "OpenSSL cannot make a context: %s", tls_last_reason());
     } else if (SSL_CTX_use_certificate(x, m->cert) != 1 || SSL_CTX_use_PrivateKey(x, m->key) != 1 || SSL_CTX_check_private_key(x) != 1) {
-        tls_refuse(pc, pc->chain, e, "OpenSSL refuses the certificate or its key: %s", last_reason());
+        tls_refuse(pc, pc->chain, e, "OpenSSL refuses the certificate or its key: %s", tls_last_reason());
     } else if (m->chain != NULL && SSL_CTX_set1_chain(x, m->chain) != 1) {
-        tls_refuse(pc, pc->chain, e, "OpenSSL refuses the chain: %s", last_reason());
+        tls_refuse(pc, pc->chain, e, "OpenSSL refuses the chain: %s", tls_last_reason());
     } else if (self_handshake(pc, x, e)) {
         SSL_CTX_set_tlsext_servername_callback(x, tls_on_name);
         SSL_CTX_set_tlsext_servername_arg(x, all);
         SSL_CTX_set_client_hello_cb(x, tls_on_hello, NULL);
+        SSL_CTX_set_cert_verify_callback(x, tls_on_chain, NULL);
+        SSL_CTX_set_session_ticket_cb(x, NULL, tls_on_session, NULL);
         tls_tickets_use(x);
         return x;
     }
@@ -228,6 +230,7 @@ struct tls_certs *tls_certs_load(const struct plan *p, const struct bundle *b, v
             break;
         }
     }
+    fine = fine && tls_rules_load(c, p, b, warn, ctx, e);
     if (!fine) {
         tls_certs_free(c);
         return NULL;
@@ -243,6 +246,7 @@ void tls_certs_drop(struct tls_certs *c) {
         tls_tickets_free(c->cert[i].tickets);
     }
     for (uint32_t i = 0; i < c->nnames; i++) free(c->name[i].name);
+    tls_rules_finish(c);
     free(c->name);
     free(c->cert);
     free(c);

@@ -49,8 +49,7 @@ static bool is_pem(const char *p, size_t n) {
     return memmem(p, n, "-----BEGIN ", 11) != NULL;
 }
 
-/* An armour line that begins and never ends, or whose base64 stops in the middle. */
-static bool pem_cut(const char *p, size_t n) {
+bool tls_pem_cut(const char *p, size_t n) {
     const char *at = p, *end = p + n;
     for (;;) {
         const char *b = memmem(at, (size_t)(end - at), "-----BEGIN ", 11);
@@ -94,7 +93,7 @@ static int give_password(char *out, int cap, int writing, void *password) {
 /* The first private key in a PEM text. */
 static bool pem_key(const struct plan_cert *pc, const char *file, const char *p, size_t n, EVP_PKEY **out, struct err *e) {
     if (!is_pem(p, n)) return refuse_unknown(pc, file, p, n, e);
-    if (pem_cut(p, n)) return tls_refuse(pc, file, e, "truncated: a PEM block has no end");
+    if (tls_pem_cut(p, n)) return tls_refuse(pc, file, e, "truncated: a PEM block has no end");
     BIO *bio = BIO_new_mem_buf(p, (int)n);
     if (bio == NULL) return tls_refuse(pc, file, e, "out of memory");
     char password[sizeof pc->password];
@@ -114,7 +113,7 @@ static bool pem_key(const struct plan_cert *pc, const char *file, const char *p,
 
 static bool pem_certs(const struct plan_cert *pc, const char *file, const char *p, size_t n, struct tls_material *out, struct err *e) {
     if (!is_pem(p, n)) return refuse_unknown(pc, file, p, n, e);
-    if (pem_cut(p, n)) return tls_refuse(pc, file, e, "truncated: a PEM block has no end");
+    if (tls_pem_cut(p, n)) return tls_refuse(pc, file, e, "truncated: a PEM block has no end");
     BIO *bio = BIO_new_mem_buf(p, (int)n);
     out->chain = sk_X509_new_null();
     if (bio == NULL || out->chain == NULL) {

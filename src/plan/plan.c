@@ -23,6 +23,11 @@ static const struct {
     {SVC_SHUTDOWN, "shutdown"}, {SVC_TUNNEL, "tunnel"}, {SVC_TLS_TUNNEL, "tls-tunnel"}, {SVC_REMOTE_LOG, "remote-log"}, {SVC_SCRIPT, "script"},
 };
 
+const char *plan_client_name(enum plan_client c) {
+    static const char *const names[] = {"off", "ask", "require"};
+    return c <= CLIENT_REQUIRE ? names[c] : "?";
+}
+
 const char *plan_proxy_name(enum plan_proxy p) {
     static const char *const names[] = {"off", "v1", "v2", "any"};
     return names[p];

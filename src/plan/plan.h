@@ -38,6 +38,7 @@ enum plan_service { /* bits */
 enum plan_proxy_out { PROXY_OUT_OFF, PROXY_OUT_V1, PROXY_OUT_V2 }; /* header of the PROXY protocol to the backend */
 enum plan_scheme { SCHEME_HTTP, SCHEME_HTTPS };
 enum plan_restriction { RESTRICT_NONE, RESTRICT_GRANT, RESTRICT_DENY };
+enum plan_client { CLIENT_OFF, CLIENT_ASK, CLIENT_REQUIRE }; /* are callers asked for a certificate of theirs? */
 enum plan_missing { /* what to do where the address is not on this machine */
     MISSING_REFUSE,   /* the whole plan is refused */
     MISSING_WAIT,     /* the socket is opened when the address appears, and closed when it goes */
@@ -50,7 +51,7 @@ enum plan_limit {
     LIMIT_RATES, /* from here on the rates, in the order of plan_socket.rate */
     LIMIT_RATE_CONNECTIONS = LIMIT_RATES, LIMIT_RATE_HANDSHAKES, LIMIT_RATE_REQUESTS,
     LIMIT_NET_CONNECTIONS, LIMIT_NET_HANDSHAKES, LIMIT_NET_REQUESTS, /* the same of a whole net */
-    LIMIT_PROXY, LIMIT_PROXY_FROM,
+    LIMIT_PROXY, LIMIT_PROXY_FROM, LIMIT_CLIENT, LIMIT_CLIENT_CA,
     PLAN_LIMITS, LIMIT_NONE = PLAN_LIMITS
 };
 #define PLAN_RATES 6u
@@ -87,6 +88,8 @@ struct plan_socket {
     const char *proxy_from;     /* address list of the devices; everybody else is refused */
     uint32_t services;
     const char *certificate; /* name in plan.cert, "" for HTTP */
+    enum plan_client client;
+    const char *client_ca; /* those it must come from: logical path in the bundle, "certs/…" (PEM); "" = nobody is asked */
     enum plan_restriction restriction;
     const char *list;     /* address list name for the restriction, "" = none */
     const char *script;   /* SVC_SCRIPT: policies/NAME.lua; else "" */
@@ -105,7 +108,7 @@ struct plan_socket {
     struct plan_because because;
 };
 #define PLAN_BECAUSE_BLANK {.file = "", .entry = "", .row = "", .policy = ""}
-#define PLAN_SOCKET_BLANK {.name = "", .certificate = "", .list = "", .script = "", .limit_file = "", .labels = "", .backends = "", .proxy_from = "", \
+#define PLAN_SOCKET_BLANK {.name = "", .certificate = "", .list = "", .script = "", .limit_file = "", .labels = "", .backends = "", .proxy_from = "", .client_ca = "", \
      .because = PLAN_BECAUSE_BLANK}
 
 struct plan_backend { /* where a tunnel leads */
@@ -197,6 +200,7 @@ void plan_finish(struct plan *p);                                              /
 /* "http", "https"; "tcp", "tls" or "udp" for other protocols, "tls-pass" where a tunnel passes TLS through, "command" for the shutdown port. */
 const char *plan_scheme_text(const struct plan_socket *s);
 const char *plan_proxy_out_text(enum plan_proxy_out p); /* "off", "v1", "v2" */
+const char *plan_client_name(enum plan_client c);       /* "off", "ask", "require" */
 const char *plan_proxy_name(enum plan_proxy p);         /* "off", "v1", "v2", "any" */
 uint32_t plan_service_bit(const char *name);                                   /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);

@@ -120,6 +120,16 @@ static bool check_scheme(const struct plan *p, const struct plan_socket *s, stru
     return true;
 }
 
+/* A PROXY header within TLS says that the other end is a device, whose own certificate no rule is told of: it is demanded, or not asked for. */
+static bool check_client(const struct plan_socket *s, struct err *e) {
+    if (s->client > CLIENT_REQUIRE) return refuse(s, e, "unknown word for client certificates");
+    if (s->client == CLIENT_OFF) return !s->client_ca[0] || refuse(s, e, "CAs of client certificates, but nobody is asked for one");
+    if (s->scheme != SCHEME_HTTPS) return refuse(s, e, "client certificates are shown within TLS of our own: set InitTLS=On, or leave ClientCertificate out");
+    if (!path_good(s->client_ca)) return refuse(s, e, "which certificates are good? set its ClientCA entry to a file with the CAs they come from");
+    return s->client == CLIENT_REQUIRE || !s->proxy_inside ||
+           refuse(s, e, "with a PROXY header within TLS the certificate is the device's: write ClientCertificate=Require, or leave it out");
+}
+
 static bool check_proxy(const struct plan_socket *s, struct err *e) {
     if (s->proxy > PROXY_EITHER) return refuse(s, e, "unknown version of the PROXY protocol");
     if (s->proxy != PROXY_OFF && !name_good(s->proxy_from))
@@ -153,7 +163,7 @@ static bool check_protocol(const struct plan_socket *s, struct err *e) {
 
 static bool check_socket(const struct plan *p, const struct plan_socket *s, uint32_t have, struct err *e) {
     if (!name_good(s->name)) return refuse(s, e, "listener name \"%s\": letters, digits, _ - and . only", s->name);
-    if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e) || !check_proxy(s, e)) return false;
+    if (!check_address(s, e) || !check_missing(s, e) || !check_scheme(p, s, e) || !check_client(s, e) || !check_proxy(s, e)) return false;
     if (!s->services || (s->services & ~(uint32_t)ALL_SERVICES)) return refuse(s, e, "no service, or an unknown one");
     if (!check_shutdown(s, e) || !plan_check_tunnel(p, s, e) || !check_protocol(s, e)) return false;
     uint32_t missing = s->services & PUBLIC_SERVICES & ~have;

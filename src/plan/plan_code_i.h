@@ -19,7 +19,7 @@ struct fields {
     const struct field *of;
     size_t n;
 };
-#define SOCKET_FIELDS_MOST 64u
+#define SOCKET_FIELDS_MOST 96u
 extern const struct fields plan_socket_fields, plan_cert_fields, plan_backend_fields, plan_fields;
 
 bool plan_field_same(const struct field *f, const char *a, const char *b); /* of two records */

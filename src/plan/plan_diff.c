@@ -61,6 +61,7 @@ static uint32_t compare(const struct diff_input *in, struct memory *m, const str
     if (strcmp(a->name, b->name) != 0) f |= DIFF_LISTENER;
     if (a->proxy_out != b->proxy_out || !plan_same_backends(in->old.plan, a->backends, in->now.plan, b->backends)) f |= DIFF_BACKENDS;
     if (a->proxy != b->proxy || a->proxy_inside != b->proxy_inside || strcmp(a->proxy_from, b->proxy_from) != 0) f |= DIFF_PROXY;
+    if (a->client != b->client || (b->client != CLIENT_OFF && !same_file(in, a->client_ca, b->client_ca))) f |= DIFF_CLIENT;
     return f;
 }
 

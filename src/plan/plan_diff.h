@@ -29,7 +29,8 @@ enum diff_field { /* bits */
                   DIFF_BACKLOG = 256,
                   DIFF_LISTENER = 512,
                   DIFF_BACKENDS = 1024, /* where a tunnel leads, or what it tells the backend of its caller */
-                  DIFF_PROXY = 2048     /* the header that callers begin with, or the devices it is believed from */
+                  DIFF_PROXY = 2048,    /* the header that callers begin with, or the devices it is believed from */
+                  DIFF_CLIENT = 4096    /* whether callers are asked for a certificate, or the CAs it must come from */
 };
 
 struct diff_live { /* connections of one local address and port */

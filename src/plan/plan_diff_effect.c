@@ -145,6 +145,13 @@ static bool proxy(const struct plan_socket *a, const struct plan_socket *b, stru
                    b->proxy_inside ? ", within TLS" : "", b->proxy_from);
 }
 
+static bool client(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
+    if (b->client == CLIENT_OFF) return buf_str(out, "; new callers are not asked for a certificate any more");
+    if (b->client == a->client) return buf_str(out, "; certificates of callers must come from other CAs, open connections are let finish");
+    return buf_str(out, b->client == CLIENT_REQUIRE ? "; new callers must show a certificate, open connections are let finish"
+                                                    : "; new callers are asked for a certificate and may come without, open connections are let finish");
+}
+
 /* Each difference as "; …". */
 static bool fields(const struct diff_input *in, uint32_t f, const struct plan_socket *a, const struct plan_socket *b, uint32_t live,
                    struct buf *out) {
@@ -167,6 +174,7 @@ static bool fields(const struct diff_input *in, uint32_t f, const struct plan_so
         good = buf_fmt(out, "; %" PRIu32 " callers may wait to be accepted instead of %" PRIu32 ": nobody notices", b->backlog, a->backlog);
     if (good && (f & DIFF_BACKENDS)) good = backends(in, a, b, out);
     if (good && (f & DIFF_PROXY)) good = proxy(a, b, out);
+    if (good && (f & DIFF_CLIENT)) good = client(a, b, out);
     if (good && (f & DIFF_LISTENER)) good = buf_fmt(out, "; it belongs to listener %s instead of %s", b->name, a->name);
     return good;
 }

@@ -7,6 +7,7 @@ static const char *const schemes[] = {"http", "https", NULL};
 static const char *const missing[] = {"refuse", "wait", "freebind", NULL};
 static const char *const proxies_out[] = {"off", "v1", "v2", NULL};
 static const char *const proxies[] = {"off", "v1", "v2", "any", NULL};
+static const char *const clients[] = {"off", "ask", "require", NULL};
 static const char *const restrictions[] = {"none", "grant", "deny", NULL};
 
 #define AT(rec, member) offsetof(struct rec, member)
@@ -41,6 +42,8 @@ static const struct field socket_field[] = {
     TEXT_FIELD(plan_socket, "proxy_from", proxy_from, PLAN_NAME),
     {"services", NUMBER, AT(plan_socket, services), 0, NULL},
     TEXT_FIELD(plan_socket, "certificate", certificate, PLAN_NAME),
+    {"client", CHOICE, AT(plan_socket, client), 0, clients},
+    TEXT_FIELD(plan_socket, "client_ca", client_ca, PLAN_PATH),
     {"restriction", CHOICE, AT(plan_socket, restriction), 0, restrictions},
     TEXT_FIELD(plan_socket, "list", list, PLAN_NAME),
     TEXT_FIELD(plan_socket, "script", script, PLAN_NAME),
@@ -60,6 +63,7 @@ static const struct field socket_field[] = {
     LINE_FIELD("rate_requests_line", LIMIT_RATE_REQUESTS), LINE_FIELD("net_connections_line", LIMIT_NET_CONNECTIONS),
     LINE_FIELD("net_handshakes_line", LIMIT_NET_HANDSHAKES), LINE_FIELD("net_requests_line", LIMIT_NET_REQUESTS),
     LINE_FIELD("proxy_line", LIMIT_PROXY), LINE_FIELD("proxy_from_line", LIMIT_PROXY_FROM),
+    LINE_FIELD("client_line", LIMIT_CLIENT), LINE_FIELD("client_ca_line", LIMIT_CLIENT_CA),
     TEXT_FIELD(plan_socket, "limit_file", limit_file, PLAN_PATH),
     {"backlog", NUMBER, AT(plan_socket, backlog), 0, NULL},
     TEXT_FIELD(plan_socket, "labels", labels, PLAN_LABELS),

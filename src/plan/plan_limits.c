@@ -6,7 +6,8 @@
 
 static const char *const names[PLAN_LIMITS] = {
     "List", "MaxConnections", "MaxPerAddress", "Reserve", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
-    "RateHandshakesPerNet", "RateRequestsPerNet", "Proxy", "ProxyFrom"};
+    "RateHandshakesPerNet", "RateRequestsPerNet", "Proxy", "ProxyFrom",
+    "ClientCertificate", "ClientCA"};
 
 const char *plan_limit_name(enum plan_limit which) {
     return names[which];

@@ -165,6 +165,7 @@ bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t 
                    plan_scheme_text(s), s->external_tls ? "true" : "false") &&
            buf_fmt(out, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_name(s->proxy), s->proxy_inside ? "true" : "false") &&
            json_text(out, "proxy_from", s->proxy_from) && buf_str(out, ",") && json_text(out, "certificate", s->certificate) &&
+           buf_fmt(out, ",\"client_certificate\":\"%s\"", plan_client_name(s->client)) &&
            json_services(out, s->services) && buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) &&
            json_backends(out, p, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);

@@ -49,6 +49,7 @@ struct peer {
     uint8_t secure;       /* 0 clear, 1 our TLS, 2 TLS by a device in front (Ext) */
     const char *sni;      /* "" = none */
     const char *tls;      /* "TLSv1.3" or "" */
+    const struct tls_identity *identity; /* the caller's verified certificate (net/tls.h); NULL = none */
     const struct tags *tags; /* given at admission (gate/facts.h); NULL = none */
 };
 struct exchange {

@@ -6,7 +6,7 @@
 
 enum fact { F_STAGE = 1, F_ADDRESS, F_PORT, F_LOCAL_ADDRESS, F_LOCAL_PORT, F_LISTENER, F_SERVICES, F_RESTRICTION, F_LIST, F_ACTIVE, F_MAXIMUM,
             F_RESERVE, F_FROM_ADDRESS, F_PER_ADDRESS, F_SECURE, F_VIA, F_LABEL, F_NOW, F_SNI, F_ALPN, F_JA4, F_TLS, F_CIPHER, F_CERTIFICATE, F_CERT_ISSUER,
-            F_CERT_NAMES, F_CERT_SHA256, F_CERT_VERIFIED, F_METHOD, F_PATH, F_QUERY, F_HOST };
+            F_CERT_NAMES, F_CERT_SHA256, F_CERT_SERIAL, F_CERT_NOT_AFTER, F_CERT_VERIFIED, F_CERT_REASON, F_METHOD, F_PATH, F_QUERY, F_HOST };
 static const struct { const char *name; enum fact fact; enum stage from; } facts_fields[] = {
     {"stage", F_STAGE, STAGE_PEER}, {"address", F_ADDRESS, STAGE_PEER}, {"port", F_PORT, STAGE_PEER}, {"local_address", F_LOCAL_ADDRESS, STAGE_PEER},
     {"local_port", F_LOCAL_PORT, STAGE_PEER}, {"listener", F_LISTENER, STAGE_PEER}, {"services", F_SERVICES, STAGE_PEER},
@@ -15,7 +15,9 @@ static const struct { const char *name; enum fact fact; enum stage from; } facts
     {"secure", F_SECURE, STAGE_PEER}, {"via", F_VIA, STAGE_PEER}, {"label", F_LABEL, STAGE_PEER}, {"now", F_NOW, STAGE_PEER}, {"sni", F_SNI, STAGE_HELLO}, {"alpn", F_ALPN, STAGE_HELLO},
     {"ja4", F_JA4, STAGE_HELLO}, {"tls", F_TLS, STAGE_IDENTITY}, {"cipher", F_CIPHER, STAGE_IDENTITY}, {"certificate", F_CERTIFICATE, STAGE_IDENTITY},
     {"certificate_issuer", F_CERT_ISSUER, STAGE_IDENTITY}, {"certificate_names", F_CERT_NAMES, STAGE_IDENTITY},
-    {"certificate_sha256", F_CERT_SHA256, STAGE_IDENTITY}, {"certificate_verified", F_CERT_VERIFIED, STAGE_IDENTITY}, {"method", F_METHOD, STAGE_REQUEST},
+    {"certificate_sha256", F_CERT_SHA256, STAGE_IDENTITY}, {"certificate_serial", F_CERT_SERIAL, STAGE_IDENTITY},
+    {"certificate_not_after", F_CERT_NOT_AFTER, STAGE_IDENTITY}, {"certificate_verified", F_CERT_VERIFIED, STAGE_IDENTITY},
+    {"certificate_reason", F_CERT_REASON, STAGE_IDENTITY}, {"method", F_METHOD, STAGE_REQUEST},
     {"path", F_PATH, STAGE_REQUEST}, {"query", F_QUERY, STAGE_REQUEST}, {"host", F_HOST, STAGE_REQUEST}, {NULL, 0, 0}};
 
 /* There is one box a state; it is the last upvalue of every function here, so that a method needs no look into metatables to know its argument. */
@@ -104,6 +106,9 @@ static int push_tls_fact(lua_State *L, const struct tls_hello *h, const struct t
     case F_CERT_ISSUER: return push_text(L, i && i->shown ? i->issuer : "");
     case F_CERT_NAMES: return push_text(L, i && i->shown ? i->names : "");
     case F_CERT_SHA256: return push_text(L, i && i->shown ? i->sha256 : "");
+    case F_CERT_SERIAL: return push_text(L, i && i->shown ? i->serial : "");
+    case F_CERT_NOT_AFTER: i && i->shown && i->not_after_ms ? lua_pushinteger(L, i->not_after_ms) : lua_pushnil(L); return 1;
+    case F_CERT_REASON: return push_text(L, i && i->shown ? i->reason : "");
     case F_CERT_VERIFIED: lua_pushboolean(L, i && i->shown && i->verified); return 1;
     default: return 0;
     }

@@ -2,10 +2,11 @@
 #include "script/lib_facts.h"
 #include <lua5.4/lauxlib.h>
 
-enum part { P_METHOD = 1, P_PATH, P_QUERY, P_HOST, P_ADDRESS, P_LOCAL_ADDRESS, P_LISTENER, P_SECURE, P_NOW, P_BODY };
+enum part { P_METHOD = 1, P_PATH, P_QUERY, P_HOST, P_ADDRESS, P_LOCAL_ADDRESS, P_LISTENER, P_SECURE, P_NOW, P_BODY, P_CERTIFICATE, P_CERT_NAMES, P_CERT_SHA256 };
 static const struct { const char *name; enum part part; } request_parts[] = {
     {"method", P_METHOD}, {"path", P_PATH}, {"query", P_QUERY}, {"host", P_HOST}, {"address", P_ADDRESS}, {"local_address", P_LOCAL_ADDRESS},
-    {"listener", P_LISTENER}, {"secure", P_SECURE}, {"now", P_NOW}, {"body", P_BODY}, {NULL, 0}};
+    {"listener", P_LISTENER}, {"secure", P_SECURE}, {"now", P_NOW}, {"body", P_BODY},
+    {"certificate", P_CERTIFICATE}, {"certificate_names", P_CERT_NAMES}, {"certificate_sha256", P_CERT_SHA256}, {NULL, 0}};
 
 /* There is one box a state (its vm's owner), so that a method needs no look into metatables to know its argument. */
 static struct request_box *box_check(lua_State *L, int index) {
@@ -26,8 +27,15 @@ static void push_slice(lua_State *L, struct slice s) {
         lua_pushnil(L);
 }
 
+/* nil where no certificate has been verified: who routes by it must not see one that anybody could have made. */
+static int push_certificate(lua_State *L, const char *text) {
+    text && *text ? (void)lua_pushstring(L, text) : lua_pushnil(L);
+    return 1;
+}
+
 static int push_part(lua_State *L, const struct exchange *x, enum part which) {
     static const char *const secure[] = {"none", "own", "external"};
+    const struct tls_identity *i = x->peer->identity;
     switch (which) {
     case P_METHOD: push_slice(L, x->req.method_text); return 1;
     case P_PATH: push_slice(L, x->req.path); return 1;
@@ -39,6 +47,9 @@ static int push_part(lua_State *L, const struct exchange *x, enum part which) {
     case P_SECURE: lua_pushstring(L, secure[x->peer->secure]); return 1;
     case P_NOW: lua_pushinteger(L, x->at_ms); return 1;
     case P_BODY: lua_pushlstring(L, x->req.body.p ? x->req.body.p : "", x->req.body.n); return 1;
+    case P_CERTIFICATE: return push_certificate(L, i ? i->subject : NULL);
+    case P_CERT_NAMES: return push_certificate(L, i ? i->names : NULL);
+    case P_CERT_SHA256: return push_certificate(L, i ? i->sha256 : NULL);
     }
     return 0;
 }

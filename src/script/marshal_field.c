@@ -7,7 +7,7 @@
 
 enum kind {
     TEXT, ARRAY, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, PROXY, RESTRICTION, MISSING, PROXY_OUT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS,
-    LINES
+    LINES, CLIENT
 };
 struct field {
     const char *name;
@@ -34,6 +34,8 @@ static const struct field socket_fields[] = {
     {"proxy", PROXY, 0, 0, false},
     {"proxy_inside", FLAG, offsetof(struct plan_socket, proxy_inside), 0, false},
     SOCKET_TEXT("proxy_from", proxy_from, PLAN_NAME, false),
+    {"client", CLIENT, 0, 0, false},
+    SOCKET_TEXT("client_ca", client_ca, PLAN_PATH, false),
     {"restriction", RESTRICTION, 0, 0, false},
     SOCKET_TEXT("list", list, PLAN_NAME, false),
     SOCKET_TEXT("script", script, PLAN_NAME, false),
@@ -180,7 +182,8 @@ static bool read_because(struct reader *r, const struct field *f) {
 static bool read_field(struct reader *r, const struct field *f) {
     static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL},
                              *const missing[] = {"refuse", "wait", "freebind", NULL}, *const transports[] = {"tcp", "udp", NULL},
-                             *const proxies_out[] = {"off", "v1", "v2", NULL}, *const proxies[] = {"off", "v1", "v2", "any", NULL};
+                             *const proxies_out[] = {"off", "v1", "v2", NULL}, *const proxies[] = {"off", "v1", "v2", "any", NULL},
+                             *const clients[] = {"off", "ask", "require", NULL};
     int64_t v = 0;
     unsigned word = 0;
     switch (f->kind) {
@@ -217,6 +220,10 @@ static bool read_field(struct reader *r, const struct field *f) {
     case RESTRICTION:
         if (!read_word(r, f->name, restrictions, &word)) return false;
         r->s->restriction = (enum plan_restriction)word;
+        return true;
+    case CLIENT:
+        if (!read_word(r, f->name, clients, &word)) return false;
+        r->s->client = (enum plan_client)word;
         return true;
     case MISSING:
         if (!read_word(r, f->name, missing, &word)) return false;

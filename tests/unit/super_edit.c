@@ -25,7 +25,7 @@ static const char *const allowed[] = {
     "set listeners.ini web.Certificate default\n", "set listeners.ini web.Services tracker,ui\n", "set listeners.ini web.Restriction Grant\n",
     "set listeners.ini web.List lan\n", "set listeners.ini web.MaxConnections 5\n", "set listeners.ini web.MaxPerAddress 5\n",
     "set listeners.ini web.Reserve 5\n", "set listeners.ini web.RateConnections 5/10s\n", "set listeners.ini web.GiveWay On\n", "set listeners.ini web.Backlog 5\n", "set listeners.ini web.WhenMissing Wait\n",
-    "set listeners.ini web.Proxy V2\n", "set listeners.ini web.ProxyFrom devices\n", "set listeners.ini web.ProxyInside On\n",
+    "set listeners.ini web.Proxy V2\n", "set listeners.ini web.ProxyFrom devices\n", "set listeners.ini web.ProxyInside On\n", "set listeners.ini web.ClientCertificate Ask\n",
     "set listeners.ini web.Transport UDP\n", "set listeners.ini web.Script finger\n", "set listeners.ini web.Backend 192.0.2.7:25\n",
     "set listeners.ini web.SendProxy V2\n", "set listeners.ini web.Backend-mail.example.org 192.0.2.7:25\n", "set listeners.ini web.2.Label-site north\n",
     "set listeners.ini web.Backend-*.example.org 192.0.2.7:25\n", "remove listeners.ini web.Backend-*.example.org\n",
