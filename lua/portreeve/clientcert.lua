@@ -33,7 +33,7 @@ local function without_tls(line, l, ctx)
   end
   if line.ClientCertificate.value == "Require" and not line.removed then
     local what = "%s.ClientCertificate=Require does not hold here: this socket has no TLS of ours (%s.InitTLS=%s), so nobody shows one"
-    ctx.report.warn(at(line.Port or line.first), what:format(l.name, line.name, line.InitTLS.value))
+    ctx.report.warn(at(line.Port or line.first, nil, line.Port and line.Port.text), what:format(l.name, line.name, line.InitTLS.value))
   end
 end
 

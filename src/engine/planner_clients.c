@@ -24,7 +24,8 @@ static bool read_into(struct planner *p, const char *file, const char *logical, 
     const char *display = n < BUNDLE_PATH ? path : path + n - BUNDLE_PATH + 1;
     bool good = planner_read_file(path, CA_FILE_MAX, false, &text, &mode, &absent, e) &&
                 bundle_add(p->files, logical, display, text.p ? text.p : "", text.n, mode, e);
-    if (good && (mode & 002)) planner_warn(p, "%s: everybody on this machine may change which callers are trusted: chmod o-w %s", path, path);
+    if (good && (mode & 002))
+        planner_warn(p, "%s: everybody on this machine may change which callers are trusted: chmod o-w %s", path, path);
     buf_free(&text);
     return good;
 }
@@ -41,8 +42,10 @@ static bool find(struct planner *p, const struct plan_socket *s, const char *log
     char place[PLAN_PATH + 300];
     struct err e;
     if (bundle_writer_find(p->files, logical, NULL)) return true;
-    if (p->again && !p->nedits) err_set(&e, "it was not readable when this generation was read, and is needed now: `portreeve reload` reads it");
-    else if (read_into(p, s->client_ca, logical, &e)) return true;
+    if (p->again && !p->nedits)
+        err_set(&e, "it was not readable when this generation was read, and is needed now: `portreeve reload` reads it");
+    else if (read_into(p, s->client_ca, logical, &e))
+        return true;
     planner_place(p, s, "ClientCA", s->client_ca, place, sizeof place);
     planner_error(p, "%s: %s", place, e.text);
     return false;

@@ -1,6 +1,6 @@
-/* Certificates that callers show (NAME.ClientCertificate, NAME.ClientCA): the rules of a generation, and how one is applied to a connection.
- * One rule for each certificate of ours, word and file of CAs, with ticket keys and a session context of its own: a session must never be
- * good under another rule, since it carries who the caller is. */
+/* Certificates that callers show (NAME.ClientCertificate, NAME.ClientCA): the rules of a generation, and how one is applied to a
+ * connection. One rule for each certificate of ours, word and file of CAs, with ticket keys and a session context of its own: a session
+ * must never be good under another rule, since it carries who the caller is. */
 #include "base/clock.h"
 #include "net/tls_ctx.h"
 #include <openssl/err.h>
@@ -17,7 +17,7 @@
 #define DEPTH_MOST 8     /* between his certificate and a CA */
 #define NAMES_MOST 32768 /* bytes of all names of CAs: they are sent to each caller */
 
-struct reading { /* one file of CAs */
+struct reading {                 /* one file of CAs */
     const struct plan_socket *s; /* the first that names it */
     const char *file;
     void (*warn)(void *ctx, const char *text);
@@ -64,17 +64,20 @@ static void subject_of(const X509 *x, char *out, size_t cap) {
 
 static void warn_of_time(const struct reading *r, const X509 *x, const char *subject) {
     time_t now = (time_t)(clock_real_ms() / 1000);
-    if (X509_cmp_time(X509_get0_notAfter(x), &now) < 0) warn(r, "the CA %s has expired: no certificate of it is good any more", subject);
-    else if (X509_cmp_time(X509_get0_notBefore(x), &now) > 0) warn(r, "the CA %s is not valid yet: no certificate of it is good so far", subject);
+    if (X509_cmp_time(X509_get0_notAfter(x), &now) < 0)
+        warn(r, "the CA %s has expired: no certificate of it is good any more", subject);
+    else if (X509_cmp_time(X509_get0_notBefore(x), &now) > 0)
+        warn(r, "the CA %s is not valid yet: no certificate of it is good so far", subject);
 }
 
-static bool add_name(struct reading *r, const X509 *x, STACK_OF(X509_NAME) *names) {
+static bool add_name(struct reading *r, const X509 *x, STACK_OF(X509_NAME) * names) {
     X509_NAME *mine = X509_get_subject_name(x);
     for (int i = 0; i < sk_X509_NAME_num(names); i++)
         if (X509_NAME_cmp(sk_X509_NAME_value(names, i), mine) == 0) return true;
     int n = i2d_X509_NAME(mine, NULL);
     r->names += n > 0 ? (size_t)n + 2 : 0;
-    if (r->names > NAMES_MOST) return refuse(r, "the names of its CAs have more than %d bytes, and callers are told them all: leave some out", NAMES_MOST);
+    if (r->names > NAMES_MOST)
+        return refuse(r, "the names of its CAs have more than %d bytes, and callers are told them all: leave some out", NAMES_MOST);
     X509_NAME *copy = X509_NAME_dup(mine);
     if (copy && sk_X509_NAME_push(names, copy) > 0) return true;
     X509_NAME_free(copy);
@@ -87,7 +90,8 @@ static bool add_ca(struct reading *r, X509 *x, int n, struct tls_cas *out) {
     char subject[256];
     subject_of(x, subject, sizeof subject);
     if (X509_check_ca(x) == 0)
-        return refuse(r, "certificate %d (%s) is no CA: put the certificate there that signs those of callers, not one of theirs", n, subject);
+        return refuse(r, "certificate %d (%s) is no CA: put the certificate there that signs those of callers, not one of theirs", n,
+                      subject);
     warn_of_time(r, x, subject);
     if (X509_digest(x, EVP_sha256(), md, &len) != 1 || EVP_DigestUpdate(r->digest, md, len) != 1 || X509_STORE_add_cert(out->store, x) != 1)
         return refuse(r, "OpenSSL does not take certificate %d (%s): %s", n, subject, tls_last_reason());
@@ -95,7 +99,8 @@ static bool add_ca(struct reading *r, X509 *x, int n, struct tls_cas *out) {
 }
 
 static bool read_cas(struct reading *r, const char *p, size_t n, struct tls_cas *out) {
-    if (!memmem(p, n, "-----BEGIN ", 11)) return refuse(r, "no certificate in it: PEM is wanted, that begins with -----BEGIN CERTIFICATE-----");
+    if (!memmem(p, n, "-----BEGIN ", 11))
+        return refuse(r, "no certificate in it: PEM is wanted, that begins with -----BEGIN CERTIFICATE-----");
     if (tls_pem_cut(p, n)) return refuse(r, "truncated: a PEM block has no end");
     if (memmem(p, n, "PRIVATE KEY-----", 16)) warn(r, "there is a private key in it, which nobody needs here: take it out");
     BIO *bio = BIO_new_mem_buf(p, (int)n);
@@ -132,7 +137,8 @@ static bool cas_load(struct tls_cas *out, const struct bundle *b, struct reading
     out->names = sk_X509_NAME_new_null();
     r->digest = EVP_MD_CTX_new();
     bool good = (out->store && out->names && r->digest && EVP_DigestInit_ex(r->digest, EVP_sha256(), NULL) == 1 &&
-                 X509_STORE_set_flags(out->store, X509_V_FLAG_PARTIAL_CHAIN) == 1) || refuse(r, "out of memory");
+                 X509_STORE_set_flags(out->store, X509_V_FLAG_PARTIAL_CHAIN) == 1) ||
+                refuse(r, "out of memory");
     good = good && read_cas(r, bundle_text(b, f), f->size, out) &&
            (EVP_DigestFinal_ex(r->digest, out->digest, &len) == 1 || refuse(r, "out of memory"));
     EVP_MD_CTX_free(r->digest);
@@ -180,7 +186,8 @@ static const struct tls_cas *add_cas(struct tls_certs *c, const struct bundle *b
     return NULL;
 }
 
-bool tls_rules_load(struct tls_certs *c, const struct plan *p, const struct bundle *b, void (*warn_)(void *ctx, const char *text), void *ctx, struct err *e) {
+bool tls_rules_load(struct tls_certs *c, const struct plan *p, const struct bundle *b, void (*warn_)(void *ctx, const char *text),
+                    void *ctx, struct err *e) {
     for (uint32_t i = 0; i < p->nsockets; i++) {
         const struct plan_socket *s = &p->socket[i];
         if (s->client == CLIENT_OFF || tls_rule_find(c, s)) continue;
@@ -212,7 +219,8 @@ static void note(SSL *ssl, X509_STORE_CTX *chain) {
     const X509 *x = X509_STORE_CTX_get0_cert(chain);
     if (x) subject_of(x, subject, sizeof subject);
     int depth = X509_STORE_CTX_get_error_depth(chain);
-    snprintf(text, sizeof text, "%s%s: %s", X509_verify_cert_error_string(X509_STORE_CTX_get_error(chain)), depth > 0 ? ", at a CA of it" : "", subject);
+    snprintf(text, sizeof text, "%s%s: %s", X509_verify_cert_error_string(X509_STORE_CTX_get_error(chain)),
+             depth > 0 ? ", at a CA of it" : "", subject);
     tls_note_unfit(ssl, text);
 }
 
@@ -248,7 +256,8 @@ bool tls_rule_use(SSL *ssl, const struct tls_certs *c, const struct tls_rule *r)
 }
 
 /* A session outlives its handshake by two hours; the certificate that it carries may not. */
-SSL_TICKET_RETURN tls_on_session(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_n, SSL_TICKET_STATUS status, void *arg) {
+SSL_TICKET_RETURN tls_on_session(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_n, SSL_TICKET_STATUS status,
+                                 void *arg) {
     (void)name, (void)name_n, (void)arg;
     if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
     X509 *x = SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE ? NULL : SSL_SESSION_get0_peer(session);
