@@ -130,8 +130,9 @@ const char *conn_state_name(const struct conn *c) {
 
 void conn_move(struct conn *c, struct generation *g) {
     struct gen_listener *same = generation_same(g, c->listener);
-    if (!same || !plan_same_speech(c->listener->plan, same->plan) || c->speech != speech_of(same->plan) || /* clear text must not count as secure because its socket now speaks TLS */
-        !tls_client_same(c->gen->certs, c->listener->plan, g->certs, same->plan)) {
+    const struct plan_socket *was = c->listener->plan;
+    /* clear text must not count as secure because its socket now speaks TLS, nor a certificate as good because it was so to others */
+    if (!same || !plan_same_speech(was, same->plan) || c->speech != speech_of(same->plan) || !tls_client_same(c->gen->certs, was, g->certs, same->plan)) {
         c->retired = true;
         conn_deadline(c, RETIRED_MS); /* it holds the old generation */
         return;

@@ -12,6 +12,8 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
+import proxyline as px
+from backends import Backend, read_all
 from portreeve import Server, wait_until
 from tap import done, ok, same
 
@@ -147,9 +149,9 @@ return rules {
 }
 '''
 PLAIN = 'local a = require "portreeve.admission"\nreturn a.rules { a.rule.restriction() }\n'
-ROUTE = '''local response = require "portreeve.response"
-return function(req)
-  if req.certificate then return nil, 404 end
+ROUTE = '''return function(req)
+  if req.certificate == "CN=good" and #req.certificate_sha256 == 64 and req.certificate_names then return nil, 404 end
+  if req.certificate == "CN=told" and not req.certificate_sha256 then return nil, 421 end
   return nil, 403
 end
 '''
@@ -163,8 +165,17 @@ def tls(name, *more, services='ops'):
     return ['%s.%s' % (name, m) for m in ('Port=free', 'Address=127.0.0.1', 'InitTLS=On', 'Services=' + services) + more]
 
 
-def start(ini, policy=PLAIN, **kw):
-    return Server(files={'listeners.ini': ini}, policies={'admission.lua': policy, 'admission_test.lua': NO_TEST}, **kw)
+def start(ini, policy=PLAIN, certs=None, route=None, begin=True, **kw):
+    files, policies = {'listeners.ini': ini}, {'admission.lua': policy, 'admission_test.lua': NO_TEST}
+    if certs:
+        files['certificates.ini'] = certs
+    if route:
+        policies.update({'route.lua': route, 'route_test.lua': NO_TEST})
+    s = Server(files=files, policies=policies, start=False, **kw)
+    s.sets = [x for x in s.sets if not re.match(r'listeners\.ini:(ops|secure)\.', x[0])]
+    if begin:
+        s.start()
+    return s
 
 
 def who(s, port, name=None, version=V13, **kw):
@@ -330,11 +341,196 @@ def served(s, name):
         return False
 
 
+# ---- names, devices, tunnels, handlers ----
+
+def test_names(s):
+    """The certificate that a server name picks changes nothing about the caller's."""
+    for version in (V12, V13):
+        for name in ('localhost', 'two.example', 'unknown.example'):
+            what = '%s, %s: ' % (version.name, name)
+            got = shown(s, 'ask', context('good', version), name)
+            same(got, ('two.example' if name == 'two.example' else 'localhost', 'CN=good|true'), what + 'a good one is known')
+            same(shown(s, 'ask', context('wrong', version), name)[1], 'CN=wrong|false', what + 'a bad one too')
+            same(shown(s, 'must', context('good', version), name)[1], 'CN=good|true', what + 'demanded')
+            ok('ALERT' in shown(s, 'must', context('wrong', version), name), what + 'demanded, and a bad one')
+            ok('ALERT' in shown(s, 'must', context(None, version), name), what + 'demanded, and none')
+
+
+def shown(s, listener, ctx, name):
+    """(the name that our certificate has, who we are to the policy), or the alert."""
+    try:
+        with http1.Conn(s.address, s.port(listener), tls=ctx, server_name=name) as c:
+            der = c.sock.getpeercert(True)
+            body = c.call('GET', '/who').body.decode()
+            words = re.search(r'<p>(.*)</p>', body).group(1).split('|')
+            return 'two.example' if b'two.example' in der else 'localhost', words[0] + '|' + words[6]
+    except ssl.SSLError as e:
+        return e.reason
+    except http1.Closed as e:
+        return str(e)
+
+
+def told(s, name, head, ctx=None, inside=False):
+    """What a policy is told of a caller behind a device: subject and verified."""
+    with http1.Conn('127.0.0.1', s.port(name)) as c:
+        if not inside:
+            c.send(head)
+        if ctx:
+            c.sock = ctx.wrap_socket(c.sock, server_hostname='localhost')
+        if inside:
+            c.send(head)
+        body = c.call('GET', '/who').body.decode()
+        words = re.search(r'<p>(.*)</p>', body).group(1).split('|')
+        return words[0], words[6]
+
+
+def test_devices(s):
+    claim = px.v2('203.0.113.5', '192.0.2.1', tlvs=px.ssl(7, 0, 'TLSv1.3', 'told'))
+    mute = px.v2('203.0.113.5', '192.0.2.1')
+    same(told(s, 'ext', claim), ('CN=told', 'true'), 'Ext: the device says who its caller is')
+    for version in (V12, V13):
+        v = version.name
+        same(told(s, 'before', claim, context('good', version)), ('CN=good', 'true'), '%s: our TLS with the caller himself wins over the header' % v)
+        same(told(s, 'before', claim, context('wrong', version)), ('CN=wrong', 'false'), '%s: also where his certificate is bad' % v)
+        same(told(s, 'before', claim, context(None, version)), ('nil', 'false'), '%s: and where he shows none' % v)
+        same(told(s, 'within', claim, context('good', version), True), ('CN=told', 'true'), '%s: within TLS of a device the caller is the header\'s' % v)
+        same(told(s, 'within', mute, context('good', version), True), ('nil', 'false'), '%s: the device\'s own certificate is nobody\'s' % v)
+        before = s.counter('refused_certificate')
+        try:
+            got = told(s, 'within', claim, context(None, version), True)
+        except (ssl.SSLError, http1.Closed) as e:
+            got = str(e)
+        ok('alert' in got, '%s: a device without a certificate is turned away (%s)' % (v, got))
+        wait_until('its refusal', lambda: s.counter('refused_certificate') == before + 1)
+
+
+def test_handlers(s):
+    for version in (V12, V13):
+        v = version.name
+        same([status(call(s, s.port('route'), n, version, where='/x')) for n in ('good', 'wrong', None)], [404, 403, 403],
+             '%s: route.lua hears of a verified certificate only' % v)
+    claim = px.v2('203.0.113.5', '192.0.2.1', tlvs=px.ssl(7, 0, 'TLSv1.3', 'told'))
+    for head, want in ((claim, 421), (px.v2('203.0.113.5', '192.0.2.1', tlvs=px.ssl(7, 1, 'TLSv1.3', 'told')), 403)):
+        with http1.Conn('127.0.0.1', s.port('extroute')) as c:
+            c.send(head)
+            same(c.call('GET', '/x').status, want, 'and of one that a device has verified')
+
+
+def ssl_tlv(data):
+    """(client bits, verified, CN) of the SSL TLV in a header of version 2, or None."""
+    n, at = int.from_bytes(data[14:16], 'big'), 28
+    while at < 16 + n:
+        kind, size = data[at], int.from_bytes(data[at + 1:at + 3], 'big')
+        value = data[at + 3:at + 3 + size]
+        if kind == px.SSL:
+            sub, inner = {}, 5
+            while inner < size:
+                m = int.from_bytes(value[inner + 1:inner + 3], 'big')
+                sub[value[inner]] = value[inner + 3:inner + 3 + m]
+                inner += 3 + m
+            return value[0], value[1:5] == b'\0\0\0\0', sub.get(px.SSL_CN)
+        at += 3 + size
+    return None
+
+
+def test_tunnel(s, heard):
+    for version in (V12, V13):
+        v, session = version.name, None
+        ctx = context('good', version)
+        for name, want in (('good', (5 | 2, True, b'good')), ('again', (5, True, b'good')), ('wrong', (5 | 2, False, None)), (None, (1, False, None))):
+            del heard[:]
+            with socket.create_connection((s.address, s.port('tunnel')), 20) as sock:
+                c = (ctx if name in ('good', 'again') else context(name, version)).wrap_socket(sock, server_hostname='localhost', session=session)
+                c.sendall(b'hello')
+                c.settimeout(20)
+                same(c.recv(2), b'ok', '%s: through the tunnel' % v)
+                session = c.session if name == 'good' else None
+                try:
+                    c.unwrap()
+                except (OSError, ssl.SSLError):
+                    pass
+            wait_until('the backend to have heard', lambda: heard)
+            same(ssl_tlv(heard[0]), want, '%s: the backend is told of %s' % (v, name))
+
+
+def backend(heard):
+    def talk(c):
+        data = c.recv(65536)
+        while b'hello' not in data:
+            data += c.recv(65536)
+        heard.append(data)
+        c.sendall(b'ok')
+        read_all(c)
+    return Backend(talk)
+
+
+def devices(name, *more):
+    return ['%s.%s' % (name, m) for m in ('Port=free', 'Address=127.0.0.1', 'Proxy=V2', 'ProxyFrom=127.0.0.1', 'Services=ops') + more]
+
+
+def more_listeners():
+    heard = []
+    behind = backend(heard)
+    ca = 'ClientCA=' + path('root.crt')
+    for name in ('one', 'two'):
+        run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '3650', '-subj', '/CN=%s' % name,
+            '-addext', 'subjectAltName=DNS:%s.example' % name, '-keyout', name + '.srv.key', '-out', name + '.srv')
+    ini = listeners(*tls('ask', 'ClientCertificate=Ask', ca), *tls('must', 'ClientCertificate=Require', ca), *devices('ext', 'InitTLS=Ext'),
+                    *devices('before', 'InitTLS=On', 'ClientCertificate=Ask', ca), *devices('within', 'InitTLS=On', 'ProxyInside=On', 'ClientCertificate=Require', ca),
+                    *tls('tunnel', 'ClientCertificate=Ask', ca, 'Backend=' + behind.text, 'SendProxy=V2', services='tls-tunnel'))
+    certs = ''.join('%s.Certificate=%s\n%s.Key=%s\n' % (n, path(f + '.srv'), n, path(f + '.srv.key')) for n, f in (('default', 'one'), ('two', 'two')))
+    with start(ini, POLICY, certs=certs) as s:
+        test_names(s)
+        test_devices(s)
+        test_tunnel(s, heard)
+        test_console(s)
+    ini = listeners(*tls('route', 'ClientCertificate=Ask', ca, services='tracker'), *devices('extroute', 'InitTLS=Ext', 'Services=tracker'))
+    with start(ini.replace('extroute.Services=ops\n', ''), route=ROUTE) as s:
+        test_handlers(s)
+    behind.close()
+
+
+def test_console(s):
+    """The word can be changed while the server runs, the file with the CAs cannot: nobody within can make himself trusted."""
+    code, out, err = s.command('eval', 'listener.set("must", { ClientCertificate = "Ask" })', timeout=120)
+    same(code, 0, 'listener.set takes ClientCertificate%s' % ('' if code == 0 else ': ' + out + err))
+    wait_until('the new word', lambda: status(call(s, s.port('must'))) == 404)
+    code, out, err = s.command('eval', 'listener.set("must", { ClientCA = "/etc/passwd" })', timeout=120)
+    ok(code != 0 and 'ClientCA' in out + err, 'and refuses ClientCA: %s' % (out + err)[:200])
+    same('/etc/passwd' in s.read('listeners.ini'), False, 'nothing of it is in the file')
+
+
+# ---- what is said of the files ----
+
+def test_check():
+    ca = 'ClientCA=%s'
+    for file, what in ((path('good.crt'), r'certificate 1 \(CN=good\) is no CA'), (path('leaf.key'), 'no certificate in it'), ('no-such.pem', 'there is no such file'),
+                       (path('ca.conf'), 'PEM is wanted'), (DIR, 'not a regular file|is a directory|no regular file')):
+        s = start(listeners(*tls('must', 'ClientCertificate=Require', ca % file)), begin=False)
+        code, out = s.check()
+        ok(code == 1 and re.search(r'listeners\.ini:6: .*%s' % what, out), 'check names the line and what is wrong with %s: %s' % (os.path.basename(file), out.strip()[:300]))
+        s.cleanup()
+    s = start(listeners(*tls('must', 'ClientCertificate=Require', ca % path('past.crt'))), begin=False)
+    code, out = s.check()
+    ok(code == 0 and 'the CA CN=past has expired' in out, 'a CA that has expired is warned of: %s' % out.strip()[:300])
+    s.cleanup()
+
+
+def test_tomcat():
+    """http.ClientCertificate: the sockets of tomcat.ini, where they speak HTTPS; and entries given with --set."""
+    sets = [('tomcat.ini:SecureServer', 'true'), ('listeners.ini:http.ClientCertificate', 'Require'), ('listeners.ini:http.ClientCA', path('root.crt'))]
+    with start('# none\n', sets=sets, bind='own') as s:
+        port = s.port('http', 'https')
+        same((status(call(s, port, 'good')), call(s, port, 'wrong')), (200, 'TLSV1_ALERT_UNKNOWN_CA'), 'the sockets of tomcat.ini demand one')
+        found = s.command('why', '127.0.0.1')[1] + s.command('why', s.address)[1]
+        ok('ClientCertificate=Require of listener http' in found, 'and say so')
+
+
 def main():
     make_all()
     ini = listeners(*tls('ask', 'ClientCertificate=Ask', 'ClientCA=' + path('root.crt')), *tls('must', 'ClientCertificate=Require', 'ClientCA=must.pem'),
                     *tls('free'))
-    s = start(ini, POLICY, start=False)
+    s = start(ini, POLICY, begin=False)
     shutil.copy(path('root.crt'), os.path.join(s.conf, 'must.pem'))
     s.start()
     with s:
@@ -344,6 +540,9 @@ def main():
         test_resumption(s)
         test_reload(s)
         test_crash(s)
+    more_listeners()
+    test_check()
+    test_tomcat()
 
 
 try:
