@@ -57,7 +57,8 @@ local function words(answer)
   local out = { headline(answer, d) }
   local by = d.list or d.entry
   local because = d.because and d.because ~= by and ": " .. d.because or ""
-  if d.policy then out[#out + 1] = "  by " .. show.clean(d.policy .. (by and ", " .. by or "") .. because) end
+  local place = d.policy and d.policy .. (by and ", " .. by or "") or by
+  if place then out[#out + 1] = "  by " .. show.clean(place .. because) end
   for _, s in ipairs(answer.stages) do
     out[#out + 1] = "  " .. (stages[s.stage] or s.stage) .. (s.rules[1] and ":" or ": no rules")
     for _, r in ipairs(s.rules) do

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static const char HELP[] =
-    "usage: portreeve would --listener NAME [--port PORT] [--sni NAME] [--alpn LIST] [--ja4 TEXT] [--method WORD] [--path PATH] [--host "
+    "usage: portreeve would --listener NAME [--port PORT] [--sni NAME] [--alpn LIST] [--ja4 TEXT] [--certificate SUBJECT] [--method WORD] [--path PATH] [--host "
     "NAME]\n"
     "                       [--at TIME] [--json] [--state DIR | --conf DIR [--policies DIR] [--set FILE:ENTRY=VALUE]…] ADDRESS\n"
     "\n"
@@ -26,6 +26,8 @@ static const char HELP[] =
     "\n"
     "  --listener NAME   the listener he calls; --port: the socket of it with this port, where it has several\n"
     "  --sni, --alpn, --ja4       what his TLS greeting says; a listener with TLS is assumed to finish the handshake as TLSv1.3\n"
+    "  --certificate SUBJECT      he shows a good certificate for it (\"CN=anna,O=Partner\"), where he is asked; --certificate-issuer,\n"
+    "                             --certificate-names: what else it says (names with commas). Without it he shows none\n"
     "  --method, --path, --host   what he asks for (default GET, /)\n"
     "  --at TIME         the rules see this moment: \"2026-11-17 14:00\", 2026-11-17T14:00:05Z, 14:00 for today\n"
     "  --conf DIR        instead: ask the configuration and policies on disk, which need not be in force; no caller is there then\n"
@@ -59,6 +61,8 @@ static bool ask_running(const struct wish *w, struct buf *out, struct err *e) {
     bool ok = false;
     bool good = buf_str(&text, "would{") && put_field(&text, "address", q->address) && put_field(&text, "listener", q->listener) &&
                 put_field(&text, "sni", q->sni) && put_field(&text, "alpn", q->alpn) && put_field(&text, "ja4", q->ja4) &&
+                put_field(&text, "certificate", q->certificate) && put_field(&text, "certificate_issuer", q->certificate_issuer) &&
+                put_field(&text, "certificate_names", q->certificate_names) &&
                 put_field(&text, "method", q->method) && put_field(&text, "path", q->path) && put_field(&text, "host", q->host) &&
                 buf_fmt(&text, "port=%u,at_ms=%" PRId64 "}", q->port, q->at_ms) && buf_add(&text, "", 1);
     if (!good) err_set(e, "out of memory");
@@ -120,7 +124,8 @@ static const struct option options[] = {
     {"listener", 1, NULL, 'l'}, {"port", 1, NULL, 'p'},     {"sni", 1, NULL, 'n'},   {"alpn", 1, NULL, 'a'},
     {"ja4", 1, NULL, '4'},      {"method", 1, NULL, 'm'},   {"path", 1, NULL, 'u'},  {"host", 1, NULL, 'o'},
     {"at", 1, NULL, 't'},       {"json", 0, NULL, 'j'},     {"state", 1, NULL, 's'}, {"conf", 1, NULL, 'c'},
-    {"set", 1, NULL, 'e'},      {"policies", 1, NULL, 'i'}, {"help", 0, NULL, 'h'},  {NULL, 0, NULL, 0}};
+    {"set", 1, NULL, 'e'},      {"policies", 1, NULL, 'i'}, {"help", 0, NULL, 'h'},
+    {"certificate", 1, NULL, 'C'}, {"certificate-issuer", 1, NULL, 'I'}, {"certificate-names", 1, NULL, 'N'}, {NULL, 0, NULL, 0}};
 
 static int take(struct wish *w, int o, const char *value) {
     struct question *q = &w->q;
@@ -129,7 +134,8 @@ static int take(struct wish *w, int o, const char *value) {
         int o;
         const char **place;
     } const texts[] = {{'l', &q->listener}, {'n', &q->sni},  {'a', &q->alpn},  {'4', &q->ja4},  {'m', &q->method},
-                       {'u', &q->path},     {'o', &q->host}, {'s', &p->state}, {'c', &p->conf}, {'i', &p->policies}};
+                       {'u', &q->path},     {'o', &q->host}, {'s', &p->state}, {'c', &p->conf}, {'i', &p->policies},
+                       {'C', &q->certificate}, {'I', &q->certificate_issuer}, {'N', &q->certificate_names}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i].o == o) return *texts[i].place = value, 0;
     if (o == 'j') return w->json = true, 0;

@@ -78,7 +78,8 @@ static void set_request(struct asking *a) {
                             .listener = a->f.listener->name,
                             .services = a->f.listener->services,
                             .sni = a->hello.sni,
-                            .tls = a->identity.version};
+                            .tls = a->identity.version,
+                            .identity = a->identity.verified ? &a->identity : NULL};
     a->x.peer = &a->peer;
     a->x.at_ms = a->f.real_ms;
 }
@@ -114,6 +115,12 @@ static bool set_facts(struct asking *a, uint32_t socket, struct err *e) {
     put(a->hello.ja4, sizeof a->hello.ja4, q->ja4);
     put(a->identity.version, sizeof a->identity.version, "TLSv1.3");
     put(a->identity.cipher, sizeof a->identity.cipher, "TLS_AES_256_GCM_SHA384");
+    if (q->certificate && f->listener->client != CLIENT_OFF && !f->listener->proxy_inside) {
+        a->identity.shown = a->identity.verified = true;
+        put(a->identity.subject, sizeof a->identity.subject, q->certificate);
+        put(a->identity.issuer, sizeof a->identity.issuer, q->certificate_issuer);
+        put(a->identity.names, sizeof a->identity.names, q->certificate_names);
+    }
     set_request(a);
     return true;
 }
@@ -158,6 +165,20 @@ static bool ask_stage(struct asking *a, enum stage s, struct verdict *v) {
     a->only &= v->only;
     a->delay_ms += v->delay_ms;
     return v->kind == VERDICT_ALLOW;
+}
+
+/* With Require the handshake of who shows none ends before any rule is asked. */
+static bool none_shown(struct asking *a, enum stage s, struct verdict *v) {
+    const struct plan_socket *l = a->f.listener;
+    if (s != STAGE_IDENTITY || l->client != CLIENT_REQUIRE || l->proxy_inside || a->identity.shown) return false;
+    a->f.stage = s;
+    verdict_clear(v, s);
+    v->kind = VERDICT_REFUSE;
+    v->refusal = REFUSE_CERTIFICATE;
+    v->limit = LIMIT_CLIENT;
+    snprintf(v->because, sizeof v->because, "ClientCertificate=Require of listener %s: no certificate is said to be shown", l->name);
+    buf_fmt(a->out, ",\n  {\"stage\":\"%s\",\"rules\":[]}", stage_name(s));
+    return true;
 }
 
 static bool stage_comes(const struct asking *a, enum stage s) {
@@ -225,7 +246,7 @@ bool would_answer(const struct would_world *w, const struct question *q, struct 
         bool in = true;
         buf_str(out, "{\"stages\":[");
         for (enum stage s = STAGE_PEER; s < STAGES && in; s++)
-            if (stage_comes(a, s)) in = ask_stage(a, s, &v);
+            if (stage_comes(a, s)) in = !none_shown(a, s, &v) && ask_stage(a, s, &v);
         good = (buf_str(out, "]") && put_outcome(a, &v)) || err_set(e, "out of memory");
     }
     free(a);

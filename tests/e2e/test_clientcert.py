@@ -142,9 +142,10 @@ local rule, rules, verdict = admission.rule, admission.rules, admission.verdict
 return rules {
   rule.at("request", function(facts)
     if facts.path ~= "/who" then return nil end
-    return verdict.answer(418, table.concat({ tostring(facts.certificate), tostring(facts.certificate_issuer), tostring(facts.certificate_names),
+    local all = table.concat({ tostring(facts.certificate), tostring(facts.certificate_issuer), tostring(facts.certificate_names),
       tostring(facts.certificate_serial), tostring(facts.certificate_sha256), tostring(facts.certificate_not_after),
-      tostring(facts.certificate_verified), tostring(facts.certificate_reason) }, "|"))
+      tostring(facts.certificate_verified), tostring(facts.certificate_reason) }, "|")
+    return verdict.answer(418, all, all)
   end),
 }
 '''
@@ -483,11 +484,26 @@ def more_listeners():
         test_names(s)
         test_devices(s)
         test_tunnel(s, heard)
+        test_would(s)
         test_console(s)
     ini = listeners(*tls('route', 'ClientCertificate=Ask', ca, services='tracker'), *devices('extroute', 'InitTLS=Ext', 'Services=tracker'))
     with start(ini.replace('extroute.Services=ops\n', ''), route=ROUTE) as s:
         test_handlers(s)
     behind.close()
+
+
+def test_would(s):
+    """The answer of `would` beforehand is what really happens."""
+    code, out, err = s.command('would', '127.0.0.1', '--listener', 'must')
+    ok(code == 1 and '(identity)' in out and ': certificate' in out and 'listeners.ini:%d' % line_of(s, 'must.ClientCertificate') in out,
+       'would: without one he would be refused, by that line', out + err)
+    code, out, err = s.command('would', '127.0.0.1', '--listener', 'must', '--certificate', 'CN=good')
+    ok(code == 0 and 'would be let in' in out, 'would: with one he comes in', out + err)
+    code, out, err = s.command('would', '127.0.0.1', '--listener', 'ask')
+    ok(code == 0, 'would: where he is only asked too', out + err)
+    for given, want in (([], 'nil|nil|nil'), (['--certificate', 'CN=a', '--certificate-issuer', 'CN=ca', '--certificate-names', 'a.example'], 'CN=a|CN=ca|a.example')):
+        code, out, err = s.command('would', '127.0.0.1', '--listener', 'ask', '--path', '/who', '--json', *given)
+        ok(code == 1 and want in out, 'would: the policy is told of it (%s)' % want, out + err)
 
 
 def test_console(s):
