@@ -34,6 +34,11 @@ static const char HELP[] =
     "Every fault is named with file, line, entry and value. Lines beginning with `warning: ` do not refuse.\n"
     "Exit status: 0 good, 1 refused, 2 wrong usage.\n";
 
+static void warn(struct planner *p, const char *what, const char *why) {
+    p->warnings++;
+    fprintf(stderr, "warning: %s: %s\n", what, why);
+}
+
 /* The difference to the server that runs. */
 static void compare(const struct planner *p, int fd, struct running *r) {
     struct differ d;
@@ -48,7 +53,7 @@ static void compare(const struct planner *p, int fd, struct running *r) {
 }
 
 /* Would the engine that runs take these rules, or would they shut out somebody who must not be? As it will ask itself (engine/guards.h). */
-static bool spares(const struct planner *p, struct bundle_rules *rules, const struct running *r, struct err *e) {
+static bool spares(struct planner *p, struct bundle_rules *rules, const struct running *r, struct err *e) {
     struct bundle_rules now = {0};
     struct admins admins;
     struct admin admin[ADMINS_MAX];
@@ -56,13 +61,11 @@ static bool spares(const struct planner *p, struct bundle_rules *rules, const st
     enum asked asked = supervisor_rules(p->state, &fd, &admins, e);
     if (asked == ASKED_NOBODY) return true;
     bool good = asked == ASKED_GOOD && bundle_rules_create(&now, fd, &r->plan, p->luadir, e);
-    struct shutout old = {.plan = &r->plan, .lists = &now.lists, .hooks = now.hooks}, next = {.plan = &p->plan, .lists = &rules->lists, .hooks = rules->hooks};
-    int64_t ms = clock_mono_ms();
-    good = good && shutout_learn(&old, e) && shutout_learn(&next, e);
-    if (!good) fprintf(stderr, "warning: whom these files shut out was not looked at: %s\n", e->text);
-    bool spared = !good || shutout_spares(&next, &old, admin, admins_list(&admins, ms, admin), ms, e);
-    shutout_forget(&old);
-    shutout_forget(&next);
+    struct shutout_side next = {.plan = &p->plan, .lists = &rules->lists, .hooks = rules->hooks}, old = {.plan = &r->plan, .lists = &now.lists, .hooks = now.hooks};
+    const char *partly = NULL;
+    bool spared = !good || shutout_spares(&next, &old, admin, admins_list(&admins, clock_mono_ms(), admin), &partly, e);
+    if (!good) warn(p, "whom these files shut out was not asked", e->text);
+    if (partly) warn(p, "whom these files shut out", partly);
     bundle_rules_finish(&now);
     if (asked == ASKED_GOOD) close(fd);
     return spared;
@@ -82,12 +85,12 @@ static void look_for_listeners(struct planner *p, const struct rules *r) {
 }
 
 /* Which of those who have called lately would fare differently. */
-static void judge_again(const struct planner *p, struct bundle_rules *rules) {
+static void judge_again(struct planner *p, struct bundle_rules *rules) {
     struct replay *r = calloc(1, sizeof *r);
     struct err e = {"out of memory"};
     struct buf text = {0};
     bool good = r && replay_make(rules, &p->plan, p->state, r, &e);
-    if (!good) fprintf(stderr, "warning: the decisions that are remembered were not judged again: %s\n", e.text);
+    if (!good) warn(p, "the decisions that are remembered were not judged again", e.text);
     if (good && replay_say(r, &text) && text.n) fwrite(text.p, 1, text.n, stdout);
     buf_free(&text);
     free(r);
@@ -99,7 +102,7 @@ static bool weigh(struct planner *p, int fd) {
     struct bundle_rules rules;
     struct err e = {"out of memory"};
     enum asked asked = r ? supervisor_plan(p->state, r, &e) : ASKED_FAILED;
-    if (asked == ASKED_FAILED) fprintf(stderr, "warning: not compared with the server that runs: %s\n", e.text);
+    if (asked == ASKED_FAILED) warn(p, "not compared with the server that runs", e.text);
     if (asked == ASKED_GOOD) compare(p, fd, r);
     bool good = bundle_rules_create(&rules, fd, &p->plan, p->luadir, &e), spared = true;
     if (good) {
@@ -107,7 +110,7 @@ static bool weigh(struct planner *p, int fd) {
         judge_again(p, &rules);
         spared = asked != ASKED_GOOD || spares(p, &rules, r, &e);
     } else {
-        fprintf(stderr, "warning: the rules were not asked about callers: %s\n", e.text);
+        warn(p, "the rules were not asked about callers", e.text);
     }
     if (!spared) {
         p->errors++;

@@ -80,7 +80,7 @@ void control_prepare(struct control *k, uint64_t id) {
         fail(k, id, &e);
         return;
     }
-    bool fine = generation_prepare(g, eng, &e) && guards_reload(eng, g, k->forced ? NULL : eng->current, &e) && start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
+    bool fine = generation_prepare(g, eng, &e) && (k->forced || !eng->current || guards_reload(eng, g, eng->current, &e)) && start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
     if (fine)
         control_say(k, WIRE_PREPARED, "generation %llu\n", (unsigned long long)id);
     else

@@ -208,7 +208,6 @@ static void destroy(struct generation *g) {
     free(g->listener);
     routes_finish(&g->routes, &g->eng->backends);
     lists_finish(&g->lists);
-    shutout_forget(&g->guarded);
     tls_certs_free(g->certs);
     token_ring_free(g->ring);
     plan_finish(&g->plan);

@@ -4,7 +4,6 @@
 #define PORTREEVE_ENGINE_GENERATION_H
 #include "engine/backend.h"
 #include "engine/engine.h"
-#include "engine/shutout.h"
 #include "net/tls.h"
 #include "plan/bundle.h"
 #include "plan/wire.h"
@@ -41,7 +40,6 @@ struct generation {
     struct lists lists;
     struct routes routes; /* of its tunnels */
     struct policy_health health; /* of its admission policy */
-    struct shutout guarded; /* whom it lets in, for the reload after */
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */
     uint32_t *by_inode; /* hash of the listeners' inodes: place + 1, 0 = free; inode_slots of them, a power of two */

@@ -1,6 +1,8 @@
 #include "engine/guards.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/banning.h"
+#include "engine/shutout.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -37,12 +39,12 @@ static bool spares_cluster(struct engine *eng, const struct addr *lo, const stru
 }
 
 bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi, struct err *e) {
-    struct addr own[GUARDED_OWN];
+    struct addr own[SHUTOUT_OWN];
     struct admin admin[ADMINS_MAX];
     int64_t now = clock_mono_ms();
     char who[ADDR_TEXT], when[32];
     shutout_self(own);
-    for (unsigned i = 0; i < GUARDED_OWN; i++) {
+    for (unsigned i = 0; i < SHUTOUT_OWN; i++) {
         if (!within(&own[i], lo, hi)) continue;
         addr_format_ip(&own[i], who);
         return err_set(e, "this would shut out this machine itself, %s; --force (in the console {force=true}) if that is meant", who);
@@ -59,12 +61,13 @@ bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi
 
 bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e) {
     struct admin admin[ADMINS_MAX];
-    int64_t now = clock_mono_ms();
-    g->guarded = (struct shutout){.plan = &g->plan, .lists = &g->lists, .hooks = g->hooks[0]};
-    if (!shutout_learn(&g->guarded, e) || !old) return g->guarded.guarded;
-    unsigned n = admins_lately(&eng->counters->admins, eng->holder, now, admin);
-    char why[sizeof e->text];
-    if (shutout_spares(&g->guarded, &old->guarded, admin, n, now, e)) return true;
-    snprintf(why, sizeof why, "%s", e->text);
-    return err_set(e, "%.*s; `portreeve reload --force` does it all the same", (int)sizeof why - 60, why);
+    struct policy_health health = {0};
+    const char *partly;
+    struct hooks_config make = {.bundle = old->bundle, .plan = &old->plan, .lists = &old->lists, .ring = old->ring, .luadir = eng->luadir, .health = &health};
+    struct shutout_side next = {.plan = &g->plan, .lists = &g->lists, .hooks = g->hooks[0]}, before = {.plan = &old->plan, .lists = &old->lists, .make = &make};
+    unsigned n = admins_lately(&eng->counters->admins, eng->holder, clock_mono_ms(), admin);
+    struct err why;
+    bool spared = shutout_spares(&next, &before, admin, n, &partly, &why);
+    if (partly) log_warn("reload", "%s", partly);
+    return spared || err_set(e, "%.800s; `portreeve reload --force`, of an edit {force=true}, does it all the same", why.text);
 }

@@ -7,6 +7,6 @@
 /* Whom a ban of lo..hi would shut out. true: nobody of these. Any thread. */
 bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi, struct err *e);
 
-/* Control: g has been prepared and its hooks belong to no worker yet. Fills g->guarded; with `old`, whom g would shut out that old let in is refused. */
+/* Control: g has been prepared and its hooks belong to no worker yet. Whom g would shut out that old lets in is refused. */
 bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e);
 #endif

@@ -1,11 +1,12 @@
 #include "engine/shutout.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void shutout_self(struct addr out[GUARDED_OWN]) {
+#define POINTS 1024u
+
+void shutout_self(struct addr out[SHUTOUT_OWN]) {
     out[0] = (struct addr){.family = 4, .ip = {127, 0, 0, 1}};
     out[1] = (struct addr){.family = 6, .ip = {[15] = 1}};
 }
@@ -21,9 +22,9 @@ void shutout_member(const struct pset *cluster, const struct addr *a, char *out,
     snprintf(out, cap, "%.300s", lists_where(cluster, hit, line, sizeof line) ? line : "lists/cluster.list");
 }
 
-struct asker {
-    const struct shutout *s;
-    uint32_t all;      /* services that these rules offer to anybody */
+struct asker { /* one side */
+    const struct shutout_side *s;
+    struct hooks *hooks, *made;
     struct verdict v;  /* the last refusal */
     const char *listener;
     struct err failed; /* the policy's */
@@ -32,7 +33,7 @@ struct asker {
 
 /* Does this socket judge its callers as the one before it? Most do, where there are thousands. */
 static bool alike(const struct plan_socket *a, const struct plan_socket *b) {
-    return a->services == b->services && a->restriction == b->restriction && strcmp(a->name, b->name) == 0 && strcmp(a->list, b->list) == 0;
+    return a->services == b->services && a->restriction == b->restriction && a->client == b->client && strcmp(a->name, b->name) == 0 && strcmp(a->list, b->list) == 0;
 }
 
 static bool lets_in(struct asker *k, uint32_t i, const struct addr *a) {
@@ -40,82 +41,89 @@ static bool lets_in(struct asker *k, uint32_t i, const struct addr *a) {
     struct facts f = {.stage = STAGE_PEER, .remote = *a, .fd = -1, .listener = l, .local_port = l->at.port, .lists = k->s->lists, .counts = {1, 1},
                       .real_ms = clock_real_ms(), .mono_ms = clock_mono_ms(), .living = true};
     struct verdict v;
-    if (!hooks_judge(k->s->hooks, &f, &v, &k->failed)) k->broken = true;
+    if (!hooks_judge(k->hooks, &f, &v, &k->failed)) k->broken = true;
     if (v.kind == VERDICT_ALLOW) return true;
     k->v = v;
     k->listener = l->name;
     return false;
 }
 
-/* The services that some socket lets this address have; of `wanted` at least, as long as that can be. */
+/* The services that some socket lets this address have without a certificate; of `wanted` at least, as long as that can be. */
 static uint32_t services_for(struct asker *k, const struct addr *a, uint32_t wanted) {
     uint32_t got = 0;
     const struct plan *p = k->s->plan;
     for (uint32_t i = 0; i < p->nsockets && !k->broken && (wanted & ~got); i++) {
         const struct plan_socket *s = &p->socket[i];
         if (!(s->services & wanted & ~got) || (s->services & SVC_SHUTDOWN) || (i && alike(s - 1, s))) continue;
-        if (lets_in(k, i, a)) got |= s->services;
+        if (s->client == CLIENT_REQUIRE) {
+            k->listener = s->name;
+            k->v = (struct verdict){.refusal = REFUSE_CERTIFICATE, .because = "ClientCertificate=Require"};
+        } else if (lets_in(k, i, a)) {
+            got |= s->services;
+        }
     }
     return got;
 }
 
-static bool add(void *shutout, const struct addr *a) {
-    struct shutout *s = shutout;
-    s->full |= s->n == GUARDED_MOST;
-    if (!s->full) s->guarded[s->n++] = (struct guarded){.address = *a};
-    return !s->full;
-}
+/* ---- whom to ask about ---- */
+
+struct points {
+    struct addr *at;
+    uint32_t n, end; /* end: of what this range may take */
+    const struct shutout_side *side[2];
+    bool full;
+};
 
 static int by_address(const void *a, const void *b) {
-    const struct guarded *x = a, *y = b;
-    return x->address.family != y->address.family ? x->address.family - y->address.family : memcmp(x->address.ip, y->address.ip, sizeof x->address.ip);
+    const struct addr *x = a, *y = b;
+    return x->family != y->family ? x->family - y->family : memcmp(x->ip, y->ip, sizeof x->ip);
 }
 
-static bool add_range(void *shutout, const struct addr *lo, const struct addr *hi) {
-    struct shutout *s = shutout;
-    uint32_t first = s->n, kept = first;
-    add(s, lo);
-    for (unsigned i = 0; i < s->lists->n && !s->full; i++) pset_edges(s->lists->list[i].set, lo, hi, add, s);
-    if (s->full) { /* some of its edges are missing, nobody knows where */
-        s->n = first;
+/* Those from `first` on, in order and each once. */
+static void tidy(struct points *p, uint32_t first) {
+    uint32_t kept = first;
+    qsort(p->at + first, p->n - first, sizeof *p->at, by_address);
+    for (uint32_t i = first; i < p->n; i++)
+        if (i == first || by_address(&p->at[i], &p->at[kept - 1])) p->at[kept++] = p->at[i];
+    p->n = kept;
+}
+
+static bool add(void *points, const struct addr *a) {
+    struct points *p = points;
+    if (p->n == p->end) {
+        p->full = true;
         return false;
     }
-    qsort(s->guarded + first, s->n - first, sizeof *s->guarded, by_address);
-    for (uint32_t i = first; i < s->n; i++)
-        if (i == first || by_address(&s->guarded[i], &s->guarded[kept - 1])) s->guarded[kept++] = s->guarded[i];
-    s->n = kept;
+    p->at[p->n++] = *a;
     return true;
 }
 
-static uint32_t offered(const struct plan *p) {
-    uint32_t all = 0;
-    for (uint32_t i = 0; i < p->nsockets; i++) all |= p->socket[i].services & GUARDED_SERVICES;
-    return all;
+/* A range takes at most half of the room that is left, so that those behind it are looked at, too. */
+static bool add_range(void *points, const struct addr *lo, const struct addr *hi) {
+    struct points *p = points;
+    uint32_t first = p->n;
+    p->end = first + (POINTS - first + 1) / 2;
+    add(p, lo);
+    for (unsigned k = 0; k < 2; k++)
+        for (unsigned i = 0; i < p->side[k]->lists->n; i++) {
+            pset_edges(p->side[k]->lists->list[i].set, lo, hi, add, p);
+            tidy(p, first);
+        }
+    return p->n < POINTS;
 }
 
-bool shutout_learn(struct shutout *s, struct err *e) {
-    struct addr own[GUARDED_OWN];
-    const struct pset *cluster = lists_find(s->lists, "cluster");
-    struct asker *k = calloc(1, sizeof *k);
-    s->guarded = calloc(GUARDED_MOST, sizeof *s->guarded);
-    if (!s->guarded || !k) {
-        free(k);
-        return err_set(e, "out of memory");
-    }
-    shutout_self(own);
-    for (unsigned i = 0; i < GUARDED_OWN; i++) add(s, &own[i]);
-    if (cluster) pset_each(cluster, add_range, s); /* IPv4 first, rising */
-    if (s->full) log_warn("reload", "lists/cluster.list and the lists about its members have more than %u edges: a reload that shuts out a member above the first ones is not noticed", GUARDED_MOST);
-    k->s = s;
-    k->all = offered(s->plan);
-    for (uint32_t i = 0; i < s->n && !k->broken; i++) s->guarded[i].services = services_for(k, &s->guarded[i].address, k->all);
-    free(k);
-    return true;
-}
+/* ---- what becomes of them ---- */
 
-void shutout_forget(struct shutout *s) {
-    free(s->guarded);
-    s->guarded = NULL;
+struct shutting { /* the whole question */
+    struct asker next, old;
+    uint32_t all; /* services that the next rules offer to anybody */
+    int64_t until;
+    bool late;
+};
+
+static bool ask_old(struct shutting *q, struct err *e) {
+    if (!q->old.hooks) q->old.hooks = q->old.made = hooks_create(q->old.s->make, e);
+    return q->old.hooks;
 }
 
 static bool refuse(const struct asker *k, const char *who, uint32_t lost, struct err *e) {
@@ -126,57 +134,74 @@ static bool refuse(const struct asker *k, const char *who, uint32_t lost, struct
                    services, k->listener ? k->listener : "", refusal_name(k->v.refusal), k->v.because, by);
 }
 
-static bool spares(struct asker *k, const struct addr *a, const char *who, uint32_t had, struct err *e) {
-    uint32_t wanted = had & k->all;
-    uint32_t lost = wanted & ~services_for(k, a, wanted);
-    if (k->broken) return err_set(e, "%.600s", k->failed.text);
-    return lost == 0 || refuse(k, who, lost, e);
+/* The rules of before are asked only about those whom the next ones refuse something. */
+static bool spares(struct shutting *q, const struct addr *a, const char *who, uint32_t of, struct err *e) {
+    q->late |= clock_mono_ms() > q->until;
+    if (q->late) return true;
+    uint32_t lost = of & ~services_for(&q->next, a, of);
+    if (lost == 0) return true;
+    if (!ask_old(q, e)) return false;
+    lost &= services_for(&q->old, a, lost);
+    bool broken = q->next.broken;
+    q->next.broken = q->old.broken = false;
+    if (lost == 0) return true;
+    return broken ? err_set(e, "%.600s", q->next.failed.text) : refuse(&q->next, who, lost, e);
 }
 
-static bool spares_admins(struct asker *k, const struct admin *admin, unsigned n, int64_t now_ms, struct err *e) {
+static bool spares_this_machine(struct shutting *q, struct err *e) {
+    struct addr own[SHUTOUT_OWN];
+    char who[ADDR_TEXT + 20];
+    shutout_self(own);
+    for (unsigned i = 0; i < SHUTOUT_OWN; i++) {
+        addr_format_ip(&own[i], who);
+        strcat(who, " (this machine)");
+        if (!spares(q, &own[i], who, q->all, e)) return false;
+    }
+    return true;
+}
+
+static bool spares_admins(struct shutting *q, const struct admin *admin, unsigned n, int64_t now_ms, struct err *e) {
     for (unsigned i = 0; i < n; i++) {
         char address[ADDR_TEXT], when[32], who[160];
         addr_format_ip(&admin[i].address, address);
         shutout_ago(now_ms - admin[i].last_ms, when);
         snprintf(who, sizeof who, "%s, which administered the hub %s ago,", address, when);
-        if (!spares(k, &admin[i].address, who, SVC_HUB, e)) return false;
+        if (!spares(q, &admin[i].address, who, q->all & SVC_HUB, e)) return false;
     }
     return true;
 }
 
-/* What s lets that member of its cluster have: the same as the edge before it. 0: it is no member, or above what s knows. */
-static uint32_t had(const struct shutout *s, const struct addr *a) {
-    const struct pset *cluster = lists_find(s->lists, "cluster");
-    if (!cluster || !pset_find(cluster, a).in) return 0;
-    struct guarded asked = {.address = *a};
-    uint32_t n = GUARDED_OWN;
-    while (n < s->n && by_address(&s->guarded[n], &asked) <= 0) n++;
-    return n > GUARDED_OWN && (n < s->n || !s->full) ? s->guarded[n - 1].services : 0;
-}
-
-static bool spares_guarded(struct asker *k, const struct shutout *of, uint32_t i, uint32_t services, struct err *e) {
-    const struct addr *a = &of->guarded[i].address;
-    char address[ADDR_TEXT], line[320], who[sizeof address + sizeof line + 4];
-    if (services == 0) return true;
-    addr_format_ip(a, address);
-    if (i < GUARDED_OWN) {
-        snprintf(who, sizeof who, "%s (this machine)", address);
-    } else {
-        shutout_member(lists_find(of->lists, "cluster"), a, line, sizeof line);
-        snprintf(who, sizeof who, "%s of %s", address, line);
-    }
-    return spares(k, a, who, services, e);
-}
-
-bool shutout_spares(struct shutout *next, const struct shutout *old, const struct admin *admin, unsigned nadmins, int64_t now_ms, struct err *e) {
-    struct asker *k = calloc(1, sizeof *k);
-    if (!k) return err_set(e, "out of memory");
-    k->s = next;
-    k->all = offered(next->plan);
+static bool spares_cluster(struct shutting *q, bool *full, struct err *e) {
+    const struct pset *cluster = lists_find(q->old.s->lists, "cluster");
+    if (!cluster) return true;
+    struct points p = {.at = calloc(POINTS, sizeof *p.at), .side = {q->old.s, q->next.s}};
+    if (!p.at) return err_set(e, "out of memory");
+    pset_each(cluster, add_range, &p);
+    *full = p.full;
     bool fine = true;
-    for (uint32_t i = 0; fine && i < old->n; i++) fine = spares_guarded(k, old, i, old->guarded[i].services, e);
-    fine = fine && spares_admins(k, admin, nadmins, now_ms, e);
-    for (uint32_t i = GUARDED_OWN; fine && i < next->n; i++) fine = spares_guarded(k, next, i, had(old, &next->guarded[i].address), e);
-    free(k);
+    for (uint32_t i = 0; fine && i < p.n; i++) {
+        char address[ADDR_TEXT], line[320], who[sizeof address + sizeof line + 4];
+        addr_format_ip(&p.at[i], address);
+        shutout_member(cluster, &p.at[i], line, sizeof line);
+        snprintf(who, sizeof who, "%s of %s", address, line);
+        fine = spares(q, &p.at[i], who, q->all, e);
+    }
+    free(p.at);
+    return fine;
+}
+
+bool shutout_spares(const struct shutout_side *next, const struct shutout_side *old, const struct admin *admin, unsigned nadmins, const char **partly, struct err *e) {
+    struct shutting *q = calloc(1, sizeof *q);
+    bool full = false;
+    int64_t now = clock_mono_ms();
+    if (!q) return err_set(e, "out of memory");
+    *q = (struct shutting){.next = {.s = next, .hooks = next->hooks}, .old = {.s = old, .hooks = old->hooks}, .until = now + SHUTOUT_MS};
+    for (uint32_t i = 0; i < next->plan->nsockets; i++) q->all |= next->plan->socket[i].services & GUARDED_SERVICES;
+    bool fine = spares_this_machine(q, e) && spares_admins(q, admin, nadmins, now, e) && spares_cluster(q, &full, e);
+    *partly = q->late ? "two seconds were not enough to ask about all members of the cluster: nobody knows whether the rest is shut out"
+              : full  ? "lists/cluster.list and the lists about its members have too many edges: not every member was asked about"
+                      : NULL;
+    hooks_destroy(q->old.made);
+    free(q);
     return fine;
 }

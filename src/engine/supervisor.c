@@ -48,6 +48,13 @@ static bool talk(int fd, const char *request, struct buf *out) {
     return got == 0;
 }
 
+static void refused(const char *answer, size_t n, struct err *e) {
+    const char *text = memchr(answer, '\n', n);
+    n = text ? n - (size_t)(text + 1 - answer) : 0;
+    while (n && text[n] == '\n') n--;
+    err_set(e, "the supervisor refuses: %.*s", (int)(n < 800 ? n : 800), text ? text + 1 : "");
+}
+
 enum asked supervisor_ask(const char *state, const char *request, size_t most, struct buf *out, struct err *e) {
     int fd = state ? reach(state) : -1;
     out->max = most;
@@ -67,10 +74,7 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
                 why == EAGAIN ? "it takes too long" : strerror(why));
     if (fd < 0 || out->n == 0) return ASKED_FAILED;
     if (!good) {
-        const char *text = memchr(out->p, '\n', out->n);
-        size_t n = text ? out->n - (size_t)(text + 1 - out->p) : 0;
-        while (n && text[n] == '\n') n--;
-        err_set(e, "the supervisor refuses: %.*s", (int)(n < 800 ? n : 800), text ? text + 1 : "");
+        refused(out->p, out->n, e);
         return ASKED_FAILED;
     }
     buf_drop(out, 3);
@@ -82,26 +86,28 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
 #define LENT_MOST 2
 
 /* n descriptors, which come with the first bytes. */
-static bool take_fds(int fd, const char *request, int *got, int n) {
+static bool take_fds(int fd, const char *request, int *got, int n, struct err *e) {
     char text[256], room[CMSG_SPACE(LENT_MOST * sizeof(int))];
     struct iovec io = {.iov_base = text, .iov_len = sizeof text};
     struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
     size_t bytes = (size_t)n * sizeof(int);
-    if (send(fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request)) return false;
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request)) return err_set(e, "%s", strerror(errno));
     ssize_t have = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
     struct cmsghdr *h = have > 0 ? CMSG_FIRSTHDR(&m) : NULL;
     if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(bytes)) return memcpy(got, CMSG_DATA(h), bytes);
-    if (have >= 0) errno = have ? EACCES : ENOTCONN; /* it refuses whoever it does not know */
+    if (have > 0) refused(text, (size_t)have, e);
+    else err_set(e, "%s", have < 0 ? strerror(errno) : "it hangs up (before its first generation it has nothing to lend)");
     return false;
 }
 
 static enum asked borrow(const char *state, const char *request, int *got, int n, struct err *e) {
+    struct err why;
     int fd = reach(state);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)) return ASKED_NOBODY;
-    bool good = fd >= 0 && take_fds(fd, request, got, n);
-    int why = errno;
+    if (fd < 0) err_set(&why, "%s%s", strerror(errno), errno == EACCES || errno == EPERM ? "; ask as root or as the user portreeve runs as" : "");
+    bool good = fd >= 0 && take_fds(fd, request, got, n, &why);
     if (fd >= 0) close(fd);
-    if (!good) err_set(e, "%s/run/control.sock: %s%s", state, strerror(why), why == EACCES || why == EPERM ? "; ask as root or as the user portreeve runs as" : "");
+    if (!good) err_set(e, "%s/run/control.sock: %.800s", state, why.text);
     return good ? ASKED_GOOD : ASKED_FAILED;
 }
 

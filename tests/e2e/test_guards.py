@@ -2,12 +2,14 @@
 """Guards: a reload, an edit or a ban that would shut out the machine itself, a recent administrator of the hub or a member of the cluster is refused
 unless forced; the words name who, and by which line."""
 import os
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 from pages import Pages
-from portreeve import Server
+from portreeve import Server, wait_until
 from tap import done, ok, same
 
 ADMIN = '127.95.3.4'
@@ -50,6 +52,11 @@ def reachable(s, source):
         return False
 
 
+def ca(path):
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', os.devnull, '-out', path,
+                    '-days', '2', '-subj', '/CN=people'], check=True, stderr=subprocess.DEVNULL)
+
+
 def machine(s):
     s.edit('lists/denied.list', '; a typo of somebody\n127.0.0.0/16\n')
     out = refused(s, None, ('127.0.0.1', 'this machine', 'denied.list:2', 'admission.lua:', '--force'), 'a denied list with this machine')
@@ -86,11 +93,19 @@ def cluster(s):
     s.edit('lists/denied.list', '127.94.7.5\n127.94.8.0/24\n')
     same(s.reload()[0], 0, 'who was out before may stay out')
     own = s.read('lists/cluster.list')
-    s.edit('lists/cluster.list', own + '127.95.0.0/16\n')
-    s.edit('lists/denied.list', ''.join('127.95.%d.%d\n' % (n // 100, n % 100 * 2) for n in range(1100)))
-    ok('more than 1024 edges' in s.command('reload', '--force')[1] + s.log(), 'what the guard cannot know by heart is said')
-    s.edit('lists/denied.list', '127.94.7.5\n127.94.7.1\n')
-    refused(s, None, ('127.94.7.1', 'cluster.list:2', 'denied.list:2'), 'who stands before the range that is too full is guarded on')
+    s.edit('lists/cluster.list', '127.92.0.0/16\n' + own + '127.96.0.0/24\nfd00:20::/64\n')
+    scattered = ''.join('127.92.%d.%d\n' % (n // 100, n % 100 * 2) for n in range(1100))
+    s.edit('lists/denied.list', scattered)
+    code, out, err = s.command('reload', '--force')
+    ok(code == 0, 'a range of the cluster with more edges than are looked at', out + err)
+    s.edit('lists/denied.list', scattered + '203.0.113.1\n')
+    code, out = s.check()
+    ok(code == 0 and 'warning: whom these files shut out: lists/cluster.list' in out and '1 warning' in out, 'check says that not everybody was asked about', out)
+    for net in ('127.96.0.0/24', 'fd00:20::/64'):
+        s.edit('lists/denied.list', scattered + net + '\n')
+        refused(s, None, (net.partition('/')[0], 'cluster.list', 'denied.list:1101'), 'the ranges behind it are looked at: ' + net)
+    s.edit('lists/denied.list', '')
+    same(s.reload()[0], 0, 'nobody denied')
     s.edit('lists/cluster.list', own)
     s.edit('lists/denied.list', '')
     s.edit('policies/admission.lua', lambda t: t.replace('return rules {', 'return rules {\n  rule.at("peer", function(f) if f.address == "127.94.7.1" then '
@@ -100,6 +115,35 @@ def cluster(s):
     refused(s, None, ('admission.lua:', 'nil'), 'a rule that fails for it')
     restore()
     same(s.reload()[0], 0, 'the policy as it was')
+
+
+def times_and_lines(s):
+    """Both sides are judged now: what closes by the hour, and who is out already, is no difference. Rules in Lua are as good as lists."""
+    at_night = 'rule.at("peer", function(f) if f.address == "127.94.7.1" and f.now %s then return admission.verdict.refuse("policy", "night") end end),'
+    soon = int(time.time()) + 3
+    s.edit('policies/admission.lua', lambda t: t.replace('return rules {', 'return rules {\n  ' + at_night % ('>= %d' % (soon * 1000))))
+    same(s.reload()[0], 0, 'a rule that will close in three seconds')
+    wait_until('the hour', lambda: time.time() > soon + 1)
+    same(s.check()[0], 0, 'when it has closed the same files are no difference')
+    same(s.reload()[0], 0, 'to the engine neither')
+    s.edit('policies/admission.lua', lambda t: t.replace('127.94.7.1', '127.94.7.2'))
+    refused(s, None, ('127.94.7.2', 'night', 'admission.lua:'), 'the rule for another member')
+    restore()
+    same(s.reload()[0], 0, 'the policy as it was')
+    s.append('listeners.ini', 'http.Restriction=Grant\nhttp.List=afar\n')
+    s.edit('lists/afar.list', '127.97.0.0/16\n')
+    code, out = s.check()
+    before = s.read('listeners.ini')
+    if code == 0:  # http is not the only way to the hub: secure is, and it will ask for a certificate
+        same(s.reload()[0], 0, 'one of two ways to the hub is closed')
+        s.append('listeners.ini', 'secure.ClientCertificate=Require\nsecure.ClientCA=ca.pem\n')
+        ca(os.path.join(s.conf, 'ca.pem'))
+        refused(s, None, ('127.0.0.1', 'secure', 'ClientCertificate'), 'the other will want a certificate')
+        s.edit('listeners.ini', before)
+    else:
+        ok(False, 'one of two ways to the hub may be closed', out)
+    restore()
+    same(s.reload()[0], 0, 'back again')
 
 
 def administrator(s):
@@ -114,6 +158,11 @@ def administrator(s):
     ok(code == 1 and ADMIN in err, 'the next engine knows him too', err)
     code, out, err = s.command('ban', '--force', '--for', '1h', '127.95.0.0/16')
     ok(code == 0, 'forced', err)
+    s.edit('lists/denied.list', '127.95.3.0/24\n')
+    same(s.command('reload', '--force')[0], 0, 'he is denied by force')
+    s.edit('lists/denied.list', '127.95.3.0/24\n203.0.113.0/24\n')
+    same(s.check()[0], 0, 'who is out already is not asked about: check')
+    same(s.reload()[0], 0, 'and reload')
     s.edit('lists/denied.list', '')
     same(s.reload()[0], 0, 'a forced ban does not refuse the reloads that follow')
     same(s.command('unban', '127.95.0.0/16')[0], 0, 'taken back')
@@ -135,6 +184,6 @@ def edits(s):
 
 with Server(bind='127.0.0.1', settings={'Workers': 2}, files={'lists/cluster.list': '; ours\n127.94.7.1\n127.94.7.2-127.94.7.9\n'}) as s:
     restore = s.snapshot()
-    for part in (machine, cluster, administrator, edits):
+    for part in (machine, cluster, times_and_lines, administrator, edits):
         part(s)
 done()
