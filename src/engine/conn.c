@@ -70,8 +70,12 @@ void conn_close(struct conn *c, const char *why) {
         c->ops->free(c->stream);
         c->stream = NULL;
     }
+    ticket_give(&c->ticket, w->eng->live); /* first: a caller who sees the close and calls again must find the place free */
+#ifdef __SANITIZE_THREAD__
+    close(c->fd); /* it has to see where a descriptor's life ends, or takes the next holder of the number for the same */
+#else
     syscall(SYS_close, c->fd); /* not a cancellation point, see src/net/stream.c */
-    ticket_give(&c->ticket, w->eng->live);
+#endif
     if (c->guest) conn_forget_guest(c);
     COUNT(w->count, closed);
     if (c->prev)
