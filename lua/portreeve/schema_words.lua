@@ -49,8 +49,8 @@ return {
   { "ProxyInside", "proxy", "Header within TLS", "On: it is the first thing within TLS, not before it.", rare = true },
 
   { "Services", "service", "Carries", "tracker, ui, hub and ops speak HTTP; each of the others has a listener to itself." },
-  { "Backend", "service", "Backend", "For tunnel and tls-tunnel: ADDRESS:PORT or unix:/PATH; of several, the next one is called where one "
-    .. "does not answer.", rare = true, ask = "TunnelEdits", keys = "Host name (SNI)",
+  { "Backend", "service", "Backend", "For tunnel and tls-tunnel: ADDRESS:PORT; of several, the next one is called where one does not "
+    .. "answer. unix:/PATH is written in the file only.", rare = true, ask = "TunnelEdits", keys = "Host name (SNI)",
     key_help = "For tls-tunnel: where callers who ask for that host go, instead. *.example.org is any one label before it." },
   { "SendProxy", "service", "PROXY header to the backend", "Tells the backend who calls; it must expect it.", rare = true },
   { "Script", "service", "Script", "For script: NAME of policies/NAME.lua.", rare = true },

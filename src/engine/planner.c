@@ -104,8 +104,13 @@ static bool say_edits(struct planner *p) {
     return true;
 }
 
-static bool check_all(struct planner *p, int bundle_fd) {
+static void check_plan(struct planner *p) {
     (void)plan_check_each(&p->plan, say_fault, p);
+    planner_backends(p);
+}
+
+static bool check_all(struct planner *p, int bundle_fd) {
+    check_plan(p);
     planner_sets(p);
     planner_ask_for_lists(p);
     planner_scripts(p);
@@ -126,7 +131,7 @@ bool planner_run_again(struct planner *p, int bundle_fd) {
     if (p->errors == 0) planner_lua(p);
     if (p->errors == 0) planner_certs(p);
     if (p->errors == 0) planner_clients(p);
-    if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
+    if (p->errors == 0) check_plan(p);
     if (p->errors == 0) planner_ask_for_lists(p);
     if (p->errors == 0) planner_scripts(p);
     return p->errors == 0;
@@ -143,7 +148,7 @@ bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
     if (p->errors == 0) planner_lua(p);
     if (p->errors == 0) planner_certs(p);
     if (p->errors == 0) planner_clients(p);
-    if (p->errors == 0) (void)plan_check_each(&p->plan, say_fault, p);
+    if (p->errors == 0) check_plan(p);
     if (p->errors == 0) planner_sets(p);
     if (p->errors == 0) planner_ask_for_lists(p);
     if (p->errors == 0) planner_scripts(p);

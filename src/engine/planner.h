@@ -4,6 +4,7 @@
  *   planner_policies.c  policies compiled and tested
  *   planner_lists.c  address lists into prefix sets
  *   planner_certs.c  certificates into the bundle            planner_clients.c  the CAs of callers' certificates
+ *   planner_backends.c  where tunnels must not lead
  *   planner_bind.c  what waits, preflight; host.c: facts
  *   planner_ahead.c  what a planner in reserve does before it is called
  *   planner.c        the order of these, and `--plan`
@@ -107,6 +108,9 @@ void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and 
  * is read once. clients: p->plan.socket[].client_ca come as the operator wrote them; leave as bundle paths. */
 void planner_client_take(struct planner *p, const char *file);
 void planner_clients(struct planner *p);
+
+/* planner_backends.c: none of p->plan.backend leads to the sockets in STATE/run, by whatever path. Errors name file, line and entry. */
+void planner_backends(struct planner *p);
 
 struct alist_text;
 bool planner_list(void *planner, const char *name, struct alist_text *out); /* alist_fetch from p->files */

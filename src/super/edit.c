@@ -11,8 +11,8 @@
 #define VALUE_MOST 1024
 
 /* What may be changed while the server runs. Nothing here names a file, a key or a program outside the policies folder: a captured engine
- * that could change those would be out of its cage. Where tunnels lead is a matter of TunnelEdits too (planner_edit.c). The hub's form offers
- * what the schema has but for `by_hand`: tests/lua/schema_spec.lua holds the two lists together. */
+ * that could change those would be out of its cage. That is why a Backend is an address here (names_file). Tunnels are a matter of TunnelEdits
+ * too (planner_edit.c). The hub's form offers what the schema has but for `by_hand`: tests/lua/schema_spec.lua holds the two lists together. */
 static const char *const listener_entries[] = {
     "Port", "Address", "Transport", "InitTLS", "Certificate", "ClientCertificate", "Services", "Script", "Backend", "SendProxy", "Restriction",
     "List", "Proxy", "ProxyFrom", "ProxyInside", "MaxConnections", "MaxPerAddress", "Reserve", "GiveWay", "Backlog", "WhenMissing",
@@ -41,6 +41,14 @@ static bool listener_entry(const char *entry) {
     for (size_t i = 0; i < sizeof listener_entries / sizeof *listener_entries; i++)
         if (strcmp(dot + 1, listener_entries[i]) == 0) return true;
     return keyed_entry(dot + 1);
+}
+
+/* Is it the path of a socket, as backends may be by hand? No address has a slash. */
+static bool names_file(const char *entry, const char *value) {
+    const char *dot = strchr(entry, '.');
+    size_t row = dot ? strspn(dot + 1, "0123456789") : 0;
+    if (row > 0 && dot[row + 1] == '.') dot += row + 1;
+    return dot && strncmp(dot + 1, "Backend", 7) == 0 && strchr(value, '/');
 }
 
 static bool tracker_entry(const char *entry) {
@@ -74,6 +82,8 @@ static bool add(struct edit *d, const char *file, const char *entry, const char 
     if (f == EDIT_FILES || !files[f].may(entry) || (all && value))
         return err_set(e, "%.40s: %.80s cannot be changed from the hub or the console: edit the file and reload", file, entry);
     if (value && !value_good(value)) return err_set(e, "%s: %s: a value has at most %d printable ASCII characters", file, entry, VALUE_MOST);
+    if (value && names_file(entry, value))
+        return err_set(e, "%s: %s: a backend that is a unix socket is written by hand only: edit the file and reload", file, entry);
     if (d->n == EDIT_MOST) return err_set(e, "more than %u changes at once", EDIT_MOST);
     char *place = NULL;
     int n = asprintf(&place, "%s:%s", file, entry);

@@ -24,7 +24,8 @@ def other_files():
                 'set listeners.ini a/../b.Port 1', 'set listeners.ini a.Key /etc/shadow', 'set listeners.ini a.b.Port 1', 'set listeners.ini a\\.Port 1',
                 'set listeners.ini a.Port 1\x1b[31m', 'set listeners.ini a.Port 1\r#', 'set listeners.ini a.List ../../etc/passwd',
                 'set listeners.ini a.Certificate ../x', 'set listeners.ini a.Address ' + '1' * 1025, 'set listeners.ini a.* 1', 'remove listeners.ini *.*',
-                'set tracker.ini TrackerId x', 'set listeners.ini a.Port 1\nset listeners.ini a.Port 2', 'set listeners.ini a.Port 1\nfrob', '', '\n' * 70,
+                'set tracker.ini TrackerId x', 'set listeners.ini a.Backend unix:/run/x',
+                'set listeners.ini a.2.Backend 127.0.0.1:1,/run/x', 'set listeners.ini a.Backend-b.c unix:/run/x', 'set listeners.ini a.Port 1\nset listeners.ini a.Port 2', 'set listeners.ini a.Port 1\nfrob', '', '\n' * 70,
                 '\n'.join('set listeners.ini a%d.Port 0' % i for i in range(65))), 10):
             s.engine.edit(n, line + '\n')
             fine, text = s.engine.result(n)

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import http1
 import proxyline
 from backends import Backend, client_tls, says
-from pages import Pages, filled, plain
+from pages import PASSWORD, Pages, filled, plain
 from portreeve import ROOT, Server, free_ports, wait_until
 from tap import done, ok, same
 
@@ -257,6 +257,67 @@ def other_protocols(s, pages):
     ok(answer.status == 422 and said and 'nothing' in said, 'a script that is not there is said at its field', said or plain(answer.body)[:800])
 
 
+def doors(s, pages):
+    """With TunnelEdits=On: no tunnel to a unix socket is made from hub or console. Whoever called one to our own sockets would be our administrator."""
+    before, live = s.read('listeners.ini'), s.log().count(' is live: ')
+    port, own = free_ports(1)[0], os.path.join(s.state, 'run', 'console.sock')
+    for name in ('control.sock', 'console.sock'):
+        for head in ('unix:', ''):
+            where = head + os.path.join(s.state, 'run', name)
+            code, out, err = s.command('eval', 'listener.set("door", { Port = %d, Address = "%s", Services = "tunnel", Backend = "%s" })' % (port, s.address, where))
+            ok(code == 1 and 'door.Backend' in out + err and 'by hand only' in out + err, 'no tunnel to %s from the console' % name, out + err)
+    code, out, err = s.command('eval', 'listener.set("door", { Port = %d, InitTLS = "On", Services = "tls-tunnel", ["Backend-a.b"] = "unix:%s" })' % (port, own))
+    ok(code == 1 and 'door.Backend-a.b' in out + err and 'by hand only' in out + err, 'nor for a name', out + err)
+    code, out, err = s.command('eval', 'listener.set("work", { [2] = { Backend = "127.0.0.1:9,unix:/run/x" } })')
+    ok(code == 1 and 'work.2.Backend' in out + err and 'by hand only' in out + err, 'nor behind another, in a row, to whatever socket', out + err)
+    untick = {'Services.' + x: None for x in ('tracker', 'ui', 'hub')}
+    fields = dict(untick, **{'Name': 'door', 'Port': str(port), 'Address': s.address, 'Services.tunnel': 'on', 'Backend': 'unix:' + own})
+    said = plain(fill(pages, '+1', fields).body)
+    ok('Backend: unix:%s: a backend that is a unix socket is written by hand only' % own in said, 'the page says so at its field', said[-800:])
+    same((s.read('listeners.ini'), s.log().count(' is live: ')), (before, live), 'and nothing has changed')
+    with socket.socket() as c:
+        ok(c.connect_ex((s.address, port)) != 0, 'nobody listens there')
+
+
+def doors_by_hand(s):
+    """Nor by hand, by whatever name; another unix socket is fine."""
+    before, port = s.read('listeners.ini'), free_ports(1)[0]
+    run, side = os.path.join(s.state, 'run'), os.path.join(s.dir, 'side')
+    os.makedirs(side)
+    os.symlink(run, os.path.join(side, 'folder'))
+    os.symlink('folder/console.sock', os.path.join(side, 'file'))
+    os.symlink(os.path.join(run, 'not-yet.sock'), os.path.join(side, 'later'))
+    os.symlink('ring', os.path.join(side, 'ring'))
+    os.link(os.path.join(run, 'console.sock'), os.path.join(side, 'hard'))
+    line = len(before.splitlines()) + 4
+    for path, why in ((run + '/console.sock', 'own sockets'), (run + '/control.sock', 'own sockets'), (run + '/../run//./control.sock', 'own sockets'),
+                      (run + '/below/any', 'own sockets'), (side + '/folder/control.sock', 'own sockets'), (side + '/file', 'own sockets'),
+                      (side + '/later', 'own sockets'), (side + '/hard', 'own sockets'), (side + '/ring', 'in a ring'),
+                      ('/proc/self/root%s/console.sock' % run, '/proc means something else')):
+        s.edit('listeners.ini', before + 'mail.Port=%d\nmail.Address=%s\nmail.Services=tunnel\nmail.Backend=127.0.0.1:9, unix:%s\n' % (port, s.address, path))
+        code, text = s.reload()
+        ok(code == 1 and why in text and 'listeners.ini:%d: mail.Backend: unix:%s' % (line, path) in text, 'by hand: refused at reload, by line: ' + path, text)
+        code, text = s.check()
+        ok(code == 1 and why in text and 'listeners.ini:%d: mail.Backend' % line in text, 'and by check', text)
+    with socket.socket() as c:
+        ok(c.connect_ex((s.address, port)) != 0, 'nobody listens there')
+    real = Backend(says('mail'), at=side + '/mail')
+    try:
+        s.edit('listeners.ini', before + 'mail.Port=%d\nmail.Address=%s\nmail.Services=tunnel\nmail.Backend=unix:%s/mail\n' % (port, s.address, side))
+        same(s.reload()[0], 0, 'another unix socket by hand')
+        with socket.create_connection((s.address, port), timeout=20) as c:
+            same(c.recv(100)[:4], b'mail', 'is reached')
+        pages = Pages(s)
+        pages.post('/hub/login', {'account': 'ada', 'password': PASSWORD})
+        change(s, pages, 'mail', {'MaxPerAddress': '9'}, 'its other entries, from the page')
+        change(s, pages, '+1', {'Port': 'free'}, 'and a row that takes it over', page=PAGE + '/+1?of=mail')
+        ok('mail.2.Backend' not in s.read('listeners.ini'), 'without naming it', s.read('listeners.ini'))
+    finally:
+        real.close()
+        s.edit('listeners.ini', before)
+        same(s.reload()[0], 0, 'without again')
+
+
 def closed(s, pages):
     """TunnelEdits=Off: where tunnels lead is not for pages, nor for the console."""
     body = pages.get(PAGE + '/way').body.decode()
@@ -281,8 +342,9 @@ def main():
     office = open(os.path.join(ROOT, 'examples', 'finger', 'lists', 'office.list')).read()
     with server(policies=scripts, files={'lists/office.list': office}).start() as s:
         pages = Pages(s).set_up()
-        for part in (every_field, wrong_values, all_set, rate, proxied, tunnel, other_protocols):
+        for part in (every_field, wrong_values, all_set, rate, proxied, tunnel, other_protocols, doors):
             part(s, pages)
+        doors_by_hand(s)
     s = server(tunnels='Off')
     s.append('listeners.ini', 'way.Port=free\nway.Address=%s\nway.Services=tunnel\nway.Backend=127.0.0.1:9\n' % s.address)
     with s.start() as s:

@@ -63,8 +63,17 @@ local function fault(out, name, entry, text)
   out.faults[name], out.faults_at[name], out.bad = list, at, true
 end
 
+-- The same for what is to be written: a file of this machine is named by hand only (src/super/edit.c).
+local function to_write(entry, text, names)
+  local spec = schema.of_listener(entry)
+  if spec.kind == "backends" and text:find("/", 1, true) then
+    return false, ("%s: %s: a backend that is a unix socket is written by hand only: in listeners.ini"):format(entry, text)
+  end
+  return for_file(entry, text, names)
+end
+
 local function change(row, entry, text, out)
-  local value, why = for_file(entry, text, out.rows.names)
+  local value, why = to_write(entry, text, out.rows.names)
   if value == false then
     fault(out, row.name, entry, why)
     return
@@ -146,7 +155,7 @@ local function read_row(row, form, out)
     if not listening.changeable(row, name) then
       return
     end
-    local value, why = for_file(name, text, out.rows.names)
+    local value, why = to_write(name, text, out.rows.names)
     if value == false then
       fault(out, row.name, place, why)
       return
@@ -215,9 +224,9 @@ end
 -- The entries of a new row: those that differ from what counts without them.
 local function add_entries(row, parent, name, key, out)
   for _, entry in ipairs(entries) do
-    local value, why = for_file(entry, row.say[entry], out.rows.names)
     local base, here = listening.default_text(entry), listening.has({ parent = parent }, entry)
-    local usual = value == (parent and parent.say[entry] or base)
+    local usual = row.say[entry] == (parent and parent.say[entry] or base)
+    local value, why = (usual and for_file or to_write)(entry, row.say[entry], out.rows.names)
     if value == false then
       fault(out, row.name, entry, why)
     elseif value and not here and value ~= base then
@@ -251,7 +260,7 @@ local function read_new(n, form, taken, out)
   taken[key], row.adds = row, key
   add_entries(row, parent, name, key, out)
   read_spares(row, form, prefix, out, function(entry, text, place)
-    local value, wrong = for_file(entry, text, out.rows.names)
+    local value, wrong = to_write(entry, text, out.rows.names)
     if value == false then
       fault(out, row.name, place, wrong)
     elseif listening.changeable(row, entry) then
