@@ -121,7 +121,7 @@ static bool see_off(struct conn *c) {
 
 static enum judged refuse(struct conn *c, const struct verdict *v) {
     if (v->kind == VERDICT_ANSWER) return answer(c, v);
-    if (v->limit == LIMIT_CLIENT && see_off(c)) return JUDGED_OUT;
+    if (c->state == CONN_HANDSHAKE && c->stream && tls_turned_away(c->stream) && see_off(c)) return JUDGED_OUT;
     if (v->kind == VERDICT_RESET) reset(c);
     conn_close(c, "refused");
     return JUDGED_OUT;
