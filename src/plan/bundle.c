@@ -1,4 +1,5 @@
 #include "plan/bundle.h"
+#include "plan/format.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,12 +10,13 @@
 
 /* The image: this head, `count` struct bundle_file, then the texts one behind the other. */
 struct head {
-    char magic[8];
+    char magic[4];
+    uint32_t format;
     uint64_t bytes; /* of the whole image */
     uint32_t count;
     uint32_t entry; /* sizeof(struct bundle_file): an image of another build is refused, not misread */
 };
-static const char MAGIC[8] = {'P', 'R', 'B', 'U', 'N', 'D', 'L', '2'};
+static const char MAGIC[4] = {'P', 'R', 'B', 'U'};
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 struct item {
@@ -134,7 +136,7 @@ static uint64_t padded(uint64_t n) {
 
 static bool write_image(struct bundle_writer *w, int fd) {
     static const char zero[8];
-    struct head head = {.count = w->n, .entry = sizeof(struct bundle_file)};
+    struct head head = {.format = format_number(), .count = w->n, .entry = sizeof(struct bundle_file)};
     memcpy(head.magic, MAGIC, sizeof MAGIC);
     head.bytes = sizeof head + (uint64_t)w->n * sizeof(struct bundle_file);
     for (uint32_t i = 0; i < w->n; i++) {
@@ -174,6 +176,8 @@ static bool check_files(const struct bundle *b, uint64_t texts, struct err *e) {
 
 static bool check_image(struct bundle *b, struct err *e) {
     const struct head *h = (const void *)b->p;
+    if (memcmp(h->magic, MAGIC, sizeof MAGIC) == 0 && h->format != format_number())
+        return err_set(e, "the bundle is of format %u, and this program reads format %u", (unsigned)h->format, (unsigned)format_number());
     if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0 || h->entry != sizeof(struct bundle_file))
         return err_set(e, "bundle: this is not an image of this version of the program");
     uint64_t texts = sizeof *h + (uint64_t)h->count * sizeof(struct bundle_file);

@@ -3,8 +3,7 @@
 #define PORTREEVE_PLAN_CODE_I_H
 #include "plan/plan.h"
 
-#define MAGIC "portreeve-plan 3"
-#define NEXT  "[next]"
+#define NEXT "[next]"
 
 enum kind { TEXT, ARRAY, NUMBER, FLAG, CHOICE, ADDRESS, PORT };
 struct field {

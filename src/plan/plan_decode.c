@@ -1,4 +1,5 @@
 /* The text of a plan back into one: what plan_encode.c writes, and nothing else. */
+#include "plan/format.h"
 #include "plan/plan_code_i.h"
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -225,10 +226,16 @@ static bool get_lists(struct reader *r, struct plan *out) {
     return true;
 }
 
+/* First of all, so that another version's plan is named by its number and not by the first field that is new. */
+static bool of_this_format(struct reader *r) {
+    if (!next_is(r, format_head)) return format_differs(r->p, (size_t)(r->end - r->p), r->e);
+    return expect_line(r, format_head);
+}
+
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e) {
     struct reader r = {.p = text, .end = text + n, .texts = &out->texts, .e = e};
     memset(out, 0, sizeof *out);
-    bool good = expect_line(&r, MAGIC) && get_record(&r, "[plan]", &plan_fields, out) && get_settings(&r, &out->set) &&
+    bool good = of_this_format(&r) && get_record(&r, "[plan]", &plan_fields, out) && get_settings(&r, &out->set) &&
                 get_lists(&r, out) && expect_line(&r, "[end]");
     if (good && r.p != r.end) good = refuse(&r, "something follows the end");
     if (!good) plan_finish(out);

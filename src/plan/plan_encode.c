@@ -1,4 +1,5 @@
 /* The plan as text: plan_fields.c says which fields, plan_decode.c reads it. */
+#include "plan/format.h"
 #include "plan/plan_code_i.h"
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -94,7 +95,7 @@ bool plan_encode(const struct plan *p, struct buf *out) {
     struct places places = {.n = 0};
     for (size_t i = 0; i < plan_socket_fields.n; i++)
         if (is_place(&plan_socket_fields.of[i])) places.field[places.n++] = &plan_socket_fields.of[i];
-    if (!buf_str(out, MAGIC "\n") || !put_record(out, "plan", &plan_fields, p)) return false;
+    if (!buf_str(out, format_head) || !buf_str(out, "\n") || !put_record(out, "plan", &plan_fields, p)) return false;
     if (!buf_str(out, "[settings]\n")) return false;
     for (const struct plan_setting_def *d = plan_setting_defs; d->field; d++)
         if (!buf_fmt(out, "%s %" PRId64 "\n", d->field, *plan_setting(&set, d->field))) return false;

@@ -27,7 +27,7 @@ static bool read_plan(int fd, struct plan *out, struct err *e) {
     if (text == MAP_FAILED) return err_set(e, "cannot read the plan: %s", strerror(errno));
     struct err what;
     bool good = plan_decode(text, (size_t)st.st_size, out, &what) ||
-                err_set(e, "portreeve-engine on disk is of another version than the server that runs (%.200s): restart the server", what.text);
+                err_set(e, "%.200s: are portreeve and portreeve-engine of one version?", what.text);
     munmap(text, (size_t)st.st_size);
     if (good && !plan_check(out, e)) {
         plan_finish(out);
