@@ -14,6 +14,7 @@
 #include "engine/remotelog.h"
 #include "engine/welcome.h"
 #include "engine/worker.h"
+#include "plan/format.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -246,7 +247,7 @@ int engine_main(int argc, char **argv) {
     k.wire.data = k.second.data = &k;
     ev_io_start(k.loop, &k.wire);
     ev_timer_start(k.loop, &k.second);
-    control_say(&k, WIRE_HELLO, "pid %d\nversion %s\n", (int)getpid(), PORTREEVE_VERSION);
+    control_say(&k, WIRE_HELLO, "pid %d\nversion %s\nformat %u\n", (int)getpid(), PORTREEVE_VERSION, (unsigned)format_number());
     ev_run(k.loop, 0);
     end_engine(&k);
     ev_loop_destroy(k.loop);

@@ -4,6 +4,7 @@
 #include "engine/control.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 static const struct {
     const char *name;
@@ -16,6 +17,8 @@ static const struct {
 };
 
 int main(int argc, char **argv) {
+    /* The supervisor starts us from a descriptor, and older kernels name a process after that. */
+    if (argc > 1 && argv[1][0] == '-') (void)prctl(PR_SET_NAME, "portreeve-engine", 0, 0, 0);
     for (unsigned i = 0; argc > 1 && i < sizeof roles / sizeof *roles; i++)
         if (strcmp(argv[1], roles[i].name) == 0) return roles[i].run(argc - 1, argv + 1);
     fprintf(stderr, "portreeve: there is no command '%s'. `portreeve help` lists them.\n", argc > 1 ? argv[1] : "");

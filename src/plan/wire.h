@@ -27,7 +27,7 @@ enum wire_type {
                             below a blank line, one number a line: sockets to call again though they were proved */
     WIRE_GEN_KEPT,       /* struct wire_kept[] (binary), between GEN_BEGIN and GEN_END: the engine has these sockets and keeps its descriptors */
     /* engine → supervisor */
-    WIRE_HELLO = 100,    /* "pid P\nversion V\n" */
+    WIRE_HELLO = 100,    /* "pid P\nversion V\nformat F\n": the supervisor ends an engine of another format (plan/format.h) */
     WIRE_PREPARED,       /* "generation N\n" */
     WIRE_FAILED,         /* "generation N\n", blank line, text for people */
     WIRE_COMMITTED,      /* "generation N\n": every worker accepts on the new sockets and no longer on the retired ones */

@@ -53,17 +53,25 @@ static bool place_fds(const struct child_spec *s) {
     return true;
 }
 
+/* A script is opened by its interpreter under the descriptor's name, so there it must stay open. */
+static void execute(int program, char *const *argv) {
+    execveat(program, "", argv, environ, AT_EMPTY_PATH);
+    if (errno != ENOENT || fcntl(program, F_SETFD, 0) != 0) return;
+    execveat(program, "", argv, environ, AT_EMPTY_PATH);
+}
+
 /* The child's whole life before exec. A process group of its own keeps the terminal's ^C for the supervisor, which knows what to do. */
 static void become_child(const struct child_spec *s) {
     setpgid(0, 0);
     default_signals();
-    if (!place_fds(s)) return;
+    int program = fcntl(s->program, F_DUPFD_CLOEXEC, ABOVE);
+    if (program < 0 || !place_fds(s)) return;
     if (s->planner_limits && !planner_limits()) return;
     caps_drop_child();
     if (s->as && !account_become(s->as)) return;
     /* Root's children get their capabilities at exec (within caps_bound), which this would prevent; the engine sets it itself later. */
     if (geteuid() != 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return;
-    execv(s->path, s->argv);
+    execute(program, s->argv);
 }
 
 pid_t child_spawn(const struct child_spec *s, struct err *e) {

@@ -4,7 +4,8 @@
 #include "super/account.h"
 
 struct child_spec {
-    const char *path;
+    int program;      /* O_PATH descriptor of what is executed */
+    const char *path; /* where it lay, for messages */
     char *const *argv;
     int out, err;             /* become 1 and 2 (same number: inherited); 0 is always /dev/null */
     int fd[3];                /* become 3, 4, 5 */

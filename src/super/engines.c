@@ -73,6 +73,8 @@ static void end_engine(struct super *s, struct engine *en, const char *why) {
     en->deadline = NEVER;
     en->offer = NULL;
     if (s->live == (int)en->instance) s->live = -1;
+    if (en->fresh) replace_failed(s, why);
+    en->fresh = false;
     if (reload) reload_failed(s, why);
 }
 
@@ -83,7 +85,8 @@ bool engines_none(const struct super *s) {
 static bool spawn(struct super *s, struct engine *en, int link, struct err *e) {
     char *argv[] = {"portreeve-engine", "--engine", "--user", s->user.name, NULL};
     if (!s->user.name[0] || geteuid() != 0) argv[2] = NULL;
-    struct child_spec c = {.path = s->engine_path, .argv = argv, .out = 1, .err = 2, .fd = {link, -1}, .nfds = 1};
+    const struct program *p = en->fresh ? &s->fresh : &s->program;
+    struct child_spec c = {.program = p->fd, .path = s->engine_path, .argv = argv, .out = 1, .err = 2, .fd = {link, -1}, .nfds = 1};
     en->pid = child_spawn(&c, e);
     return en->pid > 0;
 }
@@ -92,7 +95,7 @@ bool engine_start(struct super *s, unsigned slot, struct generation *offer, stru
     struct engine *en = &s->engine[slot];
     int pair[2];
     if (!fdlink_pair(pair, e)) return false;
-    *en = (struct engine){.instance = slot, .link = pair[0], .offer = offer, .deadline = NEVER};
+    *en = (struct engine){.instance = slot, .link = pair[0], .offer = offer, .deadline = NEVER, .fresh = s->fresh.fd >= 0};
     counters_reset_live(s->counters, slot);
     bool good = fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0 && spawn(s, en, pair[1], e);
     close(pair[1]);
@@ -145,6 +148,10 @@ static void said_hello(struct super *s, struct engine *en) {
     struct err e;
     if (en->phase != ENGINE_STARTING) return;
     wire_text(s->msg.data, "version", en->version, sizeof en->version);
+    if (!replace_may_speak(en, s->msg.data, e.text, sizeof e.text)) {
+        end_engine(s, en, e.text);
+        return;
+    }
     int n = snprintf(text, sizeof text, "instance %u\nstate %.4096s\n", en->instance, s->opt.state);
     const int fds[] = {s->counters_fd, s->recorder_fd};
     if (!fdlink_send(en->link, WIRE_SETUP, text, (size_t)n, fds, 2, SEND_MS, &e)) {
@@ -214,6 +221,7 @@ static void said_committed(struct super *s, struct engine *en) {
     en->serves = number;
     enter(en, ENGINE_LIVE, -1);
     s->live = (int)en->instance;
+    replace_over(s, en);
     if (s->replacing == (int)en->instance) took_over(s, en);
     if (s->reload.phase == RELOAD_OFFERED && en->offer == s->reload.next) reload_done(s);
     prove_ask(s);
@@ -304,14 +312,16 @@ static void succeed(struct super *s, const struct engine *was, const char *how) 
         s->live = -1;
         prove_forget(s);
     }
-    bool replacement = s->replacing == (int)was->instance;
-    if (replacement) s->replacing = -1;
+    if (s->replacing == (int)was->instance) s->replacing = -1;
     snprintf(why, sizeof why, "the engine died while it took up the new generation (%s)", how);
     if (s->reload.phase == RELOAD_OFFERED && was->offer == s->reload.next) reload_failed(s, why);
     if (s->done || s->stopping) return;
-    if (s->live >= 0) {
-        if (replacement) log_error("engine", "the replacement did not come up; engine %ld serves on", (long)s->engine[s->live].pid);
-    } else if (other->phase == ENGINE_NONE || other->phase == ENGINE_DRAINING) {
+    if (was->fresh) {
+        snprintf(why, sizeof why, "the program on disk ended before it was ready (%s)", how);
+        replace_failed(s, why);
+    }
+    if (s->live >= 0) return;
+    if (other->phase == ENGINE_NONE || other->phase == ENGINE_DRAINING) {
         plan_restart(s, steady);
     } else {
         s->replacing = -1; /* the one that was to replace it is simply next */
@@ -350,7 +360,8 @@ static void restart(struct super *s) {
         s->restarts++;
         return;
     }
-    log_error("engine", "%s", e.text);
+    if (s->fresh.fd >= 0) replace_failed(s, e.text);
+    else log_error("engine", "%s", e.text);
     plan_restart(s, false);
 }
 
@@ -368,20 +379,6 @@ void engines_tick(struct super *s, int64_t now) {
         }
     }
     if (now >= s->restart_at) restart(s);
-}
-
-void engines_replace(struct super *s) {
-    struct err e;
-    if (s->stopping || !s->gen) return;
-    unsigned slot = s->live == 0 ? 1 : 0;
-    if (s->live < 0 || s->reload.phase != RELOAD_IDLE || s->engine[slot].phase != ENGINE_NONE) {
-        if (s->live < 0 && s->restart_at != NEVER) return; /* the engine that is about to start is already the one on disk */
-        s->replace_wanted = true;
-        return;
-    }
-    s->replace_wanted = false;
-    if (engine_start(s, slot, s->gen, &e)) s->replacing = (int)slot;
-    else log_error("engine", "the engine is not replaced: %s", e.text);
 }
 
 void engines_drain(struct super *s) {

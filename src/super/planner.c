@@ -48,19 +48,20 @@ static void arguments(const struct options *o, const char *how, char *const *edi
 }
 
 /* p->bundle_fd is set; base_fd: -1 = none. */
-static bool launch(struct planner *p, const char *engine, const char *const *argv, const struct account *as, int base_fd, struct err *e) {
+static bool launch(struct planner *p, const struct planner_from *from, const char *const *argv, int base_fd, struct err *e) {
     int pipes[2] = {-1, -1};
     p->plan_fd = memfd_create("portreeve-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool good = p->bundle_fd >= 0 && p->plan_fd >= 0 && pipe2(pipes, O_CLOEXEC) == 0 && fcntl(pipes[0], F_SETFL, O_NONBLOCK) == 0;
     if (!good) err_set(e, "cannot prepare the planner: %s", strerror(errno));
-    struct child_spec s = {.path = engine,
+    struct child_spec s = {.program = from->program->fd,
+                           .path = from->path,
                            .argv = (char *const *)(uintptr_t)argv,
                            .out = pipes[1],
                            .err = pipes[1],
                            .fd = {p->bundle_fd, p->plan_fd, base_fd},
                            .nfds = base_fd < 0 ? 2 : 3,
                            .planner_limits = true,
-                           .as = as->name[0] ? as : NULL};
+                           .as = from->as->name[0] ? from->as : NULL};
     if (good) p->pid = child_spawn(&s, e);
     good = good && p->pid > 0;
     close_fd(&pipes[1]);
@@ -74,30 +75,21 @@ static bool launch(struct planner *p, const char *engine, const char *const *arg
     return false;
 }
 
-bool planner_start(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd, struct err *e) {
+bool planner_start(struct planner *p, const struct planner_from *from, const struct options *o, int base_fd, struct err *e) {
     const char *argv[ARGS];
     arguments(o, base_fd < 0 ? NULL : "--beside", NULL, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return launch(p, engine, argv, as, base_fd, e);
+    return launch(p, from, argv, base_fd, e);
 }
 
-static bool identify(const char *program, uint64_t id[4]) {
-    struct stat st;
-    if (stat(program, &st) != 0) return false;
-    id[0] = st.st_dev;
-    id[1] = st.st_ino;
-    id[2] = (uint64_t)st.st_mtim.tv_sec;
-    id[3] = (uint64_t)st.st_mtim.tv_nsec;
-    return true;
-}
-
-bool planner_reserve(struct planner *p, const char *engine, const struct options *o, const struct account *as, struct err *e) {
+bool planner_reserve(struct planner *p, const struct planner_from *from, const struct options *o, struct err *e) {
     const char *argv[ARGS];
     int pipes[2];
-    if (!identify(engine, p->program) || pipe2(pipes, O_CLOEXEC) != 0) return err_set(e, "cannot prepare the planner: %s", strerror(errno));
+    p->program = *from->program;
+    if (pipe2(pipes, O_CLOEXEC) != 0) return err_set(e, "cannot prepare the planner: %s", strerror(errno));
     arguments(o, "--reserve", NULL, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    bool good = launch(p, engine, argv, as, pipes[0], e);
+    bool good = launch(p, from, argv, pipes[0], e);
     close(pipes[0]);
     p->call = pipes[1];
     p->deadline = INT64_MAX;
@@ -105,26 +97,25 @@ bool planner_reserve(struct planner *p, const char *engine, const struct options
     return good;
 }
 
-bool planner_call(struct planner *p, const char *engine) {
-    uint64_t now[4];
-    bool good = p->pid > 0 && p->call >= 0 && identify(engine, now) && memcmp(now, p->program, sizeof now) == 0 && write(p->call, "!", 1) == 1;
+bool planner_call(struct planner *p, const struct program *now) {
+    bool good = p->pid > 0 && p->call >= 0 && program_same(now, &p->program) && write(p->call, "!", 1) == 1;
     close_fd(&p->call);
     p->deadline = clock_mono_ms() + WALL_MS;
     return good;
 }
 
-bool planner_start_edited(struct planner *p, const char *engine, const struct options *o, const struct account *as, int base_fd,
+bool planner_start_edited(struct planner *p, const struct planner_from *from, const struct options *o, int base_fd,
                           char *const *edits, struct err *e) {
     const char *argv[ARGS];
     arguments(o, "--again", edits, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return launch(p, engine, argv, as, base_fd, e);
+    return launch(p, from, argv, base_fd, e);
 }
 
-bool planner_start_again(struct planner *p, const char *engine, int bundle_fd, const struct account *as, struct err *e) {
+bool planner_start_again(struct planner *p, const struct planner_from *from, int bundle_fd, struct err *e) {
     static const char *const argv[] = {"portreeve-engine", "--plan", "--again", NULL};
     p->bundle_fd = fcntl(bundle_fd, F_DUPFD_CLOEXEC, 3);
-    return launch(p, engine, argv, as, -1, e);
+    return launch(p, from, argv, -1, e);
 }
 
 /* Reads on past the bound, so that a chatty planner never waits for us; what is beyond it is lost. */

@@ -50,9 +50,10 @@ static void start_planner(struct super *s) {
     r->ran_as = s->user;
     follow_began(s);
     r->from_reserve = !r->follow && !r->edit && reserve_call(s);
-    bool started = r->follow ? planner_start_again(&r->planner, s->engine_path, s->gen->bundle_fd, &s->user, &e)
-                   : r->edit ? planner_start_edited(&r->planner, s->engine_path, &s->opt, &s->user, s->gen->bundle_fd, r->edit->arg, &e)
-                             : r->from_reserve || planner_start(&r->planner, s->engine_path, &s->opt, &s->user, s->gen ? s->gen->bundle_fd : -1, &e);
+    const struct planner_from from = {&s->program, s->engine_path, &s->user};
+    bool started = r->follow ? planner_start_again(&r->planner, &from, s->gen->bundle_fd, &e)
+                   : r->edit ? planner_start_edited(&r->planner, &from, &s->opt, s->gen->bundle_fd, r->edit->arg, &e)
+                             : r->from_reserve || planner_start(&r->planner, &from, &s->opt, s->gen ? s->gen->bundle_fd : -1, &e);
     if (!started) reload_failed(s, e.text);
     else if (s->gen && s->gen->plan.nsockets >= RESERVE_FROM) foreign_ahead(&(struct mine){.old = s->gen, .retired = &s->retired});
 }
@@ -232,7 +233,7 @@ void reload_continue(struct super *s) {
     if (r->phase == RELOAD_OFFERING && s->live >= 0) offer_beside(s);
     else if (r->phase == RELOAD_OFFERING) offer_alone(s);
     if (r->phase == RELOAD_IDLE && s->gen && s->replacing < 0) {
-        if (s->replace_wanted) engines_replace(s);
+        if (s->replace_wanted) replace_ask(s);
         else if (r->again) begin(s);
         else if (r->nedits) begin_edit(s);
         else if (s->follow.wanted) {

@@ -4,7 +4,7 @@
 
 bool reserve_call(struct super *s) {
     if (s->reserve.pid <= 0) return false;
-    if (!planner_call(&s->reserve, s->engine_path)) {
+    if (!planner_call(&s->reserve, &s->program)) {
         planner_kill(&s->reserve);
         return false;
     }
@@ -18,7 +18,7 @@ void reserve_keep(struct super *s) {
     struct err e;
     if (s->reserve.pid > 0 || s->reserve_for == s->gen->number || s->gen->plan.nsockets < RESERVE_FROM || s->live < 0) return;
     s->reserve_for = s->gen->number;
-    if (!planner_reserve(&s->reserve, s->engine_path, &s->opt, &s->user, &e)) log_warn("reload", "%s: the next one takes longer", e.text);
+    if (!planner_reserve(&s->reserve, &(struct planner_from){&s->program, s->engine_path, &s->user}, &s->opt, &e)) log_warn("reload", "%s: the next one takes longer", e.text);
 }
 
 void reserve_ended(struct super *s, int status) {

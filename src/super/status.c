@@ -61,7 +61,7 @@ bool status_json(const struct super *s, struct buf *out) {
                    PORTREEVE_VERSION, s->gen ? s->gen->number : 0, s->since_ms, s->gen ? s->gen->workers : 0) &&
            buf_fmt(out, "\"engine\":{\"pid\":%ld,\"state\":\"%s\",\"restarts\":%" PRIu64 ",\"version\":", (long)engine_pid(s), engine_state(s),
                    s->restarts) &&
-           json_text(out, engine_version(s)) && buf_fmt(out, "},\"stopping\":%s,\"last_reload\":", s->stopping ? "true" : "false") &&
+           json_text(out, engine_version(s)) && buf_str(out, "},") && replace_json(s, out) && buf_fmt(out, ",\"stopping\":%s,\"last_reload\":", s->stopping ? "true" : "false") &&
            status_last_reload(s, SIZE_MAX, out) && buf_str(out, ",\"listeners\":") && json_listeners(s, out) && buf_str(out, ",\"counters\":") &&
            json_counters(s, out) && buf_fmt(out, ",\"policy_suspended_ms\":%" PRId64 ",\"conf\":", atomic_load(&s->counters->policy_suspended_ms)) &&
            json_text(out, s->opt.conf) && buf_str(out, ",\"state\":") && json_text(out, s->opt.state) && buf_str(out, "}\n");
@@ -125,7 +125,7 @@ bool status_text(const struct super *s, struct buf *out) {
            buf_fmt(out, "conf %s, state %s\n", s->opt.conf, s->opt.state) &&
            buf_fmt(out, "engine: pid %ld, %s, version %s, %" PRIu64 " restart%s\n", (long)engine_pid(s), engine_state(s),
                    engine_version(s)[0] ? engine_version(s) : "unknown", s->restarts, s->restarts == 1 ? "" : "s") &&
-           last_reload_text(s, out) &&
+           replace_text(s, out) && last_reload_text(s, out) &&
            buf_fmt(out, "generation %" PRIu64 ", %u worker%s\n", s->gen ? s->gen->number : 0, s->gen ? s->gen->workers : 0,
                    s->gen && s->gen->workers == 1 ? "" : "s") &&
            policy_text(s, out) && listeners_text(s, out);

@@ -102,7 +102,7 @@ static void take_signals(struct super *s) {
         switch (i.ssi_signo) {
         case SIGCHLD: reap(s); break;
         case SIGHUP: reload_ask(s, NULL, false, "SIGHUP"); break;
-        case SIGUSR2: engines_replace(s); break;
+        case SIGUSR2: replace_ask(s); break;
         case SIGTERM:
         case SIGINT: super_stop(s, i.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM"); break;
         case SIGQUIT:
@@ -201,6 +201,9 @@ static void leave(struct super *s) {
     buf_free(&s->reload.result);
     settle_finish(&s->reload.settle);
     free(s->retired.s);
+    program_close(&s->program);
+    program_close(&s->self);
+    program_close(&s->fresh);
     log_notice("supervisor", "ended");
     tidy(s);
     shutdown_close(s);
@@ -215,8 +218,10 @@ int super_run(const struct options *o, const char *engine_path) {
         return EXIT_REFUSED;
     }
     *s = (struct super){.opt = *o, .pid_fd = -1, .signal_fd = -1, .control_fd = -1, .counters_fd = -1, .recorder_fd = -1, .recorder_look = -1, .counters_look = -1, .live = -1, .replacing = -1,
-                        .restart_at = NEVER};
+                        .restart_at = NEVER, .program = PROGRAM_NONE, .self = PROGRAM_NONE, .fresh = PROGRAM_NONE};
     snprintf(s->engine_path, sizeof s->engine_path, "%s", engine_path);
+    ssize_t n = readlink("/proc/self/exe", s->self_path, sizeof s->self_path - 1);
+    if (n < 0 || !program_open(&s->self, "/proc/self/exe", &e)) s->self_path[0] = 0;
     for (unsigned i = 0; i < 2; i++) s->engine[i] = (struct engine){.instance = i, .link = -1, .deadline = NEVER};
     s->since_ms = clock_real_ms();
     planner_init(&s->reload.planner);
@@ -226,7 +231,7 @@ int super_run(const struct options *o, const char *engine_path) {
     adopted_init(&s->adopted, notify_listen_fds());
     notify_init(&s->notify);
     harden();
-    if (!set_up(s, &e)) {
+    if (!program_open(&s->program, s->engine_path, &e) || !set_up(s, &e)) {
         fprintf(stderr, "portreeve: %s\n", e.text);
         free(s);
         return EXIT_REFUSED;

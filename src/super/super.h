@@ -2,6 +2,7 @@
  *   reload.c      one change of generation at a time: planner, sockets, offer, commit; reload_end.c how it ends
  *   edit.c        changes of entries that hub and console ask for, edit_file.c the writing of them
  *   reserve.c     the planner that waits for the next reload
+ *   replace.c     SIGUSR2: another program of engines, and what became of it
  *   engines.c     the life of engine processes: start, answers, death, restart, replacement, drain
  *   control.c     the control socket
  *   follow.c      the addresses of this machine as they come and go
@@ -22,6 +23,7 @@
 #include "super/notify.h"
 #include "super/options.h"
 #include "super/planner.h"
+#include "super/program.h"
 #include "super/settle.h"
 #include <poll.h>
 
@@ -55,6 +57,7 @@ struct engine {
     uint64_t serves;          /* number of the generation it committed last; 0 = none */
     int64_t deadline;         /* of the phase; NEVER = none */
     int64_t live_since;
+    bool fresh;               /* was started from s->fresh */
     bool quiet;               /* drains, and takes no callers any more */
     char version[32];
 };
@@ -129,7 +132,11 @@ struct shutdown_caller {
 
 struct super {
     struct options opt;
-    char engine_path[4096];
+    char engine_path[4096], self_path[4096];
+    struct program program; /* of engines and planners, as it was taken up: at the start, or when the one that SIGUSR2 brought took over */
+    struct program self;    /* ours */
+    struct program fresh;   /* the file on disk since SIGUSR2, until its engine has taken over or failed */
+    char not_replaced[2048]; /* why the last SIGUSR2 came to nothing; "" = it did not */
     struct account user;  /* name "" = nobody was named */
     bool dropped;         /* capabilities are gone */
     bool unclean;         /* the run before ended without tidying: its engine may need a moment to leave */
@@ -217,12 +224,19 @@ void engines_kill(struct super *s);
 void engine_readable(struct super *s, struct engine *en);
 void engine_gone(struct super *s, struct engine *en, int status);
 void engines_tick(struct super *s, int64_t now);
-void engines_replace(struct super *s); /* SIGUSR2 */
 void engines_drain(struct super *s);   /* we are stopping */
 bool engines_none(const struct super *s);
 void engine_tell_last(struct super *s, struct engine *en);
 bool engine_send(struct engine *en, uint32_t type, const char *text, size_t n); /* false: it has no link (any more) */
 void engine_answer(struct super *s, const struct waiter *w, bool ok, const char *text);
+
+/* replace.c */
+void replace_ask(struct super *s); /* SIGUSR2, or when one that had to wait may begin */
+bool replace_may_speak(const struct engine *en, const char *hello, char *why, size_t cap); /* HELLO: is it of our format? */
+void replace_over(struct super *s, struct engine *en);    /* an engine of s->fresh has committed: its program is kept */
+void replace_failed(struct super *s, const char *why);    /* s->fresh is of no use: the one we have is kept */
+bool replace_text(const struct super *s, struct buf *out); /* for status: what differs on disk, why it was refused */
+bool replace_json(const struct super *s, struct buf *out);
 
 /* prove.c */
 void prove_ask(struct super *s); /* tell the serving engine to prove its sockets, if it alone takes callers */

@@ -19,6 +19,9 @@ from portreeve import ENGINE, PROGRAM, SLOW, Server, wait_until
 SETUP, BEGIN, SOCKETS, END, COMMIT, ABORT, DRAIN, RESULT, LAST, PROVE, KEPT = range(1, 12)
 HELLO, PREPARED, FAILED, COMMITTED, RELOAD, EDIT, STOP, DRAINED, QUIET, PROOFS = range(100, 110)
 
+with open(os.path.join(portreeve.ROOT, 'src', 'plan', 'format.h'), encoding='utf-8') as f:
+    FORMAT = re.search(r'^#define FORMAT +([0-9]+)$', f.read(), re.M).group(1)
+
 # Stands beside a copy of the supervisor's program: plans with the real one, and hands its end of the wire to the test.
 STAND_IN = '''#!/usr/bin/python3 -I
 import os, socket, sys
@@ -124,7 +127,7 @@ class Captured(Server):
         leash, _ = self.door.accept()
         pid, fds, _, _ = socket.recv_fds(leash, 16, 1)
         wire = Wire(int(pid), fds[0], leash)
-        wire.say(HELLO, 'pid %d\nversion liar\n' % wire.pid)
+        wire.say(HELLO, 'pid %d\nversion liar\nformat %s\n' % (wire.pid, FORMAT))
         return wire
 
     def stop(self, check=False, keep=False):
