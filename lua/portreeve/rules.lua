@@ -16,6 +16,7 @@ local mysql_ini = require "portreeve.mysql_ini"
 local portnames = require "portreeve.portnames"
 local report = require "portreeve.report"
 local schema = require "portreeve.schema"
+local tunnels = require "portreeve.tunnels"
 local ipairs, next, pairs, require = ipairs, next, pairs, require
 local concat = table.concat
 local _ENV = nil
@@ -152,10 +153,15 @@ function rules.for_gate(r)
       names = c.Names and concat(c.Names.value, ",") or nil, file = from.file, line = from.line, entry = from.entry,
     }
   end
-  out.tunnel_edits = mine.TunnelEdits.value == "On"
+  out.tunnel_edits = tunnels.may_edit(r)
   out.lists = inline_lists(r)
   out.client_files = clientcert.files(r)
   return out
+end
+
+-- Listeners of which hub and console may change nothing. t: now = the rules with the edits, before = the texts without them.
+function rules.closed_to_edits(t)
+  return tunnels.may_edit(t.now) and {} or tunnels.names((rules.read(t.before, true)), t.now)
 end
 
 return rules

@@ -137,7 +137,7 @@ local listeners, keyed = schema.sections["listeners.ini"], schema.keyed["listene
 schema.groups, schema.shown = said.groups, {}
 local function describe(w, spec, help)
   if not spec then return end
-  spec.group, spec.label, spec.help, spec.rare, spec.by_hand, spec.ask = w[2], w[3], help, w.rare, w.by_hand, w.ask
+  spec.group, spec.label, spec.help, spec.rare, spec.by_hand = w[2], w[3], help, w.rare, w.by_hand
   spec.keys = w.keys
 end
 local files = { path = true, secret = true } -- no page names a file of this machine, or shows a secret

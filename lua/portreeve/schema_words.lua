@@ -1,6 +1,6 @@
 -- What pages say of the entries of listeners.ini, in the order in which they show them: { entry, group, label, help }. portreeve.schema
--- puts it into the entry's spec. rare: folded away while nothing of it is set; by_hand: never changed from a page; ask: the entry of
--- portreeve.ini that must be On for pages to change it; keys, key_help: for NAME.Entry-KEY.
+-- puts it into the entry's spec. rare: folded away while nothing of it is set; by_hand: never changed from a page; keys, key_help: for
+-- NAME.Entry-KEY.
 return {
   groups = {
     { name = "address", title = "Address and port" },
@@ -48,9 +48,10 @@ return {
     rare = true },
   { "ProxyInside", "proxy", "Header within TLS", "On: it is the first thing within TLS, not before it.", rare = true },
 
-  { "Services", "service", "Carries", "tracker, ui, hub and ops speak HTTP; each of the others has a listener to itself." },
+  { "Services", "service", "Carries", "tracker, ui, hub and ops speak HTTP; each of the others has a listener to itself. Tunnels are "
+    .. "made and changed here only with TunnelEdits=On in portreeve.ini." },
   { "Backend", "service", "Backend", "For tunnel and tls-tunnel: ADDRESS:PORT; of several, the next one is called where one does not "
-    .. "answer. unix:/PATH is written in the file only.", rare = true, ask = "TunnelEdits", keys = "Host name (SNI)",
+    .. "answer. unix:/PATH is written in the file only.", rare = true, keys = "Host name (SNI)",
     key_help = "For tls-tunnel: where callers who ask for that host go, instead. *.example.org is any one label before it." },
   { "SendProxy", "service", "PROXY header to the backend", "Tells the backend who calls; it must expect it.", rare = true },
   { "Script", "service", "Script", "For script: NAME of policies/NAME.lua.", rare = true },

@@ -146,6 +146,7 @@ bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
     if (b) planner_read_edited(p, b);
     bundle_unmap(b);
     if (p->errors == 0) planner_lua(p);
+    if (p->errors == 0) planner_edit_plan(p);
     if (p->errors == 0) planner_certs(p);
     if (p->errors == 0) planner_clients(p);
     if (p->errors == 0) check_plan(p);
@@ -177,6 +178,7 @@ bool planner_test(struct planner *p) {
 bool planner_run(struct planner *p, int bundle_fd) {
     if (!planner_begin(p)) return false;
     planner_lua(p);
+    if (p->errors == 0) planner_edit_plan(p);
     if (p->errors) return false;
     planner_certs(p);
     planner_clients(p);
@@ -190,6 +192,7 @@ void planner_finish(struct planner *p) {
     plan_finish(&p->plan);
     buf_free(&p->report);
     buf_free(&p->edited);
+    buf_free(&p->unedited);
     p->files = NULL;
     p->base = NULL;
 }

@@ -43,6 +43,9 @@ struct planner {
     /* what came of it */
     struct buf report; /* lines for people: "warning: …" or the error itself */
     struct buf edited; /* lines for people: what the edits changed */
+    struct buf unedited; /* listeners.ini without them */
+    bool edits_listeners; /* they are about that file */
+    bool tunnel_edits;    /* TunnelEdits: they may be about tunnels */
     unsigned errors, warnings, hidden;
     struct bundle_writer *files;
     const struct bundle_file *policy[PLANNER_FILES], *list[PLANNER_FILES]; /* in order of names */
@@ -99,7 +102,8 @@ void planner_read_edited(struct planner *p, const struct bundle *b); /* the same
 bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf *out, uint32_t *mode, bool *absent, struct err *e);
 /* The edits of this file into its text. Returns whether there is such a file now; one that is made has only the edits' entries. */
 bool planner_edit(struct planner *p, const char *logical, const char *display, bool there, struct buf *text);
-void planner_edit_allowed(struct planner *p, bool tunnels); /* may edits say where tunnels lead (TunnelEdits)? Else such a one is an error */
+void planner_edit_closed(struct planner *p, const char *listener); /* nothing of this one may be changed: an edit that does is an error */
+void planner_edit_plan(struct planner *p); /* the same of those that are tunnels in p->plan, unless TunnelEdits is On */
 void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
 void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
 void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */

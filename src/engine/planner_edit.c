@@ -61,20 +61,40 @@ bool planner_edit(struct planner *p, const char *logical, const char *display, b
     struct ini_change c[PLANNER_EDITS];
     unsigned n = 0;
     bool good = collect(p, logical, copy, c, &n);
+    if (good && n && strcmp(logical, "listeners.ini") == 0) {
+        p->edits_listeners = true;
+        buf_clear(&p->unedited);
+        if (!buf_add(&p->unedited, text->p ? text->p : "", text->n)) {
+            planner_error(p, "%s: out of memory", display);
+            good = false;
+        }
+    }
     bool edited = good && n && apply(p, display, c, n, text);
     for (unsigned i = 0; i < n; i++) free(copy[i]);
     return there || edited;
 }
 
-/* Whoever may say where tunnels lead reaches every server that this one can, and lets others in there: that is for the machine's own
- * administrator, who may hand it on (TunnelEdits). Taking such an entry away is always allowed. */
-void planner_edit_allowed(struct planner *p, bool tunnels) {
-    for (unsigned i = 0; i < p->nedits && !tunnels; i++) {
-        const char *entry = entry_of(p->edit[i].text, "listeners.ini");
-        const char *word = entry && !p->edit[i].remove ? strstr(entry, ".Backend") : NULL;
-        size_t n = entry ? strcspn(entry, "=") : 0;
-        if (!word || word >= entry + n) continue;
-        planner_error(p, "listeners.ini: %.*s: where tunnels lead is not changed from hub and console here: edit the file and reload, or write "
-                         "TunnelEdits=On into portreeve.ini", (int)n, entry);
-    }
+static bool is_about(const char *edit, const char *listener) {
+    const char *entry = entry_of(edit, "listeners.ini");
+    size_t n = strlen(listener);
+    return entry && strncmp(entry, listener, n) == 0 && entry[n] == '.';
+}
+
+/* Whoever may say where tunnels lead, who may use them and what a backend is told of its callers reaches every server that this one can, and
+ * lets others in there: that is for the machine's own administrator, who may hand it on (TunnelEdits). Said once, where the edit makes the
+ * tunnel if it does. */
+void planner_edit_closed(struct planner *p, const char *listener) {
+    const char *found = NULL;
+    for (unsigned i = 0; i < p->nedits; i++)
+        if (is_about(p->edit[i].text, listener) && (!found || strstr(p->edit[i].text, ".Services="))) found = p->edit[i].text;
+    const char *entry = found ? entry_of(found, "listeners.ini") : NULL;
+    if (!entry) return;
+    planner_error(p, "listeners.ini: %.*s: %s carries a tunnel, and nothing of such a listener is changed from hub and console here: edit the file "
+                     "and reload, or write TunnelEdits=On into portreeve.ini", (int)strcspn(entry, "="), entry, listener);
+}
+
+/* A bind policy may make tunnels of what does not look like one. */
+void planner_edit_plan(struct planner *p) {
+    for (uint32_t i = 0; i < p->plan.nsockets && p->nedits && !p->tunnel_edits && !p->errors; i++)
+        if (p->plan.socket[i].services & SVC_TUNNELS) planner_edit_closed(p, p->plan.socket[i].name);
 }

@@ -179,6 +179,30 @@ static void take_client_files(struct planner *p, lua_State *L) {
     lua_pop(L, 1);
 }
 
+/* Which listeners the edits must leave alone. The rules are on top and stay. */
+static bool take_closed(struct planner *p, struct vm *v, struct err *e) {
+    lua_State *L = vm_lua(v);
+    lua_newtable(L);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "now");
+    push_texts(L, p);
+    lua_getfield(L, -1, "listeners.ini");
+    if (lua_istable(L, -1)) {
+        lua_pushlstring(L, p->unedited.p ? p->unedited.p : "", p->unedited.n);
+        lua_setfield(L, -2, "text");
+    }
+    lua_pop(L, 1);
+    lua_setfield(L, -2, "before");
+    if (!call_rules(v, "closed_to_edits", 1, e)) return false;
+    for (lua_Unsigned i = 1; i <= lua_rawlen(L, -1); i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        planner_edit_closed(p, lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return true;
+}
+
 /* What the plan needs beside the sockets: settings, components, certificates, lists within entries. The rules are on top and stay. */
 static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     lua_State *L = vm_lua(v);
@@ -196,14 +220,13 @@ static bool take_rules(struct planner *p, struct vm *v, struct err *e) {
     lua_pop(L, 1);
     (void)text_field(p, L, "components", "portreeve.ini: Components", p->plan.components, sizeof p->plan.components);
     (void)text_field(p, L, "user", "portreeve.ini: User", p->user, sizeof p->user);
-    lua_getfield(L, -1, "tunnel_edits");
-    planner_edit_allowed(p, lua_toboolean(L, -1));
-    lua_pop(L, 1);
     take_certs(p, L);
     take_inlines(p, L);
     take_client_files(p, L);
-    lua_pop(L, 1);
-    return true;
+    lua_getfield(L, -1, "tunnel_edits");
+    p->tunnel_edits = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return !p->edits_listeners || take_closed(p, v, e);
 }
 
 static void read_rules(struct planner *p) {

@@ -12,22 +12,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import http1
 import proxyline
 from backends import Backend, client_tls, says
-from pages import PASSWORD, Pages, filled, plain
-from portreeve import ROOT, Server, free_ports, wait_until
+from listener_form import PAGE, apply, change, fill, server
+from pages import Pages, plain
+from portreeve import ROOT, free_ports, wait_until
 from tap import done, ok, same
 
-PAGE = '/hub/listeners'
 DEVICE, STRANGER = '127.93.0.1', '127.92.0.1'
-TEXT = '''# kept by hand: this comment stays
-work.Port = {0}
-work.Address={1}
-work.Services=tracker
-  ! and this one, in the middle
-work.Colour=green
-work.Label-owner=post office
-work.2.Port={2}
-work.2.Address={1}
-'''
 
 # Each entry: what is typed, and what is no value of it.
 GOOD = {
@@ -49,40 +39,6 @@ TOGETHER = (
     ({'InitTLS': 'Ext', 'Address': '*'}, 'InitTLS', 'Restriction=Grant'), ({'Services.tunnel': 'on'}, 'Services', 'listener or a row to itself'),
     ({'Services.tracker': None, 'Services.tunnel': 'on'}, 'Services', 'a tunnel needs a backend'),
     ({'Services.tracker': None, 'Services.script': 'on'}, 'Services', 'Script=NAME'), ({'Certificate': 'nobody', 'InitTLS': 'On'}, None, 'nobody'))
-
-
-def server(tunnels='On', **more):
-    work, second = free_ports(2)
-    s = Server(components='tracker,hub', bind='own', start=False, settings={'TunnelEdits': tunnels}, **more)
-    s.sets = [x for x in s.sets if not x[0].startswith('listeners.ini:')]
-    s.edit('listeners.ini', TEXT.format(work, s.address, second))
-    return s
-
-
-def fill(pages, name, fields, page=None):
-    """The page of a listener with these entries typed into it, sent: the answer, a preview where all is well."""
-    head = name if name.startswith('+') else 'l.' + name
-    body = pages.get(page or '%s/%s' % (PAGE, name)).body.decode()
-    return pages.post(PAGE, filled(body, PAGE, {'%s.%s' % (head, k): v for k, v in fields.items()}))
-
-
-def apply(pages, answer):
-    """Press on until it is done."""
-    for _ in range(2):
-        if b'name="step"' in answer.body:
-            answer = pages.post(PAGE, filled(answer.body.decode(), PAGE))
-    return answer
-
-
-def change(s, pages, name, fields, what, page=None):
-    """Previewed, applied, in force by one reload. What was in the file before."""
-    before, live = s.read('listeners.ini'), s.log().count(' is live: ')
-    answer = fill(pages, name, fields, page)
-    ok('This would change' in plain(answer.body) and s.read('listeners.ini') == before, what + ': shown first, nothing done', plain(answer.body)[-1500:])
-    answer = apply(pages, answer)
-    ok('have been changed' in plain(answer.body) or 'is in force' in plain(answer.body), what + ': in force', plain(answer.body)[-1500:])
-    same(s.log().count(' is live: '), live + 1, what + ': by one reload')
-    return before
 
 
 def fault_at(body, name, entry):
@@ -257,98 +213,14 @@ def other_protocols(s, pages):
     ok(answer.status == 422 and said and 'nothing' in said, 'a script that is not there is said at its field', said or plain(answer.body)[:800])
 
 
-def doors(s, pages):
-    """With TunnelEdits=On: no tunnel to a unix socket is made from hub or console. Whoever called one to our own sockets would be our administrator."""
-    before, live = s.read('listeners.ini'), s.log().count(' is live: ')
-    port, own = free_ports(1)[0], os.path.join(s.state, 'run', 'console.sock')
-    for name in ('control.sock', 'console.sock'):
-        for head in ('unix:', ''):
-            where = head + os.path.join(s.state, 'run', name)
-            code, out, err = s.command('eval', 'listener.set("door", { Port = %d, Address = "%s", Services = "tunnel", Backend = "%s" })' % (port, s.address, where))
-            ok(code == 1 and 'door.Backend' in out + err and 'by hand only' in out + err, 'no tunnel to %s from the console' % name, out + err)
-    code, out, err = s.command('eval', 'listener.set("door", { Port = %d, InitTLS = "On", Services = "tls-tunnel", ["Backend-a.b"] = "unix:%s" })' % (port, own))
-    ok(code == 1 and 'door.Backend-a.b' in out + err and 'by hand only' in out + err, 'nor for a name', out + err)
-    code, out, err = s.command('eval', 'listener.set("work", { [2] = { Backend = "127.0.0.1:9,unix:/run/x" } })')
-    ok(code == 1 and 'work.2.Backend' in out + err and 'by hand only' in out + err, 'nor behind another, in a row, to whatever socket', out + err)
-    untick = {'Services.' + x: None for x in ('tracker', 'ui', 'hub')}
-    fields = dict(untick, **{'Name': 'door', 'Port': str(port), 'Address': s.address, 'Services.tunnel': 'on', 'Backend': 'unix:' + own})
-    said = plain(fill(pages, '+1', fields).body)
-    ok('Backend: unix:%s: a backend that is a unix socket is written by hand only' % own in said, 'the page says so at its field', said[-800:])
-    same((s.read('listeners.ini'), s.log().count(' is live: ')), (before, live), 'and nothing has changed')
-    with socket.socket() as c:
-        ok(c.connect_ex((s.address, port)) != 0, 'nobody listens there')
-
-
-def doors_by_hand(s):
-    """Nor by hand, by whatever name; another unix socket is fine."""
-    before, port = s.read('listeners.ini'), free_ports(1)[0]
-    run, side = os.path.join(s.state, 'run'), os.path.join(s.dir, 'side')
-    os.makedirs(side)
-    os.symlink(run, os.path.join(side, 'folder'))
-    os.symlink('folder/console.sock', os.path.join(side, 'file'))
-    os.symlink(os.path.join(run, 'not-yet.sock'), os.path.join(side, 'later'))
-    os.symlink('ring', os.path.join(side, 'ring'))
-    os.link(os.path.join(run, 'console.sock'), os.path.join(side, 'hard'))
-    line = len(before.splitlines()) + 4
-    for path, why in ((run + '/console.sock', 'own sockets'), (run + '/control.sock', 'own sockets'), (run + '/../run//./control.sock', 'own sockets'),
-                      (run + '/below/any', 'own sockets'), (side + '/folder/control.sock', 'own sockets'), (side + '/file', 'own sockets'),
-                      (side + '/later', 'own sockets'), (side + '/hard', 'own sockets'), (side + '/ring', 'in a ring'),
-                      ('/proc/self/root%s/console.sock' % run, '/proc means something else')):
-        s.edit('listeners.ini', before + 'mail.Port=%d\nmail.Address=%s\nmail.Services=tunnel\nmail.Backend=127.0.0.1:9, unix:%s\n' % (port, s.address, path))
-        code, text = s.reload()
-        ok(code == 1 and why in text and 'listeners.ini:%d: mail.Backend: unix:%s' % (line, path) in text, 'by hand: refused at reload, by line: ' + path, text)
-        code, text = s.check()
-        ok(code == 1 and why in text and 'listeners.ini:%d: mail.Backend' % line in text, 'and by check', text)
-    with socket.socket() as c:
-        ok(c.connect_ex((s.address, port)) != 0, 'nobody listens there')
-    real = Backend(says('mail'), at=side + '/mail')
-    try:
-        s.edit('listeners.ini', before + 'mail.Port=%d\nmail.Address=%s\nmail.Services=tunnel\nmail.Backend=unix:%s/mail\n' % (port, s.address, side))
-        same(s.reload()[0], 0, 'another unix socket by hand')
-        with socket.create_connection((s.address, port), timeout=20) as c:
-            same(c.recv(100)[:4], b'mail', 'is reached')
-        pages = Pages(s)
-        pages.post('/hub/login', {'account': 'ada', 'password': PASSWORD})
-        change(s, pages, 'mail', {'MaxPerAddress': '9'}, 'its other entries, from the page')
-        change(s, pages, '+1', {'Port': 'free'}, 'and a row that takes it over', page=PAGE + '/+1?of=mail')
-        ok('mail.2.Backend' not in s.read('listeners.ini'), 'without naming it', s.read('listeners.ini'))
-    finally:
-        real.close()
-        s.edit('listeners.ini', before)
-        same(s.reload()[0], 0, 'without again')
-
-
-def closed(s, pages):
-    """TunnelEdits=Off: where tunnels lead is not for pages, nor for the console."""
-    body = pages.get(PAGE + '/way').body.decode()
-    ok('name="l.way.Backend"' not in body and '127.0.0.1:9' in plain(body) and 'TunnelEdits=On' in plain(body), 'it is shown, with what would allow it')
-    before = s.read('listeners.ini')
-    answer = fill(pages, 'way', {'Backend': '127.0.0.1:8', 'Backend-+1.Key': 'a.b', 'Backend-+1': '127.0.0.1:8'})
-    ok('Nothing to change' in plain(answer.body), 'a forged field does nothing', plain(answer.body)[:500])
-    code, out, err = s.command('eval', 'listener.set("way", { Backend = "127.0.0.1:8" })')
-    ok(code == 1 and 'TunnelEdits=On' in out + err and 'way.Backend' in out + err, 'the gate refuses it to the console, and says what would allow it', out + err)
-    code, out, err = s.command('eval', 'listener.set("way", { Services = "tls-tunnel", ["Backend-a.b"] = "127.0.0.1:8" })')
-    ok(code == 1 and 'TunnelEdits=On' in out + err, 'with a name too', out + err)
-    same(s.read('listeners.ini'), before, 'and nothing has changed')
-    change(s, pages, 'way', {'MaxPerAddress': '7'}, 'another entry of a tunnel')
-    code, out, err = s.command('eval', 'listener.set("way", { ["Label-a"] = "b", Backlog = 9 })')
-    ok(code == 0 and 'way.Label-a=b' in s.read('listeners.ini'), 'Q14: the console sets labels', out + err)
-    ok('way.MaxPerAddress=7' in s.read('listeners.ini'), 'is changed')
-
-
 def main():
     example = os.path.join(ROOT, 'examples', 'finger', 'policies')
     scripts = {name: open(os.path.join(example, name)).read() for name in ('finger.lua', 'finger_test.lua')}
     office = open(os.path.join(ROOT, 'examples', 'finger', 'lists', 'office.list')).read()
     with server(policies=scripts, files={'lists/office.list': office}).start() as s:
         pages = Pages(s).set_up()
-        for part in (every_field, wrong_values, all_set, rate, proxied, tunnel, other_protocols, doors):
+        for part in (every_field, wrong_values, all_set, rate, proxied, tunnel, other_protocols):
             part(s, pages)
-        doors_by_hand(s)
-    s = server(tunnels='Off')
-    s.append('listeners.ini', 'way.Port=free\nway.Address=%s\nway.Services=tunnel\nway.Backend=127.0.0.1:9\n' % s.address)
-    with s.start() as s:
-        closed(s, Pages(s).set_up())
 
 
 main()

@@ -47,7 +47,7 @@ local offers = {
   { "security()", "what the engine has given up: user, files, system calls", reads = true },
   { "status()", "all of it at once", reads = true },
   { "reload()", "read configuration and policies again; changes over if all of it is good; reload{force=true}: whoever it shuts out" },
-  { 'listener.set("NAME", {Port=8081})', "change a listener, or add one: in force at once, and written into listeners.ini" },
+  { 'listener.set("NAME", {Port=8081})', "change a listener, or add one: at once, and in listeners.ini; tunnels only with TunnelEdits=On" },
   { "listener.set{A={…}, B={…}}", "several listeners at once: all of it or nothing" },
   { 'listener.try("NAME", {…})', "what set would do; changes nothing" },
   { 'listener.remove("NAME")', "close a listener and take it out of listeners.ini (the same as Port=0)" },

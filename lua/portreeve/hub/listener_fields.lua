@@ -26,10 +26,10 @@ local function faults_of(row, entry)
 end
 
 -- Why there is no field for it here.
-local reasons = { ["command line"] = "given on the command line", file = "changed in listeners.ini" }
+local reasons = { ["command line"] = "given on the command line", file = "changed in listeners.ini", tunnel = "a tunnel: changed in "
+  .. "listeners.ini" }
 local function held_hint(why)
-  return h.span { class = "hint block", reasons[why] or { "changed in listeners.ini, or here with ", h.code { why, "=On" }, " in ",
-    h.code "portreeve.ini" } }
+  return h.span { class = "hint block", reasons[why] }
 end
 
 local function choice(row, id, entry, words, about)
@@ -83,7 +83,7 @@ end
 local function cell(row, entry, hidden, over)
   local why, id = listening.held(row, entry), prefix_of(row) .. "." .. entry
   if why then
-    return h.div { class = "cell-field", h.span { class = "said-value", row.say[entry] }, held_hint(why) }
+    return h.div { class = "cell-field", h.span { class = "said-value", row.say[entry] }, why ~= "tunnel" and held_hint(why) or nil }
   end
   local spec, own = schema.of_listener(entry), about(row, entry)
   local words = over and over.words or spec.words

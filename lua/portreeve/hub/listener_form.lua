@@ -185,9 +185,9 @@ local function removals(rows, out)
 end
 
 -- parent: the listener of which it shall be a further socket; then it begins with what that one says.
-local function empty_row(n, closed, parent)
+local function empty_row(n, parent)
   local row = { name = "+" .. n, new = n, say = {}, given = {}, forced = {}, at = {}, above = {}, sockets = {}, was = {}, changed = {},
-    active = 0, fields = entries, closed = closed, place_of = {} }
+    active = 0, fields = entries, place_of = {} }
   for _, entry in ipairs(entries) do
     row.say[entry] = parent and schema.rows[entry] and parent.say[entry] or listening.default_text(entry)
   end
@@ -238,7 +238,7 @@ local function add_entries(row, parent, name, key, out)
 end
 
 local function read_new(n, form, taken, out)
-  local row, prefix = empty_row(n, out.rows.closed), "+" .. n
+  local row, prefix = empty_row(n), "+" .. n
   out.added[#out.added + 1] = row
   for _, entry in ipairs(entries) do
     row.say[entry] = listening.changeable(row, entry) and typed(form, prefix, entry) or row.say[entry]
@@ -255,6 +255,10 @@ local function read_new(n, form, taken, out)
     return
   end
   local parent = taken[name]
+  if parent and parent.locked then
+    fault(out, row.name, "Name", listening.TUNNEL:format(name))
+    return
+  end
   row.parent = parent
   local key = parent and line_key(name, taken) or name
   taken[key], row.adds = row, key
@@ -296,7 +300,7 @@ end
 local function fresh(rows, new, of)
   local out = { rows = rows, added = {}, edits = {}, faults = {}, faults_at = {} }
   for n = 1, new < 1 and 1 or new > NEW_MOST and NEW_MOST or new do
-    out.added[n] = empty_row(n, rows.closed, of)
+    out.added[n] = empty_row(n, of)
   end
   return out
 end

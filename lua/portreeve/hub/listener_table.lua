@@ -109,6 +109,7 @@ local function head_cell(c, row)
       h.span { class = "hint block", "one that is there gets a further socket" } }
   end
   return { h.b { row.name }, h.span { class = "hint block", row.fixed and { "from ", row.from } or row.from },
+    row.locked and not row.parent and h.span { class = "hint block", listening.TUNNEL:format(row.name) } or nil,
     row.page and h.span { class = "hint block", h.a { href = c.site.prefix .. row.page, "change its port" } } }
 end
 

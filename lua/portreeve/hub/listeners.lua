@@ -76,9 +76,10 @@ local function about(c, row)
       ": what is not changed here it takes from there, the counts too." } or nil
   end
   local link = c.site.prefix .. "/listeners/"
-  return { listener_table.sockets_list(row), row.parent and h.p { class = "hint", "What this line does not say it takes from ",
-    h.a { href = link .. row.listener, row.listener }, ", where the counts are too." } or not row.fixed and h.p { class = "hint",
-    h.a { href = link .. "+1?of=" .. row.name, "Add a further socket" } } or nil }
+  local locked = row.locked and layout.note("plain", h.p { listening.TUNNEL:format(row.listener) }) or ""
+  return { locked, listener_table.sockets_list(row), row.parent and h.p { class = "hint", "What this line does not say it takes from ",
+    h.a { href = link .. row.listener, row.listener }, ", where the counts are too." } or not row.fixed and not row.locked
+    and h.p { class = "hint", h.a { href = link .. "+1?of=" .. row.name, "Add a further socket" } } or nil }
 end
 
 local function one_page(c, conf, form, spec)
@@ -97,9 +98,10 @@ local function one_page(c, conf, form, spec)
       h.input { type = "hidden", name = "seen", value = spec.seen }, h.input { type = "hidden", name = "one", value = row.name },
       about(c, row),
       listener_page.groups(row, { Certificate = #certificates > 0 and certificates or nil }),
-      h.p { class = "hint", "An emptied field takes its entry out of the file, so that the default counts. What else the file says, and ",
-        "its comments, stay. Every change is tried and shown before anything happens." },
-      update_button(c, h.a { class = "button", href = all, "Change nothing" }) },
+      row.locked and h.div { class = "buttons", h.a { class = "button", href = all, "Back to all listeners" } } or {
+        h.p { class = "hint", "An emptied field takes its entry out of the file, so that the default counts. What else the file says, ",
+          "and its comments, stay. Every change is tried and shown before anything happens." },
+        update_button(c, h.a { class = "button", href = all, "Change nothing" }) } },
   } }, spec.status)
 end
 

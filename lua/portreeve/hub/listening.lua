@@ -7,8 +7,10 @@
 -- its sockets. fixed: its sockets are not made by listeners.ini, so only limits can be changed there (limits = false: not even those).
 -- fields: every entry that the schema has, and those with a key that the line itself has ("Backend-mail.example.org").
 -- say: what stands in the form; given: written in the file; forced: given on the command line, so an edit of the file would do nothing.
+-- locked: a tunnel, and those are not changed here (TunnelEdits); so for all lines of its listener.
 -- above: entries with a key that come from the listener's first line. names: the protocol names that ports may have.
 local schema = require "portreeve.schema"
+local tunnels = require "portreeve.tunnels"
 local ipairs, pairs, table_concat, tointeger, tonumber, tostring, type =
   ipairs, pairs, table.concat, math.tointeger, tonumber, tostring, type
 local _ENV = nil
@@ -145,25 +147,13 @@ local function row_of_socket(by_name, s)
   return by_name[entry:match("([%w_-]+%.%d+)%.%a+$") or s.name] or by_name[s.name]
 end
 
--- Entries that pages may change only where portreeve.ini says so: { Backend = "TunnelEdits", … }, those that it does not.
-local function closed_by(conf)
-  local out = {}
-  for _, list in ipairs { spec, keyed } do
-    for entry, s in pairs(list) do
-      local e = s.ask and conf.portreeve and conf.portreeve[s.ask]
-      out[entry] = s.ask and not (e and e.value == "On") and s.ask or out[entry]
-    end
-  end
-  return out
-end
-
 local function rows(conf, status)
-  local out, by_name = { names = conf.portnames, closed = closed_by(conf) }, {}
+  local out, by_name, own = { names = conf.portnames }, {}, {}
   local function add(row)
+    local l = own[row.listener]
+    row.locked = l and not tunnels.may_edit(conf) and tunnels.carries(l) or nil
     out[#out + 1], by_name[row.name] = row, row
-    row.closed = out.closed
   end
-  local own = {}
   for _, l in ipairs(conf.listeners or {}) do
     own[l.name] = l
   end
@@ -216,13 +206,15 @@ local function has(row, entry)
   return not row.parent or schema.rows[base] ~= nil or keyed[base] ~= nil
 end
 
--- Why a page does not change an entry that the line has: "command line", "file", or the entry of portreeve.ini that would allow it; or nil.
+-- Why a page does not change an entry that the line has: "command line", "file" or "tunnel"; or nil.
 local function held(row, entry)
   if row.forced[entry] then
     return "command line"
   end
-  return schema.of_listener(entry).by_hand and "file" or row.closed and row.closed[plain(entry)] or nil
+  return row.locked and "tunnel" or schema.of_listener(entry).by_hand and "file" or nil
 end
+
+local TUNNEL = "%s carries a tunnel: it is changed in listeners.ini, or here with TunnelEdits=On in portreeve.ini."
 
 local function changeable(row, entry)
   return has(row, entry) and not held(row, entry)
@@ -234,4 +226,4 @@ for name in pairs(built_in) do
 end
 
 return { rows = rows, mark = mark, entries = entries, keyed = keyed, changeable = changeable, has = has, held = held,
-  default_text = default_text, spec = spec, FILE = FILE, FREE = FREE, built_in = names }
+  TUNNEL = TUNNEL,  default_text = default_text, spec = spec, FILE = FILE, FREE = FREE, built_in = names }
