@@ -77,7 +77,14 @@ static struct backend *next(struct tunnel *t, int64_t now_ms) {
     return NULL;
 }
 
-enum called { CALL_BEGUN, CALL_DONE, CALL_FAILED, CALL_IMPOSSIBLE };
+enum called { CALL_BEGUN, CALL_DONE, CALL_FAILED, CALL_OWN, CALL_IMPOSSIBLE };
+
+/* Our console or the supervisor's control socket? The planner refuses such paths; this is for a link that somebody has turned since. */
+static bool own_socket(int fd) {
+    struct ucred peer; /* of who called listen(), unix(7) */
+    socklen_t n = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && peer.pid > 0 && (peer.pid == getpid() || peer.pid == getppid());
+}
 
 static enum called call(struct conn *c) {
     static const int on = 1;
@@ -87,6 +94,7 @@ static enum called call(struct conn *c) {
     if (t->to->at.any.sa_family != AF_UNIX) (void)setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     bool done = connect(t->fd, &t->to->at.any, t->to->size) == 0;
     if (!done && errno != EINPROGRESS) return CALL_FAILED;
+    if (done && t->to->at.any.sa_family == AF_UNIX && own_socket(t->fd)) return CALL_OWN;
     if (!worker_poll(c->w, EPOLL_CTL_ADD, t->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, POLLED_OTHER, &t->polled)) return CALL_IMPOSSIBLE;
     return done ? CALL_DONE : CALL_BEGUN;
 }
@@ -114,6 +122,7 @@ void tunnel_call(struct conn *c) {
         case CALL_BEGUN: conn_deadline(c, conn_settings(c)->connect_ms); return;
         case CALL_DONE: begin(c, 0); return;
         case CALL_FAILED: failed(c, strerrordesc_np(errno)); break;
+        case CALL_OWN: failed(c, "it is a socket of this server itself, which takes whoever comes through a tunnel for its administrator"); break;
         case CALL_IMPOSSIBLE:
             COUNT(c->w->count, tunnels_refused);
             log_error("tunnel", "backend %s of listener %s cannot be called: %s (raise LimitNOFILE)", b->text, b->listener, strerrordesc_np(errno));

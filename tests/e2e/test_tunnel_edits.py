@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from backends import Backend, says
 from listener_form import PAGE, change, fill, server
 from pages import PASSWORD, Pages, plain
-from portreeve import free_ports
+from portreeve import free_ports, wait_until
 from tap import done, ok, same
 
 DEVICE, STRANGER = '127.93.0.1', '127.92.0.1'
@@ -77,6 +77,26 @@ def doors(s, pages):
         ok(c.connect_ex((s.address, port)) != 0, 'nobody listens there')
 
 
+def turned(s, port, path):
+    """Whoever may write where the backend's socket is makes it a link to ours, after it was looked at."""
+    os.rename(path, path + '.away')
+    for name in ('console.sock', 'control.sock'):
+        os.symlink(os.path.join(s.state, 'run', name), path)
+        mark = s.log_mark()
+        with socket.create_connection((s.address, port), timeout=20) as c:
+            try:
+                c.sendall(b'status\n')
+                got = c.recv(100)
+            except OSError:
+                got = b''
+        same(got, b'', 'the link is turned to %s: nothing comes through' % name)
+        if name == 'console.sock':
+            wait_until('the warning', lambda: 'mail.Backend: backend unix:%s' % path in s.log_since(mark))
+            ok('a socket of this server itself' in s.log_since(mark), 'and the log says why', s.log_since(mark))
+        os.unlink(path)
+    os.rename(path + '.away', path)
+
+
 def doors_by_hand(s):
     """Nor by hand, by whatever name; another unix socket is fine."""
     before, port = s.read('listeners.ini'), free_ports(1)[0]
@@ -105,6 +125,7 @@ def doors_by_hand(s):
         same(s.reload()[0], 0, 'another unix socket by hand')
         with socket.create_connection((s.address, port), timeout=20) as c:
             same(c.recv(100)[:4], b'mail', 'is reached')
+        turned(s, port, os.path.join(side, 'mail'))
         pages = Pages(s)
         pages.post('/hub/login', {'account': 'ada', 'password': PASSWORD})
         change(s, pages, 'mail', {'MaxPerAddress': '9'}, 'its other entries, from the page')
