@@ -54,7 +54,7 @@ $(B)/folders: always
 	@mkdir -p $(@D)
 	@echo '$(LIBEXECDIR) $(DATADIR)' | cmp -s - $@ || echo '$(LIBEXECDIR) $(DATADIR)' >$@
 .PHONY: always
-$(B)/src/super/main.o $(B)/src/engine/luadir.o $(B)/src/engine/planner_read.o: $(B)/folders
+$(B)/src/super/main.o $(B)/src/base/luadir.o $(B)/src/engine/planner_read.o: $(B)/folders
 $(B)/unit/%: tests/unit/%.c $(B)/libportreeve.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -Itests -o $@ $< $(B)/libportreeve.a $(LDFLAGS_ALL) $(ENGINE_LIBS)

@@ -3,7 +3,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "engine/cmd.h"
-#include "engine/luadir.h"
+#include "base/luadir.h"
 #include "script/lib.h"
 #include "script/vm.h"
 #include <errno.h>

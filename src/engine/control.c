@@ -9,12 +9,12 @@
 #include "engine/control_i.h"
 #include "engine/decisions.h"
 #include "engine/harden.h"
-#include "engine/luadir.h"
 #include "engine/probe.h"
 #include "engine/remotelog.h"
 #include "engine/welcome.h"
 #include "engine/worker.h"
 #include "plan/format.h"
+#include "plan/library.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -64,9 +64,9 @@ static void setup(struct control *k, struct fdlink_msg *m) {
     struct engine *eng = &k->eng;
     struct err e;
     uint64_t instance = 0;
-    bool fine = m->nfds == 2 && wire_number(m->data, "instance", &instance) && instance < 2 && wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
+    bool fine = m->nfds == 3 && wire_number(m->data, "instance", &instance) && instance < 2 && wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
     if (!fine) err_set(&e, "the supervisor's set-up message is not understood");
-    fine = fine && (eng->counters = counters_map(m->fds[0], &e)) && (eng->recorder = recorder_map(m->fds[1], false, &e));
+    fine = fine && (eng->counters = counters_map(m->fds[0], &e)) && (eng->recorder = recorder_map(m->fds[1], false, &e)) && library_open(m->fds[2], &e);
     for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
     char socket[512];
     snprintf(socket, sizeof socket, "%s/run/console.sock", eng->state_dir);
@@ -237,7 +237,7 @@ int engine_main(int argc, char **argv) {
     log_setup(STDERR_FILENO, false, LOG_LVL_INFO);
     init_engine(&k.eng);
     struct err e;
-    if (!luadir_find(k.eng.luadir, sizeof k.eng.luadir, &e) || !probe_table_init(&k.eng.probes, &e)) {
+    if (!probe_table_init(&k.eng.probes, &e)) {
         log_error("engine", "%s", e.text);
         return 1;
     }

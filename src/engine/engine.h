@@ -26,7 +26,7 @@ struct probe;
 struct ask;
 
 struct engine {
-    char state_dir[256], luadir[256], tracker_id[64];
+    char state_dir[256], luadir[256] /* "": the library is held (plan/library.h) */, tracker_id[64];
     int wire;
     unsigned instance;
     struct counters *counters;

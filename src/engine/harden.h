@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* user: name to become when started as root; NULL or "" = stay. state_dir: read and write below it; luadir: read below it.
+/* user: name to become when started as root; NULL or "" = stay. state_dir: read and write below it; luadir: read below it, "" = none.
  * Call once, while there is one thread. False only where going on would be wrong: unknown user, a user that cannot write to state_dir. */
 bool harden_engine(const char *user, const char *state_dir, const char *luadir, struct err *e);
 /* One line a measure: its name, on or part or off, what exactly. Any thread, after harden_engine. */

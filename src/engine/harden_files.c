@@ -43,7 +43,7 @@ static bool allow_all(int ruleset, uint64_t handled, const char *state_dir, cons
     /* Libraries and their data (cjson and lua-dbi are loaded by the app threads' states), names of hosts and users, time zones, trust stores. */
     static const char *const readable[] = {"/usr", "/etc", "/dev/urandom", "/proc/self", "/proc/sys/kernel/random", "/proc/meminfo", "/proc/cpuinfo",
                                            "/sys/devices/system/cpu", "/run/systemd/resolve", "/run/resolvconf"};
-    bool fine = allow(ruleset, handled, state_dir, WRITE) && allow(ruleset, handled, luadir, READ) &&
+    bool fine = allow(ruleset, handled, state_dir, WRITE) && (!luadir[0] || allow(ruleset, handled, luadir, READ)) &&
                 allow(ruleset, handled, "/dev/null", LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
     for (size_t i = 0; fine && i < sizeof readable / sizeof *readable; i++) fine = allow(ruleset, handled, readable[i], READ);
     if (HARDEN_SANITIZED && fine) fine = allow(ruleset, handled, "/", READ); /* reports name source lines */
@@ -73,7 +73,7 @@ enum harden_state harden_files(const char *state_dir, const char *luadir, char *
         snprintf(how, room, "Landlock ABI %ld refused: %s", abi, strerror(why));
         return HARDEN_OFF;
     }
-    snprintf(how, room, "Landlock ABI %ld: writes below %s, reads below %s, /usr, /etc%s%s", abi, state_dir, luadir, abi >= 4 ? ", binds no TCP port" : "",
+    snprintf(how, room, "Landlock ABI %ld: writes below %s, reads below %s%s/usr, /etc%s%s", abi, state_dir, luadir, luadir[0] ? ", " : "", abi >= 4 ? ", binds no TCP port" : "",
              HARDEN_SANITIZED ? " (sanitizer build: reads everything)" : "");
     return abi >= 3 && !HARDEN_SANITIZED ? HARDEN_ON : HARDEN_PART; /* before ABI 3 a file elsewhere could still be truncated */
 }

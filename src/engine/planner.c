@@ -1,9 +1,9 @@
 #include "engine/planner.h"
 #include "engine/cmd.h"
 #include "engine/harden_i.h"
-#include "engine/luadir.h"
 #include "engine/planner_ahead.h"
 #include "net/tls.h"
+#include "plan/library.h"
 #include "plan/plan_check.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +20,9 @@
 #define MOST_WARNINGS 100
 #define BUNDLE_FD     3
 #define PLAN_FD       4
-#define BASE_FD       5
-#define CALL_FD       5
+#define LIBRARY_FD    5
+#define BASE_FD       6
+#define CALL_FD       6
 
 /* ---- the report ---- */
 
@@ -125,7 +126,7 @@ bool planner_run_again(struct planner *p, int bundle_fd) {
     struct bundle *b = NULL;
     p->report.max = 1u << 20;
     p->again = true;
-    if (!luadir_find(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(bundle_fd, &e))) planner_error(p, "%s", e.text);
+    if (!library_dir(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(bundle_fd, &e))) planner_error(p, "%s", e.text);
     if (b) planner_read_bundle(p, b);
     bundle_unmap(b);
     if (p->errors == 0) planner_lua(p);
@@ -142,7 +143,7 @@ bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
     struct bundle *b = NULL;
     p->report.max = 1u << 20;
     p->again = true;
-    if (!luadir_find(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(base_fd, &e))) planner_error(p, "%s", e.text);
+    if (!library_dir(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(base_fd, &e))) planner_error(p, "%s", e.text);
     if (b) planner_read_edited(p, b);
     bundle_unmap(b);
     if (p->errors == 0) planner_lua(p);
@@ -161,7 +162,7 @@ bool planner_begin(struct planner *p) {
     struct err e;
     p->report.max = 1u << 20;
     if (!p->conf) p->conf = access("./conf", F_OK) == 0 ? "./conf" : "/etc/portreeve";
-    if (!luadir_find(p->luadir, sizeof p->luadir, &e)) {
+    if (!library_dir(p->luadir, sizeof p->luadir, &e)) {
         planner_error(p, "%s", e.text);
         return false;
     }
@@ -278,7 +279,6 @@ static bool wait_for_call(struct planner *p, struct planner_ahead *ahead) {
     p->ahead = ahead;
     do n = read(CALL_FD, &byte, 1);
     while (n < 0 && errno == EINTR);
-    ahead_called(ahead);
     return n == 1;
 }
 
@@ -302,6 +302,11 @@ int planner_main(int argc, char **argv) {
             "usage: portreeve-engine --plan --conf DIR [--policies DIR] [--state DIR] [--set FILE:ENTRY=VALUE]…   (started by portreeve)\n",
             stderr);
         return 2;
+    }
+    if (!library_open(LIBRARY_FD, &e)) {
+        fprintf(stderr, "the Lua library is not there: %s\n", e.text);
+        free(p);
+        return 1;
     }
     if (reserve && !wait_for_call(p, &ahead)) _exit(0);
     p->may_write = true;

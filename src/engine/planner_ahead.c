@@ -1,5 +1,4 @@
 #include "engine/planner_ahead.h"
-#include "engine/luadir.h"
 #include "engine/planner_vm.h"
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +24,6 @@ void ahead_make(struct planner_ahead *a, const struct planner *options, bool (*c
     p->keep = a;
     a->did = p;
     if (!planner_begin(p) || called()) return;
-    a->library = luadir_stamp(p->luadir);
     planner_rules(p);
     if (p->errors || called()) return;
     planner_try_policies(p);
@@ -45,10 +43,6 @@ void ahead_finish(struct planner_ahead *a) {
 
 static void now_of(struct vm *v, struct planner *p) {
     if (v) planner_vm_source(v, p);
-}
-
-void ahead_called(struct planner_ahead *a) {
-    if (!a->library || a->library != luadir_stamp(a->did->luadir)) ahead_finish(a);
 }
 
 static bool usable(const struct planner *p) {

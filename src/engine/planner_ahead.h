@@ -11,12 +11,10 @@ struct planner_ahead {
     struct vm *rules;      /* a state that has read the rules, so that the library is loaded and long lists are known */
     struct vm *bind;       /* the same with policies/bind.lua compiled: its function is the only value on the stack */
     bool tested;           /* all policies compile, and their tests pass */
-    uint64_t library;      /* what the Lua files looked like */
 };
 
 /* Do what can be done ahead with the files as they are; `called` is asked between the steps, and ends it. */
 void ahead_make(struct planner_ahead *a, const struct planner *options, bool (*called)(void));
-void ahead_called(struct planner_ahead *a); /* the call has come: what the library has left behind meanwhile is thrown away */
 void ahead_finish(struct planner_ahead *a);
 /* p is the run that was called for. Its rules state: made ahead, else NULL. The caller owns it. */
 struct vm *ahead_rules(struct planner *p);

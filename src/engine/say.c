@@ -1,5 +1,5 @@
 #include "engine/say.h"
-#include "engine/luadir.h"
+#include "base/luadir.h"
 #include "script/lib.h"
 #include "script/vm.h"
 #include <lua5.4/lua.h>

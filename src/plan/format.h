@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include <stdint.h>
 
-#define FORMAT       4
+#define FORMAT       5
 #define FORMAT_SHAPE 0x6e1b64142f557c88ull /* format_shape() of that number */
 
 /* A hash over names, order, kinds and sizes of all that has this number. seed: whatever else the caller wants in it. */

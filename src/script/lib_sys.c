@@ -1,9 +1,11 @@
 /* portreeve.sys for trusted code (hub and ui on app threads): what plain Lua lacks.
- * random hash_password verify_password sha256 hmac equal now_ms mono_ms boot_id log sleep · create_file remove_file file_id can_open make_dir
+ * random hash_password verify_password sha256 hmac equal now_ms mono_ms boot_id log sleep library · create_file remove_file file_id can_open make_dir
  * Passwords: yescrypt by crypt_rn(3), setting "$y$jCT$" (cost 8: 64 MiB, about 0.14 s of one 2020s core). */
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/newfile.h"
+#include "plan/library.h"
 #include "script/lib.h"
 #include <crypt.h>
 #include <errno.h>
@@ -184,6 +186,25 @@ static int sys_mono_ms(lua_State *L) { /* mono_ms() -> ms since some point of th
     return 1;
 }
 
+static int sys_library(lua_State *L) { /* library("portreeve/web/static/mark.svg") -> bytes | nil, why: a file of the Lua library that runs */
+    const char *name = luaL_checkstring(L, 1);
+    size_t n;
+    const char *text = library_text(name, &n);
+    if (text) {
+        lua_pushlstring(L, text, n);
+        return 1;
+    }
+    if (library_held()) return refuse(L, name, "there is no such file in the library");
+    char path[1024];
+    struct buf read = {0};
+    struct err e;
+    snprintf(path, sizeof path, "%s/%s", vm_luadir(vm_of(L)), name);
+    bool good = file_read(path, LIBRARY_FILE, &read, &e);
+    if (good) lua_pushlstring(L, read.n ? read.p : "", read.n);
+    buf_free(&read);
+    return good ? 1 : refuse(L, name, e.text);
+}
+
 static int sys_boot_id(lua_State *L) { /* boot_id() -> text that differs for every boot: what mono_ms is relative to */
     char id[64] = "unknown";
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -288,6 +309,7 @@ int lib_sys(lua_State *L) {
                                          {"boot_id", sys_boot_id},
                                          {"log", sys_log},
                                          {"sleep", sys_sleep},
+                                         {"library", sys_library},
                                          {"create_file", sys_create_file},
                                          {"remove_file", sys_remove_file},
                                          {"file_id", sys_file_id},

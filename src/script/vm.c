@@ -345,6 +345,10 @@ struct vm *vm_create(enum vm_kind kind, const struct vm_limits *lim, const char 
     return v;
 }
 
+const char *vm_luadir(const struct vm *v) {
+    return v->luadir;
+}
+
 void vm_destroy(struct vm *v) {
     if (!v) return;
     if (v->L) {

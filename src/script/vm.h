@@ -13,7 +13,7 @@ struct vm_limits {
     int64_t steps;   /* VM instructions per vm_call, 0 = unlimited; uncatchable by pcall in the script */
 };
 struct vm;
-/* luadir: folder that holds portreeve/… (the standard library). NULL with e on a fault. C modules come by vm_open_libs (lib.h) or vm_preload.
+/* luadir: folder that holds portreeve/… (the standard library), asked where no image is held (plan/library.h). NULL with e on a fault. C modules come by vm_open_libs (lib.h) or vm_preload.
  * With a step limit a call also has a limit of processor time, far above what its steps take; strings are bounded (vm_i.h). A VM_TRUSTED state
  * with a step limit (the console's) gets the sandbox's string, table and utf8 functions, and module portreeve.safe: environment() -> table. */
 struct vm *vm_create(enum vm_kind kind, const struct vm_limits *lim, const char *luadir, struct err *e);
@@ -23,6 +23,7 @@ struct vm *vm_of(lua_State *L); /* the vm a state belongs to (extra space), for 
 /* Opaque pointer for hooks and libs (worker, app thread …). */
 void vm_set_owner(struct vm *v, void *owner);
 void *vm_owner(const struct vm *v);
+const char *vm_luadir(const struct vm *v);
 
 /* The door. Stack: function and nargs arguments on top, as for lua_call; on true they are replaced by nresults; on false they are
  * popped and e holds "file:line: message" (traceback in vm_traceback, bounded). The budget starts afresh with each outermost call.

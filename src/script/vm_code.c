@@ -2,8 +2,10 @@
  * has one for each policy and each test, and compiling the library was half of what a state costs. What is kept is what this process compiled
  * itself from the file as it is: one that has changed (place, size, time) is compiled again. Any thread. */
 #include "script/vm_i.h"
+#include "plan/library.h"
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -98,8 +100,25 @@ static const char *read_part(lua_State *L, void *ud, size_t *n) {
     return got > 0 ? s->part : NULL;
 }
 
-int vm_load_file(lua_State *L, const char *path, const char *display) {
+/* From the image, which does not change. */
+static int load_held(lua_State *L, const char *tail, const char *display) {
+    static const struct stat unchanging;
+    struct part part, text;
+    text.p = library_text(tail, &text.n);
+    if (!text.p) return VM_NO_FILE;
+    char *code = fetch(tail, &unchanging, &part.n);
+    part.p = code;
+    int status = lua_load(L, whole, code ? &part : &text, display, code ? "b" : "t");
+    if (!code && status == LUA_OK) keep(L, tail, &unchanging);
+    free(code);
+    return status;
+}
+
+int vm_load_file(lua_State *L, const char *tail, const char *display) {
+    char path[4096];
     struct stat st;
+    if (library_held()) return load_held(L, tail, display);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", vm_of(L)->luadir, tail) >= sizeof path) return VM_NO_FILE;
     struct part part;
     struct source s = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (s.fd < 0) return VM_NO_FILE;

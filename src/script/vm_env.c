@@ -74,26 +74,25 @@ void vm_push_env(lua_State *L, lua_CFunction require) {
 /* ---- standard library ---- */
 
 /* Load NAME.lua or NAME/init.lua: a status of lua_load, the function or the message pushed; or VM_NO_FILE. */
-static int load_named(lua_State *L, const char *name) {
-    char path[4096], rel[MODULE_MAX], display[MODULE_MAX + 32];
+int vm_load_named(lua_State *L, const char *name) {
+    char rel[MODULE_MAX], display[MODULE_MAX + 32];
     int status = VM_NO_FILE;
-    snprintf(rel, sizeof rel, "%s", name);
+    if ((size_t)snprintf(rel, sizeof rel, "%s", name) >= sizeof rel) return VM_NO_FILE;
     for (char *p = rel; *p; p++)
         if (*p == '.') *p = '/';
     for (size_t i = 0; i < 2 && status == VM_NO_FILE; i++) {
         char tail[MODULE_MAX + 16];
         snprintf(tail, sizeof tail, i ? "%s/init.lua" : "%s.lua", rel);
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", vm_of(L)->luadir, tail) >= sizeof path) return VM_NO_FILE;
         snprintf(display, sizeof display, "@lua/%s", tail);
-        status = vm_load_file(L, path, display);
+        status = vm_load_file(L, tail, display);
     }
     return status;
 }
 
 /* Push the loaded chunk of a library module, its environment set; raises. */
 static void load_module(lua_State *L, const char *name) {
-    int status = load_named(L, name);
-    if (status == VM_NO_FILE) luaL_error(L, "there is no module '%s' in %s", name, vm_of(L)->luadir);
+    int status = vm_load_named(L, name);
+    if (status == VM_NO_FILE) luaL_error(L, "there is no module '%s' in %s", name, vm_of(L)->luadir[0] ? vm_of(L)->luadir : "the library");
     if (status != LUA_OK) lua_error(L);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_key_std_env);
     lua_setupvalue(L, -2, 1);

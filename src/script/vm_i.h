@@ -54,9 +54,11 @@ void vm_copy_template(lua_State *L, int index, bool deep);
 void vm_push_env(lua_State *L, lua_CFunction require);
 int vm_std_require(lua_State *L); /* require(name) of the library itself in a sandbox: any portreeve.* module */
 
-/* vm_code.c: lua_load of a file of the library, text or what this process has compiled of it before. VM_NO_FILE: it cannot be opened. */
+/* vm_code.c: lua_load of a file of the library, text or what this process has compiled of it before; tail: its path below the library.
+ * VM_NO_FILE: it is not there. */
 #define VM_NO_FILE (-1)
-int vm_load_file(lua_State *L, const char *path, const char *display);
+int vm_load_file(lua_State *L, const char *tail, const char *display);
+int vm_load_named(lua_State *L, const char *name); /* vm_env.c: the same of a module */
 
 /* lib_safe.c, lib_pattern.c: both raise on a fault. vm_safe_template pushes a new table: the whitelisted globals with sub-tables
  * string, table, math, utf8, os. vm_pattern_open adds find, match, gmatch, gsub to the table on top. */

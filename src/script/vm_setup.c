@@ -1,5 +1,6 @@
 /* What a new state begins with: libraries, search paths, the whitelist, and the environment of the standard library. */
 #include "script/vm_i.h"
+#include "plan/library.h"
 #include <string.h>
 
 static void new_registry_table(lua_State *L, const void *key) {
@@ -47,6 +48,31 @@ static void keep_libraries(lua_State *L) {
     lua_pop(L, 1);
 }
 
+/* A searcher of package.searchers: modules of the image. */
+static int find_held(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    int status = vm_load_named(L, name);
+    if (status == VM_NO_FILE) {
+        lua_pushfstring(L, "no module '%s' in the library", name);
+        return 1;
+    }
+    if (status != LUA_OK) return lua_error(L);
+    lua_pushfstring(L, "lua/%s", name);
+    return 2;
+}
+
+/* Behind preloaded modules and before files: nothing on disk takes the place of what is held. `package` is on top. */
+static void search_held(lua_State *L) {
+    lua_getfield(L, -1, "searchers");
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i >= 2; i--) {
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushcfunction(L, find_held);
+    lua_rawseti(L, -2, 2);
+    lua_pop(L, 1);
+}
+
 static void setup_trusted(lua_State *L, struct vm *v) {
     lua_pushboolean(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* nor from the environment of whoever starts us */
@@ -57,7 +83,12 @@ static void setup_trusted(lua_State *L, struct vm *v) {
     lua_pushcfunction(L, open_safe);
     lua_setfield(L, -2, "portreeve.safe");
     lua_rawsetp(L, LUA_REGISTRYINDEX, &vm_key_preload);
-    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;", v->luadir, v->luadir);
+    if (library_held()) {
+        search_held(L);
+        lua_pushliteral(L, "");
+    } else {
+        lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;", v->luadir, v->luadir);
+    }
     lua_insert(L, -2);
     drop_working_directory(L, "path", lua_tostring(L, -2));
     drop_working_directory(L, "cpath", "");

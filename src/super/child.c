@@ -41,7 +41,7 @@ static void default_signals(void) {
 }
 
 static bool place_fds(const struct child_spec *s) {
-    int from[6] = {open("/dev/null", O_RDONLY | O_CLOEXEC), s->out, s->err, s->fd[0], s->fd[1], s->fd[2]};
+    int from[7] = {open("/dev/null", O_RDONLY | O_CLOEXEC), s->out, s->err, s->fd[0], s->fd[1], s->fd[2], s->fd[3]};
     unsigned n = 3 + s->nfds;
     for (unsigned i = 0; i < n; i++) {
         from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, ABOVE);

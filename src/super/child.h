@@ -8,7 +8,7 @@ struct child_spec {
     const char *path; /* where it lay, for messages */
     char *const *argv;
     int out, err;             /* become 1 and 2 (same number: inherited); 0 is always /dev/null */
-    int fd[3];                /* become 3, 4, 5 */
+    int fd[4];                /* become 3, 4, 5, 6 */
     unsigned nfds;
     bool planner_limits;      /* processor time, address space, no core: ARCHITECTURE.md */
     const struct account *as; /* become this user before exec; NULL = stay */

@@ -153,8 +153,8 @@ static void said_hello(struct super *s, struct engine *en) {
         return;
     }
     int n = snprintf(text, sizeof text, "instance %u\nstate %.4096s\n", en->instance, s->opt.state);
-    const int fds[] = {s->counters_fd, s->recorder_fd};
-    if (!fdlink_send(en->link, WIRE_SETUP, text, (size_t)n, fds, 2, SEND_MS, &e)) {
+    const int fds[] = {s->counters_fd, s->recorder_fd, en->fresh ? s->fresh.library : s->program.library};
+    if (!fdlink_send(en->link, WIRE_SETUP, text, (size_t)n, fds, 3, SEND_MS, &e)) {
         end_engine(s, en, e.text);
         return;
     }
@@ -317,7 +317,7 @@ static void succeed(struct super *s, const struct engine *was, const char *how) 
     if (s->reload.phase == RELOAD_OFFERED && was->offer == s->reload.next) reload_failed(s, why);
     if (s->done || s->stopping) return;
     if (was->fresh) {
-        snprintf(why, sizeof why, "the program on disk ended before it was ready (%s)", how);
+        snprintf(why, sizeof why, "the program on disk ended before it was ready (%s; the log says why)", how);
         replace_failed(s, why);
     }
     if (s->live >= 0) return;

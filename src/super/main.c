@@ -26,7 +26,7 @@ static const struct command commands[] = {
     {"run", "start the server in the foreground", TAKES_STATE | TAKES_RUN, run,
      "usage: portreeve run [OPTIONS]\n"
      "Start the server in the foreground. SIGHUP reloads, SIGTERM or SIGINT ends it after running requests (twice: at once),\n"
-     "SIGUSR2 replaces the engine by the program on disk.\n"
+     "SIGUSR2 replaces the engine, with its Lua library, by the program on disk; `portreeve status` says where that cannot be.\n"
      "  --conf DIR      configuration (default: ./conf, /etc/portreeve)\n"
      "  --state DIR     state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
      "  --policies DIR  policies (default: those of the installation)\n"

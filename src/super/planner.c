@@ -58,8 +58,8 @@ static bool launch(struct planner *p, const struct planner_from *from, const cha
                            .argv = (char *const *)(uintptr_t)argv,
                            .out = pipes[1],
                            .err = pipes[1],
-                           .fd = {p->bundle_fd, p->plan_fd, base_fd},
-                           .nfds = base_fd < 0 ? 2 : 3,
+                           .fd = {p->bundle_fd, p->plan_fd, from->program->library, base_fd},
+                           .nfds = base_fd < 0 ? 3 : 4,
                            .planner_limits = true,
                            .as = from->as->name[0] ? from->as : NULL};
     if (good) p->pid = child_spawn(&s, e);

@@ -1,4 +1,6 @@
 #include "super/program.h"
+#include "base/luadir.h"
+#include "plan/library.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -26,19 +28,31 @@ bool program_open(struct program *p, const char *path, struct err *e) {
     return true;
 }
 
+bool program_take(struct program *p, const char *path, struct err *e) {
+    if (!program_open(p, path, e)) return false;
+    if (luadir_of(path, p->luadir, sizeof p->luadir, e)) {
+        p->stamp = luadir_stamp(p->luadir);
+        p->library = library_take(p->luadir, e);
+    }
+    if (p->library < 0) program_close(p);
+    return p->library >= 0;
+}
+
 void program_close(struct program *p) {
     if (p->fd >= 0) close(p->fd);
+    if (p->library >= 0) close(p->library);
     *p = PROGRAM_NONE;
 }
 
 bool program_same(const struct program *a, const struct program *b) {
-    return memcmp(a->id, b->id, sizeof a->id) == 0;
+    return memcmp(a->id, b->id, sizeof a->id) == 0 && a->stamp == b->stamp;
 }
 
 bool program_replaced(const struct program *p, const char *path) {
     struct stat st;
-    struct program now;
+    struct program now = PROGRAM_NONE;
     if (stat(path, &st) != 0) return true;
     identify(&st, now.id);
+    if (p->library >= 0) now.stamp = luadir_stamp(p->luadir);
     return !program_same(p, &now);
 }

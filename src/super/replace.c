@@ -31,7 +31,7 @@ static bool take(struct super *s) {
     struct err e;
     s->replace_wanted = false;
     program_close(&s->fresh);
-    if (program_open(&s->fresh, s->engine_path, &e)) return true;
+    if (program_take(&s->fresh, s->engine_path, &e)) return true;
     replace_failed(s, e.text);
     return false;
 }
@@ -55,7 +55,7 @@ void replace_ask(struct super *s) {
 
 bool replace_may_speak(const struct engine *en, const char *hello, char *why, size_t cap) {
     uint64_t theirs = 0;
-    char format[32] = "a format older than 4"; /* which said nothing */
+    char format[32] = "an older format"; /* one that said nothing of formats */
     if (wire_number(hello, "format", &theirs)) snprintf(format, sizeof format, "format %" PRIu64, theirs);
     if (theirs == format_number()) return true;
     snprintf(why, cap, "portreeve-engine (version %s) takes plan and bundle of %s, and this server (version %s) holds them in format %u: %s%s",

@@ -231,7 +231,7 @@ int super_run(const struct options *o, const char *engine_path) {
     adopted_init(&s->adopted, notify_listen_fds());
     notify_init(&s->notify);
     harden();
-    if (!program_open(&s->program, s->engine_path, &e) || !set_up(s, &e)) {
+    if (!program_take(&s->program, s->engine_path, &e) || !set_up(s, &e)) {
         fprintf(stderr, "portreeve: %s\n", e.text);
         free(s);
         return EXIT_REFUSED;

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
@@ -54,6 +55,7 @@ def runs(pid):
 
 def goes_on(s, inode, what):
     """After a death and in a reload: the engine is of that program."""
+    time.sleep(0.6)  # an engine that has served so long is restarted at once
     pid = s.crash_engine()
     ok(runs(pid) == inode and serves(s), '%s: an engine that is killed comes back, of the program that was taken up' % what, s.log()[-2000:])
     before = s.status()['generation']
@@ -134,6 +136,36 @@ def the_right_one(s, at):
        'the descriptor of the program is not handed on')
 
 
+def library(s, at):
+    """The Lua library belongs to the program: another one on disk is met by nobody before SIGUSR2."""
+    inode = runs(s.engine_pid())
+    whole = os.path.join(at.dir, 'lua')
+    os.rename(whole, whole + '.kept')
+    shutil.copytree(whole + '.kept', whole)
+    for folder, _, names in os.walk(whole):
+        for name in names:
+            with open(os.path.join(folder, name), 'w', encoding='utf-8') as f:
+                f.write('error "of another version"\n' if name.endswith('.lua') else 'of another version')
+    status = s.command('status')[1]
+    ok('on disk are not those' in status, 'another library on disk: status says so', status)
+    goes_on(s, inode, 'another library on disk')
+    page = http1.get(s.address, s.port('http'), '/hub/login')
+    link = re.search(rb'/hub/static/portreeve\.[0-9a-f]+\.css', page.body)
+    ok(page.status == 200 and link, 'pages are made by the one that was taken up', page.body[:300])
+    css = http1.get(s.address, s.port('http'), link.group(0).decode()) if link else None
+    ok(css and css.status == 200 and b'another version' not in css.body, 'and look as it says')
+    same(s.eval('1 + 1'), '2', 'the console works')
+    mark = s.log_mark()
+    refused(s, ['exit status 1'], 'another library')
+    ok(': of another version' in s.log_since(mark), 'and the log says what that program said')
+    goes_on(s, inode, 'after that')
+    shutil.rmtree(whole)
+    refused(s, ['standard library'], 'no library')
+    goes_on(s, inode, 'no library on disk')
+    os.rename(whole + '.kept', whole)
+    taken(s, at.put(GOOD), 'the right library')
+
+
 def in_back_off(s, at):
     """No engine lives: the program on disk is tried next, and where it is of no use the old one again."""
     def die():
@@ -172,10 +204,11 @@ def the_supervisor(s, at):
 installed = Installed()
 portreeve.PROGRAM = os.path.join(installed.dir, 'portreeve')
 try:
-    with Server(components='tracker', bind='own') as server:
+    with Server(components='tracker,hub', bind='own') as server:
         first = other_formats(server, installed)
         no_engine(server, installed, first)
         the_right_one(server, installed)
+        library(server, installed)
         in_back_off(server, installed)
         the_supervisor(server, installed)
 finally:

@@ -106,6 +106,7 @@ class Captured(Server):
         self.bin = os.path.join(self.dir, 'bin')
         os.mkdir(self.bin)
         shutil.copy(PROGRAM, self.bin)
+        os.symlink(os.path.join(portreeve.ROOT, 'lua'), os.path.join(self.bin, 'lua'))
         self.door = socket.socket(socket.AF_UNIX)
         self.door.bind(os.path.join(self.dir, 'door'))
         self.door.listen(4)

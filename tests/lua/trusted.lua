@@ -70,6 +70,12 @@ local function make_sys(world)
     world.hashes = world.hashes + 1
     return hash == "$fake$" .. text
   end
+  function sys.library(name)
+    local file, why = io.open(package.searchpath("portreeve.sim", package.path):match("^(.*)portreeve/sim.lua$") .. name, "rb")
+    local out = file and file:read("a")
+    if file then file:close() end
+    return out, why
+  end
   function sys.equal(a, b) return a == b end
   function sys.now_ms() return world.now end
   function sys.mono_ms() return world.mono end

@@ -1,7 +1,7 @@
 --- Static files of a component: read once when the handler is made, named by their content, served from memory.
 -- Address: PREFIX/static/NAME.HASH.EXT, cached for a year; PREFIX/static/NAME.EXT works too and is revalidated by ETag.
 local sys = require "portreeve.sys"
-local io_open, ipairs, package, pairs = io.open, ipairs, package, pairs
+local ipairs, pairs = ipairs, pairs
 local _ENV = nil
 
 local FILE_MAX = 262144
@@ -11,23 +11,19 @@ local function hex(bytes)
   return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
 end
 
--- Folder of a module's file: "portreeve.web.static" -> ".../portreeve/web/"
+-- Folder of a module's file: "portreeve.web.static" -> "portreeve/web/"
 local function folder_of(module)
-  local path = package.searchpath(module, package.path)
-  return path and path:match("^(.*/)") or nil
+  return module:gsub("%.", "/"):match("^(.*/)")
 end
 
 -- files: { {module, "static/portreeve.css"} … } -> set | nil, why
 local function load(files)
   local by_name = {}
   for _, f in ipairs(files) do
-    local folder = folder_of(f[1])
-    local file, why = io_open((folder or "") .. f[2], "rb")
-    if not file then
+    local bytes, why = sys.library(folder_of(f[1]) .. f[2])
+    if not bytes then
       return nil, why
     end
-    local bytes = file:read(FILE_MAX + 1) or ""
-    file:close()
     local name, ext = f[2]:match("([%w_-]+)%.(%w+)$")
     if #bytes > FILE_MAX or not types[ext or ""] then
       return nil, f[2] .. ": larger than " .. FILE_MAX .. " bytes, or of a type that is not served"

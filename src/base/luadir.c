@@ -1,4 +1,4 @@
-#include "engine/luadir.h"
+#include "base/luadir.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,10 +12,9 @@ static bool holds(const char *dir) {
     return access(probe, R_OK) == 0;
 }
 
-bool luadir_find(char *out, size_t cap, struct err *e) {
+bool luadir_of(const char *program, char *out, size_t cap, struct err *e) {
     char exe[400];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    exe[n > 0 ? n : 0] = '\0';
+    if ((size_t)snprintf(exe, sizeof exe, "%s", program) >= sizeof exe) exe[0] = '\0';
     for (int up = 0; up < 3; up++) { /* build/MODE/portreeve-engine → the tree's own lua; PREFIX/libexec/portreeve/… → PREFIX/share */
         char *slash = strrchr(exe, '/');
         if (!slash) break;
@@ -27,6 +26,13 @@ bool luadir_find(char *out, size_t cap, struct err *e) {
     }
     snprintf(out, cap, "%s/lua", DATADIR);
     return holds(out) || err_set(e, "the standard library is not at %s: is the installation complete?", out);
+}
+
+bool luadir_find(char *out, size_t cap, struct err *e) {
+    char exe[400];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    return luadir_of(exe, out, cap, e);
 }
 
 #define DEEPEST 8
