@@ -201,6 +201,26 @@ def the_supervisor(s, at):
        'another supervisor on disk: only a restart', status)
 
 
+def reserve(s, at):
+    """The planner that waits for the next reload is of the program that runs, too."""
+    def waiting():
+        return [p for p in portreeve.children(s.supervisor_pid()) if '--reserve' in cmdline(p)]
+
+    def one_of(inode):
+        return wait_until('a planner in reserve', lambda: [p for p in waiting() if runs(p) == inode])
+    one_of(runs(s.engine_pid()))
+    old = runs(s.engine_pid())
+    at.put(b'#!/bin/sh\nexit 1\n')
+    for _ in range(2):
+        code, text = s.reload()
+        ok(code == 0, 'a reload by the planner in reserve, its program gone from disk', text)
+        one_of(old)
+    inode = at.put(GOOD)
+    taken(s, inode, 'with a planner in reserve')
+    code, text = s.reload()
+    ok(code == 0 and one_of(inode) and waiting() == one_of(inode), 'then it makes way for one of the new program', text)
+
+
 installed = Installed()
 portreeve.PROGRAM = os.path.join(installed.dir, 'portreeve')
 try:
@@ -211,6 +231,9 @@ try:
         library(server, installed)
         in_back_off(server, installed)
         the_supervisor(server, installed)
+    with Server(components='tracker', bind='own', sets=['listeners.ini:many.Port=0', 'listeners.ini:many.Services=tracker',
+                'listeners.ini:many.Address=' + ','.join('127.77.%d.%d' % (i // 100, 1 + i % 100) for i in range(300))]) as server:
+        reserve(server, installed)
 finally:
     shutil.rmtree(installed.dir, ignore_errors=True)
 done()
