@@ -25,7 +25,7 @@ struct spool_db {
     uint8_t pseudonym_key[PSEUDONYM_KEY];
 };
 
-/* Open or create the file and everything in it. epoch 0: begin a new one and set it; else make sure this one is there and raise *last_seq
+/* spool_open.c. Open or create the file and everything in it. epoch 0: begin a new one and set it; else make sure this one is there and raise *last_seq
  * to what the file has of it. A damaged file is renamed and a fresh one made in its place. */
 enum db_open {
     OPEN_FIRST,
@@ -46,7 +46,7 @@ enum db_result spool_db_last(struct spool_db *d, struct err *e); /* sets last_po
 void spool_db_measure(struct spool_db *d); /* sets bytes */
 uint64_t spool_db_backlog(struct spool_db *d, uint64_t acked); /* events behind that position */
 
-/* The ballast: 4 MiB kept beside the file, given up when the disk is full, so that readers can still have events deleted. It can be made
+/* spool_ballast.c. The ballast: 4 MiB kept beside the file, given up when the disk is full, so that readers can still have events deleted. It can be made
  * again only where 1 MiB is free besides, so that a disk that hovers at full does not make the spool come and go. */
 bool spool_ballast_make(struct spool_db *d); /* true: it is there */
 void spool_ballast_drop(struct spool_db *d);
@@ -58,4 +58,11 @@ struct spool_cursor {
 };
 enum db_result spool_db_cursors(struct spool_db *d, struct spool_cursor out[SPOOL_READERS], unsigned *n, struct err *e);
 enum db_result spool_db_set_cursor(struct spool_db *d, const struct spool_cursor *c, struct err *e); /* inside begin … commit */
+
+/* What the files of the spool's database share. doing: "open the spool", for the message. */
+enum db_result db_fault(struct spool_db *d, const char *doing, struct err *e); /* of the last call, with SQLite's words in e */
+enum db_result db_kind_of_errno(int sys);
+enum db_result db_run(struct spool_db *d, const char *sql, const char *doing, struct err *e);
+/* First column of the first row; `none` where there is no row. -1 with *r set on a fault. */
+int64_t db_number(struct spool_db *d, const char *sql, int64_t none, enum db_result *r, struct err *e);
 #endif
