@@ -17,9 +17,10 @@ return rules {
   rule.rates(),
   rule.at("identity", function(facts)
     local function no(why) return verdict.answer(403, "Your certificate does not open this: " .. why, why) end
-    if not facts.certificate then return no "none was shown" end
+    if not facts.certificate_sha256 then return no "none was shown" end
     if not facts.certificate_verified then return no(facts.certificate_reason or "nobody has verified it") end
     if facts.certificate_issuer ~= issuer then return no "it comes from another CA" end
+    if not facts.certificate_serial then return no "its serial number is too long" end -- nobody could name it in `lost`
     if lost[facts.certificate_serial] then return no(lost[facts.certificate_serial]) end
     return verdict.tag("serial-" .. facts.certificate_serial:sub(1, 24))
   end, { listener = "partners" }),

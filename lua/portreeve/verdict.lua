@@ -1,6 +1,6 @@
 -- What a rule of admission may answer. Final: allow, refuse, reset, answer. Not final (the next rule is asked): delay, tag, only, and nil.
 -- A rule may return several, the final one last. Anything else is a failure of the policy.
-local error, ipairs, math_type, tostring, type = error, ipairs, math.type, tostring, type
+local error, ipairs, math_type, tostring, type, utf8 = error, ipairs, math.type, tostring, type, utf8
 local _ENV = nil
 
 local reasons = { denied = true, restriction = true, ["per-address"] = true, maximum = true, reserve = true, policy = true, banned = true,
@@ -26,7 +26,8 @@ function verdict.reset(reason, because) return refusal(reason, because, "reset")
 -- Let the session start (TLS too), answer it with a page of that status and text, and close (G15).
 function verdict.answer(status, text, because)
   if math_type(status) ~= "integer" or status < 400 or status > 599 then error("the status of an answer is a number from 400 to 599", 2) end
-  if type(text) ~= "string" or #text > 255 then error("the text of an answer has 255 bytes at most", 2) end
+  if type(text) ~= "string" then error("the text of an answer is a string", 2) end
+  if #text > 255 then text = text:sub(1, utf8.offset(text, 0, 253) - 1) .. "…" end -- it may hold words of the caller's: no reason to fail
   return { refuse = "policy", because = because or "", how = "answer", status = status, text = text }
 end
 

@@ -14,6 +14,7 @@
 
 #define PARKED_MOST 4096u    /* delayed connections of a worker; beyond it a delay is a refusal: who is to wait must not be able to fill the memory */
 #define ANSWERING_MOST 1024u /* refused ones of a worker that are still to hear why; beyond it they are closed without a word */
+#define LEAVING_MOST   256u  /* the same of those who are to hear the alert of their handshake */
 #define SEE_OFF_MS     2000
 
 struct guest *conn_guest(struct conn *c) {
@@ -22,7 +23,8 @@ struct guest *conn_guest(struct conn *c) {
 }
 
 void conn_forget_guest(struct conn *c) {
-    if (c->guest->status) c->w->answering--;
+    if (c->leaving) c->w->leaving--;
+    else if (c->guest->status) c->w->answering--;
     giveway_forget(c);
     free(c->guest);
     c->guest = NULL;
@@ -107,12 +109,12 @@ static enum judged answer(struct conn *c, const struct verdict *v) {
 
 /* It is to hear the alert that its handshake ended with, though it may still be sending: closed at once, a reset could overtake it. */
 static bool see_off(struct conn *c) {
-    struct guest *g = c->w->answering < ANSWERING_MOST ? conn_guest(c) : NULL;
-    if (!g || g->status) return false;
+    if (c->w->leaving >= LEAVING_MOST || !conn_guest(c) || c->guest->status) return false;
     ticket_give(&c->ticket, c->w->eng->live);
-    g->status = 403;
-    c->w->answering++;
+    c->w->leaving++;
     c->leaving = true;
+    c->ops->free(c->stream); /* the alert is sent: what is left is the socket */
+    c->stream = NULL;
     (void)shutdown(c->fd, SHUT_WR);
     conn_want(c, CONN_READABLE);
     conn_deadline(c, SEE_OFF_MS);

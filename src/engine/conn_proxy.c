@@ -1,6 +1,7 @@
 /* The PROXY header: who may send one, reading it without taking a byte of what is behind it, and what it changes. Where it comes first the bytes are
  * only looked at until it is whole, so a device that takes its time costs no memory; within TLS exactly its bytes are read. From the header on
  * the connection is the caller's whom it names: his address is judged, and his ticket counts. */
+#include "base/utf8.h"
 #include "engine/conn_i.h"
 #include "net/proxy.h"
 #include <errno.h>
@@ -90,6 +91,20 @@ static void lower(char *s) {
         if (*s >= 'A' && *s <= 'Z') *s = (char)(*s | 32);
 }
 
+/* "CN=…" as RFC 2253 writes it: a name that holds a comma must not look like two. What does not fit is cut off. */
+static void subject_of(const char *cn, char *out, size_t cap) {
+    static const char more[] = "…";
+    char text[2 * sizeof(((struct via *)0)->cn) + 8] = "CN=";
+    size_t n = 3, len = strlen(cn);
+    for (size_t i = 0; i < len; i++) {
+        bool edge = (i == 0 && (cn[i] == ' ' || cn[i] == '#')) || (i + 1 == len && cn[i] == ' ');
+        if (edge || strchr(",+\"\\<>;", cn[i])) text[n++] = '\\';
+        text[n++] = cn[i];
+    }
+    int fits = n < cap ? (int)n : utf8_shown(text, n, (int)(cap - sizeof more));
+    snprintf(out, cap, "%.*s%s", fits, text, n < cap ? "" : more);
+}
+
 /* What a policy may ask about the caller's TLS is the device's word. false: out of memory. */
 static bool tell_policy(struct conn *c) {
     const struct via *v = c->via;
@@ -105,7 +120,7 @@ static bool tell_policy(struct conn *c) {
     snprintf(g->hello.alpn, sizeof g->hello.alpn, "%s", v->alpn);
     snprintf(g->identity.version, sizeof g->identity.version, "%s", v->version);
     snprintf(g->identity.cipher, sizeof g->identity.cipher, "%s", v->cipher);
-    if (v->cert && v->cn[0]) snprintf(g->identity.subject, sizeof g->identity.subject, "CN=%.250s", v->cn);
+    if (v->cert && v->cn[0]) subject_of(v->cn, g->identity.subject, sizeof g->identity.subject);
     snprintf(g->identity.cn, sizeof g->identity.cn, "%s", v->cn);
     return true;
 }

@@ -93,6 +93,7 @@ void conn_end_exchange(struct conn *c) {
     buf_clear(&rq->body);
     rq->scan = (struct h1_scan){0};
     rq->began_ms = 0;
+    if (c->gen != c->w->gen && !c->retired) conn_move(c, c->w->gen); /* here, too: who always sends a piece of the next request is never idle */
 }
 
 void conn_resume(struct conn *c) {

@@ -83,7 +83,7 @@ struct worker {
     uint64_t bans_turn;
     struct acceptor *acceptors, *by_inode[ACCEPTOR_SLOTS];
     struct polled *dead_others, *again; /* again: those with more to do at the next turn */
-    unsigned parked, answering; /* connections that wait behind a delay, or for the page that refuses them: both bounded (conn_admit.c) */
+    unsigned parked, answering, leaving; /* connections that wait behind a delay, for the page that refuses them, or to hear their alert: each bounded (conn_admit.c) */
     struct conn *reap_next; /* reap.c: who is judged next */
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
     _Atomic unsigned live; /* connections; read by control while draining */

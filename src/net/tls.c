@@ -16,6 +16,7 @@ struct tls {
     const char *why;
     struct tls_hello *hello; /* where the ClientHello's words go; NULL = nobody asks, or they have been told */
     bool heard;              /* they stand there, and STREAM_HELLO has not been said */
+    bool unheard;            /* nothing stands there: it is none that could be judged */
     const struct tls_hello *judged; /* what has been told by STREAM_HELLO; NULL = nothing */
     const struct tls_rule *rule; /* about certificates of callers; NULL = nobody is asked */
     char *unfit;                 /* why a certificate that is demanded was not taken; NULL = it has not come to that, or none was shown */
@@ -46,12 +47,16 @@ static void on_message(int write_p, int version, int type, const void *p, size_t
     struct tls *t = SSL_get_app_data(ssl);
     if (write_p || type != SSL3_RT_HANDSHAKE || !t || !t->hello || t->heard) return;
     t->heard = true;
-    (void)tls_hello_parse(p, n, t->hello); /* what is no ClientHello OpenSSL refuses itself */
+    t->unheard = !tls_hello_parse(p, n, t->hello);
 }
 
 int tls_on_hello(SSL *ssl, int *alert, void *arg) {
-    (void)alert, (void)arg;
+    (void)arg;
     const struct tls *t = SSL_get_app_data(ssl);
+    if (t && t->unheard) { /* not one that a policy could judge: malformed, or beyond HELLO_MOST */
+        *alert = SSL_AD_DECODE_ERROR;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
     return t && t->heard ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
 }
 

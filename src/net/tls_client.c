@@ -13,7 +13,7 @@
 
 #define RULES_MOST 1024u
 #define CAS_MOST   64
-#define CHAIN_MOST 16384 /* bytes of the caller's Certificate message (TLS 1.2: without those around it) */
+#define CHAIN_MOST 12288 /* bytes of the caller's Certificate message (TLS 1.2: without those around it); its ticket comes back in a ClientHello (HELLO_MOST) */
 #define DEPTH_MOST 8     /* between his certificate and a CA */
 #define NAMES_MOST 32768 /* bytes of all names of CAs: they are sent to each caller */
 
@@ -220,7 +220,7 @@ static void note(SSL *ssl, X509_STORE_CTX *chain) {
     if (x) subject_of(x, subject, sizeof subject);
     int depth = X509_STORE_CTX_get_error_depth(chain);
     snprintf(text, sizeof text, "%s%s: %s", X509_verify_cert_error_string(X509_STORE_CTX_get_error(chain)),
-             depth > 0 ? ", at a CA of it" : "", subject);
+             depth > 0 ? ", at a CA of it" : "", subject[0] ? subject : "a certificate without a subject");
     tls_note_unfit(ssl, text);
 }
 

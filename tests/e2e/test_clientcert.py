@@ -268,7 +268,7 @@ def test_size(s):
         for version in (V12, V13):
             same(status(call(s, s.port(listener), 'large', version)), 404, '%s, %s: a large certificate is read' % (listener, version.name))
             got = call(s, s.port(listener), 'huge', version)
-            ok(not isinstance(got, tuple), '%s, %s: beyond 16 KB the handshake ends (%s)' % (listener, version.name, got))
+            ok(not isinstance(got, tuple), '%s, %s: beyond 12 KB the handshake ends (%s)' % (listener, version.name, got))
     ok(any('excessive message size' in r for r in reasons(s)), 'and that is on record: %s' % reasons(s)[:3])
 
 
@@ -299,9 +299,23 @@ def test_reload(s):
     same(call(s, port, ctx=ctx, session=first[2])[3], True, 'before the reload its session is resumed')
     kept = http1.Conn(s.address, port, tls=context('good', V13))
     same(kept.call('GET', '/x').status, 404, 'a kept connection')
+    busy, one = http1.Conn(s.address, port, tls=context('good', V13)), http1.request('GET', '/x')
+    busy.send(one + one[:20])
+    same(busy.response().status, 404, 'and one that is never idle: a piece of the next request is always there')
     shutil.copy(path('other.crt'), os.path.join(s.conf, 'must.pem'))
     code, out = s.reload()
     same(code, 0, 'another CA in the same file%s' % ('' if code == 0 else ': ' + out))
+    answers = 0
+    try:
+        while answers < 20:
+            busy.send(one[20:] + one[:20])
+            answers += 1
+            if (busy.response().get('Connection') or '').lower() == 'close':
+                break
+    except (http1.Closed, OSError):
+        pass
+    ok(answers <= 3, 'the one that is never idle ends with its next answers, too (%d)' % answers)
+    busy.close()
     wait_until('the new rule', lambda: status(call(s, s.port('must'), 'wrong')) == 404)
     same(call(s, port, ctx=ctx, session=first[2]), 'TLSV1_ALERT_UNKNOWN_CA', 'the old session is no good, nor the certificate it was for')
     closed = False
@@ -321,6 +335,36 @@ def test_reload(s):
     shutil.copy(path('root.crt'), os.path.join(s.conf, 'must.pem'))
     same(s.reload()[0], 0, 'and back')
     wait_until('the old rule', lambda: status(call(s, s.port('must'), 'good')) == 404)
+
+
+def test_flood():
+    """Those who are to hear their alert are bounded, and hold no more than a socket."""
+    held = []
+    with start(listeners(*tls('must', 'ClientCertificate=Require', 'ClientCA=' + path('root.crt')), *tls('open')), settings={'Workers': 1}) as s:
+        pid = s.engine_pid()
+        before = len(os.listdir('/proc/%d/fd' % pid))
+        most = 0
+        for i in range(500):
+            held.append(context(None, V13).wrap_socket(socket.create_connection((s.address, s.port('must')), 20), server_hostname='localhost'))
+            if i % 20 == 19:
+                most = max(most, len(os.listdir('/proc/%d/fd' % pid)) - before)
+        ok(most <= 256 + 20, 'of 500 callers without a certificate who do not hang up 256 are waited for (%d)' % most)
+        same(status(call(s, s.port('open'))), 404, 'and others are served')
+        wait_until('all to be counted', lambda: s.counter('refused_certificate') == 500)
+        ok(True, 'each is a refusal')
+        for c in held:
+            c.close()
+
+
+def test_heard():
+    """A certificate as large as may be comes back in a ticket: the greeting that brings it is still one that policies can read."""
+    policy = PLAIN.replace('a.rule.restriction()', 'a.rule.restriction(), a.rule.at("hello", function(f) if f.sni ~= "localhost" then return a.verdict.refuse("policy", "who") end end)')
+    with start(listeners(*tls('ask', 'ClientCertificate=Ask', 'ClientCA=' + path('root.crt'))), policy) as s:
+        for version in (V12, V13):
+            ctx = context('large', version)
+            first = call(s, s.port('ask'), ctx=ctx)
+            again = call(s, s.port('ask'), ctx=ctx, session=first[2])
+            same((status(again), again[3]), (404, True), '%s: the session of a large certificate is resumed where the policy hears the greeting' % version.name)
 
 
 def test_crash(s):
@@ -389,6 +433,8 @@ def test_devices(s):
     claim = px.v2('203.0.113.5', '192.0.2.1', tlvs=px.ssl(7, 0, 'TLSv1.3', 'told'))
     mute = px.v2('203.0.113.5', '192.0.2.1')
     same(told(s, 'ext', claim), ('CN=told', 'true'), 'Ext: the device says who its caller is')
+    sly = px.v2('203.0.113.5', '192.0.2.1', tlvs=px.ssl(7, 0, 'TLSv1.3', 'admin,O=Corp+OU=x'))
+    same(told(s, 'ext', sly), ('CN=admin\\,O=Corp\\+OU=x', 'true'), 'a name with a comma in it stays one name')
     for version in (V12, V13):
         v = version.name
         same(told(s, 'before', claim, context('good', version)), ('CN=good', 'true'), '%s: our TLS with the caller himself wins over the header' % v)
@@ -556,6 +602,8 @@ def main():
         test_resumption(s)
         test_reload(s)
         test_crash(s)
+    test_flood()
+    test_heard()
     more_listeners()
     test_check()
     test_tomcat()
