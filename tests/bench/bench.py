@@ -298,7 +298,7 @@ def want(text, got, most):
 def main():
     a = None
     if 'a' in OPT.parts or 'b' in OPT.parts:
-        a = runs('(a) pixel, keep-alive, recording off, 64 connections', ['portreeve', 'nginx empty_gif', 'nginx+lua'], 64)
+        a = runs('(a) pixel, keep-alive, recording off, 64 connections', ['portreeve', 'nginx empty_gif', 'nginx+lua'], 64, times=3)
         want('(a) CPU per request: at most nginx empty_gif', a['portreeve']['us'], a['nginx empty_gif']['us'])
     if 'b' in OPT.parts:
         for n, times in ((64, 5), (512, 2)):
