@@ -106,8 +106,9 @@ static bool add_range(void *points, const struct addr *lo, const struct addr *hi
     add(p, lo);
     for (unsigned k = 0; k < 2; k++)
         for (unsigned i = 0; i < p->side[k]->lists->n; i++) {
+            uint32_t before = p->n;
             pset_edges(p->side[k]->lists->list[i].set, lo, hi, add, p);
-            tidy(p, first);
+            if (p->n != before) tidy(p, first);
         }
     return p->n < POINTS;
 }
