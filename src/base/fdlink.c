@@ -9,11 +9,6 @@
 
 #define SNDBUF_BYTES (1 << 20) /* several whole messages: a burst of GEN_SOCKETS never waits for the reader's scheduling */
 
-union control {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(FDLINK_FDS * sizeof(int))];
-};
-
 bool fdlink_pair(int sv[2], struct err *e) {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) != 0) {
         return err_set(e, "cannot make a socket pair: %s", strerror(errno));
@@ -50,17 +45,8 @@ bool fdlink_send(int fd, uint32_t type, const void *data, size_t n, const int *f
     }
     struct iovec iov[2] = {{.iov_base = &type, .iov_len = sizeof type}, {.iov_base = (void *)(uintptr_t)data, .iov_len = n}};
     struct msghdr m = {.msg_iov = iov, .msg_iovlen = n ? 2 : 1};
-    union control c;
-    if (nfds) {
-        memset(&c, 0, sizeof c);
-        m.msg_control = &c;
-        m.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
-        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
-        h->cmsg_level = SOL_SOCKET;
-        h->cmsg_type = SCM_RIGHTS;
-        h->cmsg_len = CMSG_LEN(nfds * sizeof(int));
-        memcpy(CMSG_DATA(h), fds, nfds * sizeof(int));
-    }
+    union fdpass c;
+    fdpass_put(&m, &c, fds, nfds);
     int64_t deadline = now_ms() + timeout_ms;
     while (sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         int why = errno;
@@ -73,19 +59,6 @@ bool fdlink_send(int fd, uint32_t type, const void *data, size_t n, const int *f
     return true;
 }
 
-static void take_fds(struct msghdr *m, struct fdlink_msg *out) {
-    for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
-        size_t have = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < have; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof fd);
-            if (out->nfds < FDLINK_FDS) out->fds[out->nfds++] = fd;
-            else close(fd);
-        }
-    }
-}
-
 static int refuse(struct fdlink_msg *m, const char *why, struct err *e) {
     for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
     m->nfds = 0;
@@ -95,9 +68,10 @@ static int refuse(struct fdlink_msg *m, const char *why, struct err *e) {
 }
 
 int fdlink_recv(int fd, struct fdlink_msg *m, struct err *e) {
-    union control c;
+    union fdpass c;
     struct iovec iov[2] = {{.iov_base = &m->type, .iov_len = sizeof m->type}, {.iov_base = m->data, .iov_len = FDLINK_DATA}};
-    struct msghdr h = {.msg_iov = iov, .msg_iovlen = 2, .msg_control = &c, .msg_controllen = sizeof c};
+    struct msghdr h = {.msg_iov = iov, .msg_iovlen = 2};
+    fdpass_room(&h, &c);
     m->n = 0;
     m->nfds = 0;
     m->data[0] = 0;
@@ -111,7 +85,7 @@ int fdlink_recv(int fd, struct fdlink_msg *m, struct err *e) {
         errno = why;
         return -1;
     }
-    take_fds(&h, m);
+    m->nfds = fdpass_get(&h, m->fds, FDLINK_FDS);
     if (h.msg_flags & MSG_CTRUNC) return refuse(m, "descriptors were lost (out of descriptors?)", e);
     if (h.msg_flags & MSG_TRUNC) return refuse(m, "it is longer than a message may be", e);
     if ((size_t)r < sizeof m->type) return refuse(m, "it has no type", e);

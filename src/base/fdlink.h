@@ -3,11 +3,12 @@
 #ifndef PORTREEVE_BASE_FDLINK_H
 #define PORTREEVE_BASE_FDLINK_H
 #include "base/err.h"
+#include "base/fdpass.h"
 #include <stdint.h>
 #include <sys/types.h>
 
 #define FDLINK_DATA 32768
-#define FDLINK_FDS 200
+#define FDLINK_FDS FDPASS_MOST
 
 struct fdlink_msg {
     uint32_t type;

@@ -1,4 +1,5 @@
 #include "engine/supervisor.h"
+#include "base/fdpass.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -83,24 +84,24 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
     return ASKED_GOOD;
 }
 
-#define LENT_MOST 2
-
 /* n descriptors, which come with the first bytes. */
-static bool take_fds(int fd, const char *request, int *got, int n, struct err *e) {
-    char text[256], room[CMSG_SPACE(LENT_MOST * sizeof(int))];
+static bool take_fds(int fd, const char *request, int *got, unsigned n, struct err *e) {
+    char text[256];
     struct iovec io = {.iov_base = text, .iov_len = sizeof text};
-    struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
-    size_t bytes = (size_t)n * sizeof(int);
+    struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1};
+    union fdpass room;
+    fdpass_room(&m, &room);
     if (send(fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request)) return err_set(e, "%s", strerror(errno));
     ssize_t have = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-    struct cmsghdr *h = have > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(bytes)) return memcpy(got, CMSG_DATA(h), bytes);
+    unsigned came = have > 0 ? fdpass_get(&m, got, n) : 0;
+    if (came == n) return true;
+    while (came > 0) close(got[--came]);
     if (have > 0) refused(text, (size_t)have, e);
     else err_set(e, "%s", have < 0 ? strerror(errno) : "it hangs up (before its first generation it has nothing to lend)");
     return false;
 }
 
-static enum asked borrow(const char *state, const char *request, int *got, int n, struct err *e) {
+static enum asked borrow(const char *state, const char *request, int *got, unsigned n, struct err *e) {
     struct err why;
     int fd = reach(state);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)) return ASKED_NOBODY;
@@ -121,8 +122,8 @@ enum asked supervisor_decisions(const char *state, struct recorder **out, struct
 }
 
 enum asked supervisor_rules(const char *state, int *bundle_fd, struct admins *admins, struct err *e) {
-    int got[LENT_MOST];
-    enum asked a = borrow(state, "rules\n", got, LENT_MOST, e);
+    int got[2];
+    enum asked a = borrow(state, "rules\n", got, 2, e);
     if (a != ASKED_GOOD) return a;
     bool good = counters_admins(got[1], admins, e);
     close(got[1]);

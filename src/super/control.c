@@ -87,11 +87,11 @@ static void obey(struct super *s, struct control_client *c) {
     else if (strcmp(c->in, "status json") == 0) answer_status(s, c, status_json);
     else if (strcmp(c->in, "sockets") == 0) answer_status(s, c, fill_sockets);
     else if (strcmp(c->in, "decisions") == 0) {
-        remember_lend(s, c->fd);
+        lend_decisions(s, c->fd);
         close_client(c);
     }
     else if (strcmp(c->in, "rules") == 0) {
-        if (s->gen) remember_lend_rules(s, c->fd);
+        if (s->gen) lend_rules(s, c->fd);
         close_client(c);
     }
     else if (strcmp(c->in, "plan") == 0) {

@@ -9,6 +9,7 @@
  *   shutdown.c    the shutdown port
  *   prove.c       the self-probe: when an engine does it, and what it said
  *   remember.c    the flight recorder's memory
+ *   lend.c        what commands may look at
  *   status.c      what is said about all this
  * Times are CLOCK_MONOTONIC ms unless they end in at_ms/since_ms (real time, for people). */
 #ifndef PORTREEVE_SUPER_SUPER_H
@@ -211,8 +212,10 @@ void follow_ended(struct super *s, enum follow_end end);        /* every reload,
 /* remember.c */
 bool remember_open(struct super *s, struct err *e);                         /* the flight recorder's memory */
 void remember_generation(struct super *s, const struct generation *g);      /* as many decisions as its settings say */
-void remember_lend(struct super *s, int fd);                                /* "ok" and the memory, to a control client */
-void remember_lend_rules(struct super *s, int fd);                          /* the same with the bundle in force and the counters */
+
+/* lend.c: "ok" and descriptors, to a control client */
+void lend_decisions(const struct super *s, int fd); /* the flight recorder's memory */
+void lend_rules(const struct super *s, int fd);     /* the bundle in force, and the counters; there is a generation */
 
 /* rehearse.c */
 bool rehearse_text(const struct super *s, const struct generation *next, struct buf *out); /* next is bound, and goes again */
