@@ -40,6 +40,21 @@ static int call(const char *ip, uint16_t port) {
     return -1;
 }
 
+/* Listeners on one port of two addresses: the second is returned. A port that is free at the first may be somebody's at the other: then another one. */
+static int two(const char *ip, const char *other, unsigned how, int *first, uint16_t *port) {
+    int second = -1;
+    *first = -1;
+    for (int tries = 0; tries < 20 && second < 0; tries++) {
+        struct addr a = at(ip, 0), b = at(other, 0);
+        if (*first >= 0) close(*first);
+        *first = sock_listen(&a, SOCK_EXCLUSIVE, 16, port, &e);
+        if (*first < 0) return -1;
+        b.port = *port;
+        second = sock_listen(&b, how, 16, port, &e);
+    }
+    return second;
+}
+
 static void options(void) {
     uint16_t port = 0;
     struct addr a = at("127.0.0.1", 0);
@@ -53,17 +68,10 @@ static void options(void) {
     close(c);
     close(s);
     close(fd);
-    int fd4 = -1;
-    for (int tries = 0; tries < 20 && fd4 < 0; tries++) { /* the port that is free in IPv6 may be somebody's in IPv4 */
-        a = at("::", 0);
-        if (tries > 0) close(fd);
-        fd = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
-        if (fd < 0) {
-            ok(1, "no IPv6 here # SKIP");
-            return;
-        }
-        struct addr v4 = at("0.0.0.0", port);
-        fd4 = sock_listen(&v4, SOCK_EXCLUSIVE, 16, &port, &e);
+    int fd4 = two("::", "0.0.0.0", SOCK_EXCLUSIVE, &fd, &port);
+    if (fd < 0) {
+        ok(1, "no IPv6 here # SKIP");
+        return;
     }
     ok(option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1 && fd4 >= 0, "both wildcards live on one port /* M1 M9 */: %s", e.text);
     close(fd);
@@ -151,10 +159,7 @@ static void claims(void) {
 
 static void deafness(void) {
     uint16_t port = 0;
-    struct addr narrow = at("127.0.0.1", 0), wide = at("0.0.0.0", 0);
-    int old = sock_listen(&narrow, SOCK_EXCLUSIVE, 16, &port, &e);
-    wide.port = port;
-    int now = sock_listen(&wide, 0, 16, &port, &e);
+    int old, now = two("127.0.0.1", "0.0.0.0", 0, &old, &port);
     int early = call("127.0.0.1", port);
     ok(sock_deafen(old), "deafen the specific listener: %s", strerror(errno));
     int late = call("127.0.0.1", port);
