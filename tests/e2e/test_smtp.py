@@ -189,7 +189,8 @@ def three(s):
         code, said = swaks(where, address, 'else-%s@elsewhere.net' % listener)
         ok((code == 0) == relays and ('Relay access denied' in said) == (not relays), 'Q14: %s %s' % (listener, 'relays' if relays else 'does not relay'), said[-1500:])
         code, said = swaks(where, address, 'big-%s@example.org' % listener, size=200000)
-        ok((code == 0) == relays and ('Message size exceeds' in said or '552' in said) == (not relays), 'Q14: %s %s large mails' % (listener, 'takes' if relays else 'refuses'),
+        # swaks names its mail by the time of day: "552" is a refusal only where the server says it.
+        ok((code == 0) == relays and bool(re.search(r'^<\S+ 552[ -]', said, re.M)) == (not relays), 'Q14: %s %s large mails' % (listener, 'takes' if relays else 'refuses'),
            said[-1500:])
     rows = {(x['name'], x['address'], x['port']): x['state'] for x in s.eval('status()', json_out=True)['listeners'] if x['port'] == 25}
     same(rows, {(n, a, 25): 'accepting connections on %s:25' % a for n, a in (('here', '127.0.0.1'), ('lan', '192.168.77.1'), ('public', '198.51.100.1'))},
