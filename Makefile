@@ -104,16 +104,18 @@ fuzz:
 	@$(BUILD) MODE=fuzz fuzzers
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/lib/fuzz $(ONLY)
 
+C_FILES = $(wildcard src/*/*.c src/*/*.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c)
 lint: layers
 	@.ci/need build lint
 	luacheck -q lua policies tests/lua $(wildcard examples)
 	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -Isrc \
 	    --suppress=missingIncludeSystem --suppress=funcArgOrderDifferent --suppress=arrayIndexThenCheck src
+	clang-format --dry-run -Werror $(C_FILES)
 	clang-tidy --quiet $(wildcard src/*/*.c) -- -std=c11 -D_GNU_SOURCE -Isrc -DLIBEXECDIR='""' -DDATADIR='""'
 
 fmt:
 	@.ci/need fmt
-	clang-format -i $(wildcard src/*/*.c src/*/*.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c)
+	clang-format -i $(C_FILES)
 
 layers:
 	@tests/layers
@@ -167,7 +169,7 @@ help:
 	@echo 'make unit e2e     the C and Lua units; the tests with real processes'
 	@echo 'make asan tsan    units and real processes under AddressSanitizer and UBSan, or ThreadSanitizer'
 	@echo 'make fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS); ONLY=name one of them'
-	@echo 'make lint layers  luacheck, cppcheck, clang-tidy; the include rule of ARCHITECTURE.md'
+	@echo 'make lint layers  luacheck, cppcheck, clang-format, clang-tidy; the include rule of ARCHITECTURE.md'
 	@echo 'make fmt          clang-format over the C'
 	@echo 'make cov          every test with coverage, a table by file'
 	@echo 'make bench        server CPU per request beside nginx (needs nginx, its Lua module and wrk)'

@@ -189,8 +189,7 @@ size_t addr_format_ip(const struct addr *a, char out[ADDR_TEXT]) {
     /* The kernel takes almost any name; what stands in JSON and on terminals is the number of one that could do harm there. */
     static const char harmless[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@+";
     bool named = if_indextoname(a->scope, name) && name[strspn(name, harmless)] == '\0';
-    int more = named ? snprintf(out + n, ADDR_TEXT - n, "%%%s", name)
-                                              : snprintf(out + n, ADDR_TEXT - n, "%%%u", a->scope);
+    int more = named ? snprintf(out + n, ADDR_TEXT - n, "%%%s", name) : snprintf(out + n, ADDR_TEXT - n, "%%%u", a->scope);
     return n + (size_t)more;
 }
 

@@ -70,22 +70,14 @@ static bool json_char(struct buf *b, const char *s, size_t n, size_t *used) {
         return buf_str(b, "\xef\xbf\xbd");
     }
     switch (c) {
-    case '"':
-        return buf_str(b, "\\\"");
-    case '\\':
-        return buf_str(b, "\\\\");
-    case '\b':
-        return buf_str(b, "\\b");
-    case '\f':
-        return buf_str(b, "\\f");
-    case '\n':
-        return buf_str(b, "\\n");
-    case '\r':
-        return buf_str(b, "\\r");
-    case '\t':
-        return buf_str(b, "\\t");
-    default:
-        break;
+    case '"': return buf_str(b, "\\\"");
+    case '\\': return buf_str(b, "\\\\");
+    case '\b': return buf_str(b, "\\b");
+    case '\f': return buf_str(b, "\\f");
+    case '\n': return buf_str(b, "\\n");
+    case '\r': return buf_str(b, "\\r");
+    case '\t': return buf_str(b, "\\t");
+    default: break;
     }
     if (c < 0x20 || c == 0x7f) return buf_fmt(b, "\\u%04x", c);
     unsigned acts = c < 0x80 ? 0 : utf8_acts(s, *used); /* such lines are read in terminals, too */

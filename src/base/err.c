@@ -16,10 +16,8 @@ static void cut_short(struct err *e) {
 static void fill(struct err *e, const char *file, unsigned line, const char *fmt, va_list ap) {
     struct err made;
     int head = 0;
-    if (file && line)
-        head = snprintf(made.text, sizeof made.text, "%s:%u: ", file, line);
-    else if (file)
-        head = snprintf(made.text, sizeof made.text, "%s: ", file);
+    if (file && line) head = snprintf(made.text, sizeof made.text, "%s:%u: ", file, line);
+    else if (file) head = snprintf(made.text, sizeof made.text, "%s: ", file);
     if (head < 0) head = 0;
     bool cut = (size_t)head >= sizeof made.text;
     if (!cut) {

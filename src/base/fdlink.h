@@ -8,12 +8,12 @@
 #include <sys/types.h>
 
 #define FDLINK_DATA 32768
-#define FDLINK_FDS FDPASS_MOST
+#define FDLINK_FDS  FDPASS_MOST
 
 struct fdlink_msg {
     uint32_t type;
-    uint32_t n;                 /* bytes in data */
-    unsigned nfds;              /* descriptors received; the receiver owns and closes them */
+    uint32_t n;    /* bytes in data */
+    unsigned nfds; /* descriptors received; the receiver owns and closes them */
     int fds[FDLINK_FDS];
     char data[FDLINK_DATA + 1]; /* NUL-terminated by fdlink_recv for convenience */
 };

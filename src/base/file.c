@@ -28,10 +28,8 @@ bool file_read(const char *path, size_t max, struct buf *out, struct err *e) {
     out->max = max + 2 * CHUNK + out->n;
     bool fine = true, regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     /* One step to the full size: doubling would copy a large list several times. */
-    if (regular && (uint64_t)st.st_size > max)
-        fine = err_at(e, path, 0, "more than %zu bytes", max);
-    else if (regular && !buf_reserve(out, (size_t)st.st_size + CHUNK))
-        fine = err_at(e, path, 0, "cannot read: out of memory");
+    if (regular && (uint64_t)st.st_size > max) fine = err_at(e, path, 0, "more than %zu bytes", max);
+    else if (regular && !buf_reserve(out, (size_t)st.st_size + CHUNK)) fine = err_at(e, path, 0, "cannot read: out of memory");
     fine = fine && read_fd(fd, path, max, out, e);
     close(fd);
     return fine;

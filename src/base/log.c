@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define MESSAGE 2048 /* bytes of the formatted message before escaping */
-#define KINDS 256    /* area+format pairs remembered by the rate limit; a colliding pair takes the place of the older one */
+#define KINDS   256  /* area+format pairs remembered by the rate limit; a colliding pair takes the place of the older one */
 
 enum sink_kind { SINK_FILE, SINK_POLL, SINK_SOCKET };
 

@@ -24,9 +24,9 @@ void log_kv(enum log_level lvl, const char *area, const char *const *kv, const c
 bool log_wants(enum log_level lvl); /* would such a line be written? For what is long in the making. */
 uint64_t log_dropped(void);
 
-#define log_debug(area, ...) log_say(LOG_LVL_DEBUG, area, __VA_ARGS__)
-#define log_info(area, ...) log_say(LOG_LVL_INFO, area, __VA_ARGS__)
+#define log_debug(area, ...)  log_say(LOG_LVL_DEBUG, area, __VA_ARGS__)
+#define log_info(area, ...)   log_say(LOG_LVL_INFO, area, __VA_ARGS__)
 #define log_notice(area, ...) log_say(LOG_LVL_NOTICE, area, __VA_ARGS__)
-#define log_warn(area, ...) log_say(LOG_LVL_WARN, area, __VA_ARGS__)
-#define log_error(area, ...) log_say(LOG_LVL_ERROR, area, __VA_ARGS__)
+#define log_warn(area, ...)   log_say(LOG_LVL_WARN, area, __VA_ARGS__)
+#define log_error(area, ...)  log_say(LOG_LVL_ERROR, area, __VA_ARGS__)
 #endif

@@ -38,8 +38,13 @@ bool luadir_find(char *out, size_t cap, struct err *e) {
 #define DEEPEST 8
 
 static uint64_t mix(uint64_t sum, const struct stat *st) {
-    const uint64_t part[] = {st->st_dev, st->st_ino, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec,
-                             (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec};
+    const uint64_t part[] = {st->st_dev,
+                             st->st_ino,
+                             (uint64_t)st->st_size,
+                             (uint64_t)st->st_mtim.tv_sec,
+                             (uint64_t)st->st_mtim.tv_nsec,
+                             (uint64_t)st->st_ctim.tv_sec,
+                             (uint64_t)st->st_ctim.tv_nsec};
     uint64_t h = 0xcbf29ce484222325u;
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) h = (h ^ part[i]) * 0x100000001b3u;
     return sum + (h ^ h >> 29); /* a sum: the order in which a folder is read does not matter */

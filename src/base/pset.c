@@ -108,7 +108,8 @@ void pset_each(const struct pset *s, bool (*each)(void *ctx, const struct addr *
     if (each_of(s, false, each, ctx)) each_of(s, true, each, ctx);
 }
 
-void pset_edges(const struct pset *s, const struct addr *lo, const struct addr *hi, bool (*each)(void *ctx, const struct addr *edge), void *ctx) {
+void pset_edges(const struct pset *s, const struct addr *lo, const struct addr *hi, bool (*each)(void *ctx, const struct addr *edge),
+                void *ctx) {
     bool v6 = lo->family == 6;
     const struct pset_family *f = &s->f[v6];
     u128 from = key_of(lo), to = key_of(hi), last = from;

@@ -39,8 +39,9 @@ struct pset_hit pset_find(const struct pset *s, const struct addr *a);
 /* Every range of addresses that are in, in order, IPv4 first; neighbours are one range. each() returning false ends it. */
 void pset_each(const struct pset *s, bool (*each)(void *ctx, const struct addr *lo, const struct addr *hi), void *ctx);
 /* Every address of lo+1..hi (one family) before which another line, or none, decides; rising. each() returning false ends it. */
-void pset_edges(const struct pset *s, const struct addr *lo, const struct addr *hi, bool (*each)(void *ctx, const struct addr *edge), void *ctx);
-const char *pset_source(const struct pset *s, unsigned source); /* display path of a list file */
+void pset_edges(const struct pset *s, const struct addr *lo, const struct addr *hi, bool (*each)(void *ctx, const struct addr *edge),
+                void *ctx);
+const char *pset_source(const struct pset *s, unsigned source);         /* display path of a list file */
 const uint8_t *pset_source_hash(const struct pset *s, unsigned source); /* 32 bytes */
 size_t pset_sources(const struct pset *s);
 size_t pset_bytes(const struct pset *s);

@@ -28,10 +28,8 @@ struct pset_builder {
 };
 
 static void key_put(void *a, bool v6, size_t i, u128 k) {
-    if (v6)
-        ((struct wide *)a)[i] = (struct wide){.hi = (uint64_t)(k >> 64), .lo = (uint64_t)k};
-    else
-        ((uint32_t *)a)[i] = (uint32_t)k;
+    if (v6) ((struct wide *)a)[i] = (struct wide){.hi = (uint64_t)(k >> 64), .lo = (uint64_t)k};
+    else ((uint32_t *)a)[i] = (uint32_t)k;
 }
 
 struct pset_builder *pset_builder_create(void) {

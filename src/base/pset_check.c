@@ -42,7 +42,8 @@ static bool names_end(const struct image *m) {
 static bool runs_rise(const struct image *m) {
     const struct pset_run *r = in(m, m->s->run);
     for (uint32_t i = 0; i < m->s->nruns; i++) {
-        bool good = r[i].source < m->s->nfiles && r[i].line > 0 && r[i].line <= PSET_LINES_MAX && r[i].place < m->s->nlines && (i ? r[i].place > r[i - 1].place : r[i].place == 0);
+        bool good = r[i].source < m->s->nfiles && r[i].line > 0 && r[i].line <= PSET_LINES_MAX && r[i].place < m->s->nlines &&
+                    (i ? r[i].place > r[i - 1].place : r[i].place == 0);
         if (!good) return damaged(m, "its lines are not in order");
     }
     return true;
@@ -83,5 +84,6 @@ static bool shadows_good(const struct image *m) {
 const struct pset *pset_check(const void *p, size_t n, const char *what, struct err *e) {
     struct image m = {.s = p, .what = what, .e = e};
     if ((uintptr_t)p % 8 != 0) return (void)damaged(&m, "it is not aligned"), NULL;
-    return head_fits(&m, n) && names_end(&m) && runs_rise(&m) && spans_rise(&m, false) && spans_rise(&m, true) && shadows_good(&m) ? p : NULL;
+    return head_fits(&m, n) && names_end(&m) && runs_rise(&m) && spans_rise(&m, false) && spans_rise(&m, true) && shadows_good(&m) ? p
+                                                                                                                                   : NULL;
 }

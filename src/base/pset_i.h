@@ -9,7 +9,7 @@ __extension__ typedef unsigned __int128 u128;
 #define PSET_RANGES_MAX  (1u << 26) /* a family; also keeps every span count within 32 bits */
 #define PSET_LINES_MAX   (1u << 31)
 #define PSET_SOURCES_MAX 65535u
-#define PSET_WIDE        255u /* in place of a prefix length: the span is no network, its end stands in `wide` */
+#define PSET_WIDE        255u       /* in place of a prefix length: the span is no network, its end stands in `wide` */
 #define PSET_IN          (1u << 31) /* in `who`, beside the line's place */
 
 struct wide {
@@ -18,11 +18,11 @@ struct wide {
 
 enum { FOUR, SIX };
 struct pset_family {
-    uint64_t lo;     /* n keys: the first address of each span (uint32_t, or struct wide for IPv6) */
-    uint64_t end;    /* nwide keys: the last address of each span that is no network */
-    uint64_t who;    /* n uint32_t: PSET_IN | place of the line */
-    uint64_t wide;   /* nwide uint32_t: which spans those are, rising */
-    uint64_t bits;   /* n uint8_t: prefix length, or PSET_WIDE */
+    uint64_t lo;   /* n keys: the first address of each span (uint32_t, or struct wide for IPv6) */
+    uint64_t end;  /* nwide keys: the last address of each span that is no network */
+    uint64_t who;  /* n uint32_t: PSET_IN | place of the line */
+    uint64_t wide; /* nwide uint32_t: which spans those are, rising */
+    uint64_t bits; /* n uint8_t: prefix length, or PSET_WIDE */
     uint32_t n, nwide;
 };
 struct pset_run { /* lines that stand one behind the other in a source */

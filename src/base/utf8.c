@@ -6,14 +6,10 @@ size_t utf8_len(const char *text, size_t n) {
     unsigned char c = s[0], lo = 0x80, hi = 0xbf;
     size_t len;
     if (c < 0x80) return 1;
-    if (c >= 0xc2 && c <= 0xdf)
-        len = 2;
-    else if (c >= 0xe0 && c <= 0xef)
-        len = 3;
-    else if (c >= 0xf0 && c <= 0xf4)
-        len = 4;
-    else
-        return 0;
+    if (c >= 0xc2 && c <= 0xdf) len = 2;
+    else if (c >= 0xe0 && c <= 0xef) len = 3;
+    else if (c >= 0xf0 && c <= 0xf4) len = 4;
+    else return 0;
     if (c == 0xe0) lo = 0xa0;
     if (c == 0xed) hi = 0x9f;
     if (c == 0xf0) lo = 0x90;

@@ -46,10 +46,8 @@ static void run_slot(struct wheel *w, struct wheel_node *head, int64_t now_ms, v
     while (todo.next != &todo) {
         struct wheel_node *n = todo.next;
         unlink_node(n);
-        if (n->due <= now_ms)
-            fire(n, ctx);
-        else
-            link_node(w, n);
+        if (n->due <= now_ms) fire(n, ctx);
+        else link_node(w, n);
     }
 }
 

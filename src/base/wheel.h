@@ -4,7 +4,7 @@
 #define PORTREEVE_BASE_WHEEL_H
 #include <stdint.h>
 
-#define WHEEL_SLOTS 512u
+#define WHEEL_SLOTS   512u
 #define WHEEL_TICK_MS 100
 
 struct wheel_node {

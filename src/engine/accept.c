@@ -13,11 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define ACCEPT_BATCH 64
+#define ACCEPT_BATCH   64
 #define RETIRE_BATCHES 1024 /* more than any backlog holds */
-#define PAUSE_MS 250
-#define REST_FROM 8   /* refused in a row within a millisecond */
-#define REST_BATCH 32 /* a quarter of a millisecond of refusing */
+#define PAUSE_MS       250
+#define REST_FROM      8  /* refused in a row within a millisecond */
+#define REST_BATCH     32 /* a quarter of a millisecond of refusing */
 
 void snapshot_unref(struct snapshot *s) {
     if (atomic_fetch_sub(&s->refs, 1) != 1) return;
@@ -64,7 +64,8 @@ static void pause_accepting(struct worker *w, const char *why) {
 
 /* Rarely, the caller is our own self-probe: it gets the connection back, and nothing else hears of it. */
 static bool own_question(struct acceptor *a, int fd, const struct sockaddr *caller) {
-    struct probe_claim c = {.fd = fd, .gen = generation_ref(a->gen), .listener = (uint32_t)(a->listener - a->gen->listener), .worker = a->worker->index};
+    struct probe_claim c = {
+        .fd = fd, .gen = generation_ref(a->gen), .listener = (uint32_t)(a->listener - a->gen->listener), .worker = a->worker->index};
     if (probe_table_claim(&a->worker->eng->probes, caller, &c)) return true;
     generation_unref(c.gen);
     return false;
@@ -83,14 +84,19 @@ static int take(int fd, struct sockaddr_storage *sa, socklen_t *n) {
 static void turn_away(struct acceptor *a, int fd, const struct sockaddr *caller) {
     struct worker *w = a->worker;
     struct verdict v;
-    struct facts f = {.fd = fd, .listener = a->listener->plan, .local_port = a->listener->port, .listener_id = a->listener->id,
-                      .lists = &a->gen->lists, .real_ms = w->real_ms};
+    struct facts f = {.fd = fd,
+                      .listener = a->listener->plan,
+                      .local_port = a->listener->port,
+                      .listener_id = a->listener->id,
+                      .lists = &a->gen->lists,
+                      .real_ms = w->real_ms};
     addr_from_sockaddr(caller, &f.remote);
     f.counts.active = atomic_load_explicit(&w->eng->live->listener[a->listener->id], memory_order_relaxed);
     verdict_clear(&v, STAGE_PEER);
     v.kind = VERDICT_REFUSE;
     v.refusal = REFUSE_MAXIMUM;
-    snprintf(v.because, sizeof v.because, "portreeve.ini: MaxConnections=%lld, all listeners together", (long long)w->gen->plan.set.max_connections);
+    snprintf(v.because, sizeof v.because, "portreeve.ini: MaxConnections=%lld, all listeners together",
+             (long long)w->gen->plan.set.max_connections);
     worker_record(w, a->gen, &(struct addr){0}, &f, &v);
     close(fd);
 }
@@ -103,7 +109,9 @@ static int accept_one(struct acceptor *a, struct conn **out) {
     *out = NULL;
     int fd = take(a->fd, &sa, &n);
     if (fd >= 0) {
-        if (__builtin_expect(atomic_load_explicit(&w->eng->probes.open, memory_order_relaxed) != 0, 0) && own_question(a, fd, (struct sockaddr *)&sa)) return 1;
+        if (__builtin_expect(atomic_load_explicit(&w->eng->probes.open, memory_order_relaxed) != 0, 0) &&
+            own_question(a, fd, (struct sockaddr *)&sa))
+            return 1;
         if (atomic_load_explicit(&w->live, memory_order_relaxed) >= (uint64_t)w->gen->plan.set.max_connections / w->gen->nworkers + 1) {
             turn_away(a, fd, (struct sockaddr *)&sa);
             return 1;
@@ -180,10 +188,8 @@ void accept_ready(struct acceptor *a) {
     }
     bool more = accept_batch(a, a->expected, &taken, &in);
     if (flooded(a, taken, in) && !more && a->polled) rest(a);
-    if (more)
-        a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
-    else
-        a->expected = taken > 0 ? taken : 1;
+    if (more) a->expected = a->expected * 2 < ACCEPT_BATCH ? a->expected * 2 : ACCEPT_BATCH;
+    else a->expected = taken > 0 ? taken : 1;
 }
 
 static struct acceptor **slot_of(struct worker *w, uint64_t inode) {
@@ -202,7 +208,14 @@ static void add_acceptor(struct worker *w, struct generation *g, struct gen_sock
         log_error("worker", "out of memory: a listening socket is left to the other workers");
         return;
     }
-    *a = (struct acceptor){.next = w->acceptors, .worker = w, .gen = generation_ref(g), .listener = &g->listener[s->listener], .fd = s->fd, .inode = s->inode, .expected = 1, .cpu = -2};
+    *a = (struct acceptor){.next = w->acceptors,
+                           .worker = w,
+                           .gen = generation_ref(g),
+                           .listener = &g->listener[s->listener],
+                           .fd = s->fd,
+                           .inode = s->inode,
+                           .expected = 1,
+                           .cpu = -2};
     a->same = *slot_of(w, a->inode);
     *slot_of(w, a->inode) = a;
     s->fd = -1;
@@ -220,7 +233,8 @@ static void empty_queue(struct acceptor *a) {
 }
 
 static void keep_acceptor(struct acceptor *a, struct generation *g, struct gen_socket *s) {
-    if (!plan_same_speech(a->listener->plan, g->listener[s->listener].plan)) empty_queue(a); /* who has called already expects the old one */
+    if (!plan_same_speech(a->listener->plan, g->listener[s->listener].plan))
+        empty_queue(a);           /* who has called already expects the old one */
     if (s->fd >= 0) close(s->fd); /* a second descriptor of a socket this worker already polls */
     s->fd = -1;
     s->acceptor = a;
@@ -237,10 +251,8 @@ void accept_adopt(struct worker *w, struct generation *g) {
         struct gen_socket *s = &g->socket[i];
         if (s->worker != w->index || (s->fd < 0 && !s->acceptor)) continue;
         struct acceptor *a = s->acceptor ? s->acceptor : acceptor_of(w, s->inode);
-        if (a)
-            keep_acceptor(a, g, s);
-        else
-            add_acceptor(w, g, s);
+        if (a) keep_acceptor(a, g, s);
+        else add_acceptor(w, g, s);
     }
 }
 

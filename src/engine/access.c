@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ACCESS_BATCH 32768u
+#define ACCESS_BATCH   32768u
 #define ACCESS_WAITING (8u << 20) /* bytes of all workers together that may wait for the disk */
 
 struct access_log {
@@ -46,7 +46,8 @@ static void write_out(struct access_log *a, const char *p, size_t n) {
     }
     if (!n) return;
     uint64_t lost = lines_in(p, n);
-    if (atomic_fetch_add(&a->dropped, lost) == 0) log_error("access", "%s cannot be written: %s; access lines are dropped and counted", a->path, strerror(errno));
+    if (atomic_fetch_add(&a->dropped, lost) == 0)
+        log_error("access", "%s cannot be written: %s; access lines are dropped and counted", a->path, strerror(errno));
 }
 
 static void *access_main(void *arg) {
@@ -91,7 +92,8 @@ struct access_log *access_start(const char *path, struct err *e) {
 void access_begin(struct buf *b, int64_t ms, const struct addr *who, const char *listener, const char *service) {
     char address[ADDR_TEXT], when[CLOCK_TEXT];
     addr_format_ip(who, address);
-    buf_fmt(b, "{\"time\":\"%s\",\"address\":\"%s\",\"listener\":\"%s\",\"service\":\"%s\"", clock_text(ms, when), address, listener, service);
+    buf_fmt(b, "{\"time\":\"%s\",\"address\":\"%s\",\"listener\":\"%s\",\"service\":\"%s\"", clock_text(ms, when), address, listener,
+            service);
 }
 
 void access_end(struct access_log *a, struct buf *b) {

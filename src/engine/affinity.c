@@ -21,7 +21,9 @@ static bool move(struct worker *w, int cpu, const cpu_set_t *all) {
     CPU_ZERO(&one);
     if (cpu >= 0) CPU_SET((size_t)cpu, &one);
     int rc = pthread_setaffinity_np(pthread_self(), sizeof one, cpu >= 0 ? &one : all);
-    if (rc != 0) log_error("worker", "WorkerAffinity: worker %u cannot be put on processor %d: %s: it goes where the kernel sends it", w->index, cpu, strerrordesc_np(rc));
+    if (rc != 0)
+        log_error("worker", "WorkerAffinity: worker %u cannot be put on processor %d: %s: it goes where the kernel sends it", w->index, cpu,
+                  strerrordesc_np(rc));
     return rc == 0;
 }
 
@@ -35,7 +37,8 @@ void affinity_adopt(struct worker *w) {
         if (a->cpu == cpu) continue;
         /* In a SO_REUSEPORT group the kernel prefers the socket of the processor that handles the packet (Linux 6.2); an older one ignores it. */
         if (setsockopt(a->fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, sizeof cpu) != 0)
-            log_error("worker", "WorkerAffinity: a socket of listener %s cannot be bound to processor %d: %s", a->listener->plan->name, cpu, strerrordesc_np(errno));
+            log_error("worker", "WorkerAffinity: a socket of listener %s cannot be bound to processor %d: %s", a->listener->plan->name, cpu,
+                      strerrordesc_np(errno));
         a->cpu = cpu;
     }
 }

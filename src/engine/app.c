@@ -1,5 +1,5 @@
-#include "engine/app_i.h"
 #include "base/log.h"
+#include "engine/app_i.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,10 +37,8 @@ static void *pool_main(void *arg) {
         bool serves = hold && hold->works[p - p->app->pool];
         pthread_mutex_unlock(&p->lock);
         if (!s && serves) s = make_own(t, hold);
-        if (s)
-            app_run(s, j);
-        else
-            j->status = 503;
+        if (s) app_run(s, j);
+        else j->status = 503;
         worker_post(j->worker, MAIL_JOB, j, 0);
         app_states_drop(hold);
         pthread_mutex_lock(&p->lock);

@@ -16,10 +16,14 @@ struct job { /* one request on its way through an app thread; owned by exactly o
     struct worker *worker;
     struct conn *conn; /* worker's thread only; NULL = the client has gone */
     uint32_t service;
-    struct buf text;   /* request strings one behind the other */
-    struct { uint32_t at, n; } method, path, query, host, body, address, socket;
+    struct buf text; /* request strings one behind the other */
+    struct {
+        uint32_t at, n;
+    } method, path, query, host, body, address, socket;
     bool has_query;
-    struct { uint32_t name_at, name_n, value_at, value_n; } *field;
+    struct {
+        uint32_t name_at, name_n, value_at, value_n;
+    } * field;
     uint16_t nfields, local_port;
     const char *secure;
     char listener[PLAN_NAME];

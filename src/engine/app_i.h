@@ -7,7 +7,7 @@
 #include "engine/worker.h"
 #include "script/lib_token.h"
 
-#define TASKS_MOST 8u
+#define TASKS_MOST   8u
 #define THREADS_MOST 64u
 
 /* One Lua state of a thread: the handler's, or a task's. */
@@ -29,7 +29,13 @@ struct pool { /* threads of one service */
     pthread_cond_t more;
     struct job *first, **last;
     unsigned queued, queue_most;
-    struct app_thread { struct pool *pool; unsigned index; pthread_t id; bool runs; struct state *state; } thread[THREADS_MOST];
+    struct app_thread {
+        struct pool *pool;
+        unsigned index;
+        pthread_t id;
+        bool runs;
+        struct state *state;
+    } thread[THREADS_MOST];
 };
 
 struct task { /* one background task of the generation in force */
@@ -65,12 +71,16 @@ struct app_states {
     unsigned ntasks;
 };
 
-struct app_kind { uint32_t service; const char *module; unsigned threads; }; /* threads: 0 = AppThreads */
+struct app_kind {
+    uint32_t service;
+    const char *module;
+    unsigned threads;
+}; /* threads: 0 = AppThreads */
 extern const struct app_kind app_kinds[POOLS];
 
 /* Load a component and leave the function that its handler(conf) gives referenced. NULL: e says why. The state is the caller's. */
 struct state *app_handler(struct app *a, struct generation *g, const char *module, struct err *e);
-void app_run(struct state *s, struct job *j); /* status 0 = the handler failed, and the log says how */
-bool app_tasks_begin(struct app *a);            /* the thread on which tasks change hands; false: it cannot be started */
+void app_run(struct state *s, struct job *j);             /* status 0 = the handler failed, and the log says how */
+bool app_tasks_begin(struct app *a);                      /* the thread on which tasks change hands; false: it cannot be started */
 void app_tasks_hand(struct app *a, struct app_states *s); /* these take over; holds a reference of its own */
 #endif

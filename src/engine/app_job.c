@@ -1,5 +1,5 @@
-#include "engine/app_i.h"
 #include "base/log.h"
+#include "engine/app_i.h"
 #include "script/lib_response.h"
 #include <ctype.h>
 #include <lua5.4/lauxlib.h>
@@ -65,7 +65,8 @@ void app_run(struct state *s, struct job *j) {
     bool fine = vm_call(s->vm, 1, 1, &e) && vm_call(s->vm, 1, 1, &e) && response_read(L, -1, &j->status, &j->fields, &j->reply, &e);
     if (!fine) {
         j->status = 0;
-        log_error("app", "%s %.*s: %s", plan_service_name(j->service), (int)(j->path.n < 200 ? j->path.n : 200), j->text.p + j->path.at, e.text);
+        log_error("app", "%s %.*s: %s", plan_service_name(j->service), (int)(j->path.n < 200 ? j->path.n : 200), j->text.p + j->path.at,
+                  e.text);
     }
     lua_settop(L, 0);
 }

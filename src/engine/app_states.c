@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct app_kind app_kinds[POOLS] = {
-    {SVC_HUB, "portreeve.hub", 0}, {SVC_UI, "portreeve.ui", 0}, {SVC_TRANSFER, "portreeve.transfer", 4}, {SVC_INTERNAL, "portreeve.internal", 2}};
+const struct app_kind app_kinds[POOLS] = {{SVC_HUB, "portreeve.hub", 0},
+                                          {SVC_UI, "portreeve.ui", 0},
+                                          {SVC_TRANSFER, "portreeve.transfer", 4},
+                                          {SVC_INTERNAL, "portreeve.internal", 2}};
 
 static void state_free(struct state *s) {
     if (!s) return;
@@ -45,7 +47,8 @@ struct state *app_handler(struct app *a, struct generation *g, const char *modul
     struct state *s = state_open(a, g, e);
     if (!s) return NULL;
     lua_State *L = vm_lua(s->vm);
-    bool fine = vm_require(s->vm, module, e) && (lua_getfield(L, -1, "handler"), hooks_push_conf(s->vm, g->bundle, e)) && vm_call(s->vm, 1, 1, e);
+    bool fine =
+        vm_require(s->vm, module, e) && (lua_getfield(L, -1, "handler"), hooks_push_conf(s->vm, g->bundle, e)) && vm_call(s->vm, 1, 1, e);
     if (fine && !lua_isfunction(L, -1)) fine = err_set(e, "%s: handler(conf) must return a function", module);
     if (!fine) {
         state_free(s);
@@ -77,7 +80,8 @@ static bool make_task(struct app *a, struct generation *g, const char *module, c
     return true;
 }
 
-static bool make_tasks(struct app *a, struct generation *g, const char *module, struct state *probe, struct app_states *out, struct err *e) {
+static bool make_tasks(struct app *a, struct generation *g, const char *module, struct state *probe, struct app_states *out,
+                       struct err *e) {
     lua_State *L = vm_lua(probe->vm);
     if (!vm_require(probe->vm, module, e)) return false;
     lua_getfield(L, -1, "tasks");

@@ -1,5 +1,5 @@
-#include "engine/app_i.h"
 #include "base/log.h"
+#include "engine/app_i.h"
 #include <lua5.4/lauxlib.h>
 #include <stdio.h>
 #include <time.h>

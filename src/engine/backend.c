@@ -60,7 +60,8 @@ static struct backend *take(struct backends *b, const char *listener, const stru
     snprintf(fresh.listener, sizeof fresh.listener, "%.*s", (int)strcspn(listener, "."), listener);
     pthread_mutex_lock(&b->lock);
     struct backend *one = b->first;
-    while (one && (one->size != fresh.size || memcmp(&one->at, &fresh.at, one->size) != 0 || strcmp(one->listener, fresh.listener) != 0)) one = one->next;
+    while (one && (one->size != fresh.size || memcmp(&one->at, &fresh.at, one->size) != 0 || strcmp(one->listener, fresh.listener) != 0))
+        one = one->next;
     if (!one && (one = malloc(sizeof *one))) {
         *one = fresh;
         one->next = b->first;
@@ -150,7 +151,8 @@ void backend_failed(struct backend *b, const struct plan_because *because, const
     char more[64] = "";
     uint32_t unsaid = atomic_exchange(&b->unsaid, 0);
     if (unsaid) snprintf(more, sizeof more, " (and %" PRIu32 " times more since this was last said)", unsaid);
-    log_warn("tunnel", "%s:%" PRIu32 ": %s: backend %s of listener %s cannot be reached: %s%s", because->file, because->line, because->entry, b->text, b->listener, why, more);
+    log_warn("tunnel", "%s:%" PRIu32 ": %s: backend %s of listener %s cannot be reached: %s%s", because->file, because->line,
+             because->entry, b->text, b->listener, why, more);
 }
 
 static const struct {
@@ -159,22 +161,28 @@ static const struct {
 } numbers[] = {
     {"backend_connects_total", "counter", "tunnels opened to a backend", offsetof(struct backend, connects)},
     {"backend_failures_total", "counter", "times a backend could not be reached", offsetof(struct backend, failures)},
-    {"backend_sent_bytes_total", "counter", "bytes from callers to a backend, of tunnels that have ended", offsetof(struct backend, bytes_in)},
-    {"backend_received_bytes_total", "counter", "bytes from a backend to callers, of tunnels that have ended", offsetof(struct backend, bytes_out)},
+    {"backend_sent_bytes_total", "counter", "bytes from callers to a backend, of tunnels that have ended",
+     offsetof(struct backend, bytes_in)},
+    {"backend_received_bytes_total", "counter", "bytes from a backend to callers, of tunnels that have ended",
+     offsetof(struct backend, bytes_out)},
 };
 
 void backends_metrics(struct backends *b, struct buf *out) {
     pthread_mutex_lock(&b->lock);
     for (size_t i = 0; b->first && i < sizeof numbers / sizeof *numbers; i++) {
-        buf_fmt(out, "# HELP portreeve_%s %s\n# TYPE portreeve_%s %s\n", numbers[i].name, numbers[i].help, numbers[i].name, numbers[i].type);
+        buf_fmt(out, "# HELP portreeve_%s %s\n# TYPE portreeve_%s %s\n", numbers[i].name, numbers[i].help, numbers[i].name,
+                numbers[i].type);
         for (const struct backend *one = b->first; one; one = one->next) {
             const _Atomic uint64_t *v = (const _Atomic uint64_t *)(const void *)((const char *)one + numbers[i].at);
-            buf_fmt(out, "portreeve_%s{listener=\"%s\",backend=\"%s\"} %" PRIu64 "\n", numbers[i].name, one->listener, one->text, atomic_load(v));
+            buf_fmt(out, "portreeve_%s{listener=\"%s\",backend=\"%s\"} %" PRIu64 "\n", numbers[i].name, one->listener, one->text,
+                    atomic_load(v));
         }
     }
-    if (b->first) buf_str(out, "# HELP portreeve_backend_up 0 where a backend could not be reached last time\n# TYPE portreeve_backend_up gauge\n");
+    if (b->first)
+        buf_str(out, "# HELP portreeve_backend_up 0 where a backend could not be reached last time\n# TYPE portreeve_backend_up gauge\n");
     for (const struct backend *one = b->first; one; one = one->next)
-        buf_fmt(out, "portreeve_backend_up{listener=\"%s\",backend=\"%s\"} %d\n", one->listener, one->text, atomic_load(&one->rest_ms) == 0);
+        buf_fmt(out, "portreeve_backend_up{listener=\"%s\",backend=\"%s\"} %d\n", one->listener, one->text,
+                atomic_load(&one->rest_ms) == 0);
     if (b->first) buf_str(out, "# HELP portreeve_backend_tunnels live tunnels to a backend\n# TYPE portreeve_backend_tunnels gauge\n");
     for (const struct backend *one = b->first; one; one = one->next)
         buf_fmt(out, "portreeve_backend_tunnels{listener=\"%s\",backend=\"%s\"} %u\n", one->listener, one->text, atomic_load(&one->active));
@@ -185,10 +193,16 @@ bool backends_json(struct backends *b, struct buf *out) {
     bool fine = buf_str(out, "[");
     pthread_mutex_lock(&b->lock);
     for (const struct backend *one = b->first; one && fine; one = one->next)
-        fine = buf_fmt(out, "%s{\"listener\":\"%s\",\"backend\":", one == b->first ? "" : ",", one->listener) && buf_json(out, one->text, strlen(one->text)) &&
-               buf_fmt(out, ",\"state\":\"%s\",\"active\":%u,\"connects\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 "}",
-                       atomic_load(&one->rest_ms) ? "down" : atomic_load(&one->connects) ? "up" : "unknown", atomic_load(&one->active), atomic_load(&one->connects),
-                       atomic_load(&one->failures), atomic_load(&one->bytes_in), atomic_load(&one->bytes_out));
+        fine = buf_fmt(out, "%s{\"listener\":\"%s\",\"backend\":", one == b->first ? "" : ",", one->listener) &&
+               buf_json(out, one->text, strlen(one->text)) &&
+               buf_fmt(out,
+                       ",\"state\":\"%s\",\"active\":%u,\"connects\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"in\":%" PRIu64
+                       ",\"out\":%" PRIu64 "}",
+                       atomic_load(&one->rest_ms)    ? "down"
+                       : atomic_load(&one->connects) ? "up"
+                                                     : "unknown",
+                       atomic_load(&one->active), atomic_load(&one->connects), atomic_load(&one->failures), atomic_load(&one->bytes_in),
+                       atomic_load(&one->bytes_out));
     pthread_mutex_unlock(&b->lock);
     return fine && buf_str(out, "]");
 }

@@ -25,8 +25,7 @@ bool banning_renew(struct engine *eng) {
         eng->bans = s;
         atomic_fetch_add(&eng->bans_turn, 1);
         pthread_mutex_unlock(&eng->bans_lock);
-    } else
-        log_error("ban", "out of memory: the bans before the last change hold on");
+    } else log_error("ban", "out of memory: the bans before the last change hold on");
     pthread_mutex_unlock(&eng->bans_making);
     ban_set_unref(old);
     return s != NULL;

@@ -13,7 +13,7 @@ void banning_stop(struct engine *eng);
 /* Build a set from the table as it is now and hand it to the workers: who is judged from now on is judged by it. false: out of memory, the old one
  * goes on. Any thread but a worker. */
 bool banning_renew(struct engine *eng);
-void banning_tick(struct engine *eng); /* control: somebody else may have changed the table */
+void banning_tick(struct engine *eng);               /* control: somebody else may have changed the table */
 struct ban_set *banning_current(struct engine *eng); /* referenced */
 
 /* Worker: what rules about bans and rates ask. */

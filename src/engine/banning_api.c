@@ -34,7 +34,9 @@ bool banning_ban(struct engine *eng, const struct ban_request *q, struct buf *te
     snprintf(b.reason, sizeof b.reason, "%s", q->reason);
     snprintf(b.who, sizeof b.who, "%s", q->who);
     enum bans_done done = bans_add(&eng->counters->bans, eng->holder, &b, now);
-    if (done == BANS_FULL) return say(text, "there are %u bans already, and no room for another: take some back, or put addresses into lists/denied.list", BANS_MAX);
+    if (done == BANS_FULL)
+        return say(text, "there are %u bans already, and no room for another: take some back, or put addresses into lists/denied.list",
+                   BANS_MAX);
     if (!banning_renew(eng)) return say(text, "out of memory: the ban is noted and will be in force as soon as there is some");
     bans_because(&b, words, sizeof words);
     log_notice("ban", "%s%s%s", words, done == BANS_CHANGED ? " (in place of the one before)" : "", q->force ? " (forced)" : "");

@@ -20,16 +20,15 @@ static const char BAN[] =
     "  --help          this text\n"
     "\n"
     "Exit status: 0 in force, 1 refused (why is on standard error), 2 wrong usage.\n";
-static const char UNBAN[] =
-    "usage: portreeve unban [--json] [--state DIR] ADDRESS\n"
-    "\n"
-    "Takes back the ban of exactly this address, prefix or range, and no other.\n"
-    "\n"
-    "  --json          print JSON\n"
-    "  --state DIR     the running server's state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
-    "  --help          this text\n"
-    "\n"
-    "Exit status: 0 done, 1 refused (why is on standard error), 2 wrong usage.\n";
+static const char UNBAN[] = "usage: portreeve unban [--json] [--state DIR] ADDRESS\n"
+                            "\n"
+                            "Takes back the ban of exactly this address, prefix or range, and no other.\n"
+                            "\n"
+                            "  --json          print JSON\n"
+                            "  --state DIR     the running server's state folder (default: $PORTREEVE_STATE, ./var, /var/lib/portreeve)\n"
+                            "  --help          this text\n"
+                            "\n"
+                            "Exit status: 0 done, 1 refused (why is on standard error), 2 wrong usage.\n";
 static const char BANS[] =
     "usage: portreeve bans [--json] [--state DIR]\n"
     "\n"
@@ -61,16 +60,21 @@ static bool expression(struct buf *b, const char *function, const struct given *
     bool good = buf_fmt(b, "%s(", function);
     if (g->address) good = good && quote(b, g->address);
     if (strcmp(function, "ban") == 0) {
-        good = good && buf_str(b, ", ") && (g->time ? quote(b, g->time) : buf_str(b, "nil")) && buf_str(b, ", ") && quote(b, g->reason ? g->reason : "") &&
-               buf_fmt(b, ", {force = %s}", g->force ? "true" : "false");
+        good = good && buf_str(b, ", ") && (g->time ? quote(b, g->time) : buf_str(b, "nil")) && buf_str(b, ", ") &&
+               quote(b, g->reason ? g->reason : "") && buf_fmt(b, ", {force = %s}", g->force ? "true" : "false");
     }
     return good && buf_str(b, ")") && buf_add(b, "", 1);
 }
 
 /* -1 = go on, else the exit status. */
 static int read_options(int argc, char **argv, const char *help, bool ban, bool address, struct given *g) {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},       {"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'},
-                                            {"for", required_argument, NULL, 'f'},  {"reason", required_argument, NULL, 'r'}, {"force", no_argument, NULL, 'F'}, {0}};
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"state", required_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"for", required_argument, NULL, 'f'},
+                                            {"reason", required_argument, NULL, 'r'},
+                                            {"force", no_argument, NULL, 'F'},
+                                            {0}};
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h') return fputs(help, stdout) < 0;
@@ -84,11 +88,12 @@ static int read_options(int argc, char **argv, const char *help, bool ban, bool 
     if (argc - optind != (address ? 1 : 0)) {
         const char *more = argc - optind > 1 ? argv[optind + 1] : optind < argc ? argv[optind] : NULL;
         if (more && ban)
-            fprintf(stderr, "%s: one address is wanted, '%.80s' is too much: a time is written --for 10m, a reason --reason TEXT; see `%s --help`\n", argv[0], more, argv[0]);
-        else if (more)
-            fprintf(stderr, "%s: '%.80s' is too much; see `%s --help`\n", argv[0], more, argv[0]);
-        else
-            fprintf(stderr, "%s: one address, prefix or range is wanted; see `%s --help`\n", argv[0], argv[0]);
+            fprintf(
+                stderr,
+                "%s: one address is wanted, '%.80s' is too much: a time is written --for 10m, a reason --reason TEXT; see `%s --help`\n",
+                argv[0], more, argv[0]);
+        else if (more) fprintf(stderr, "%s: '%.80s' is too much; see `%s --help`\n", argv[0], more, argv[0]);
+        else fprintf(stderr, "%s: one address, prefix or range is wanted; see `%s --help`\n", argv[0], argv[0]);
         return 2;
     }
     g->address = address ? argv[optind] : NULL;

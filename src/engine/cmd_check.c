@@ -61,7 +61,8 @@ static bool spares(struct planner *p, struct bundle_rules *rules, const struct r
     enum asked asked = supervisor_rules(p->state, &fd, &admins, e);
     if (asked == ASKED_NOBODY) return true;
     bool good = asked == ASKED_GOOD && bundle_rules_create(&now, fd, &r->plan, p->luadir, e);
-    struct shutout_side next = {.plan = &p->plan, .lists = &rules->lists, .hooks = rules->hooks}, old = {.plan = &r->plan, .lists = &now.lists, .hooks = now.hooks};
+    struct shutout_side next = {.plan = &p->plan, .lists = &rules->lists, .hooks = rules->hooks},
+                        old = {.plan = &r->plan, .lists = &now.lists, .hooks = now.hooks};
     const char *partly = NULL;
     bool spared = !good || shutout_spares(&next, &old, admin, admins_list(&admins, clock_mono_ms(), admin), &partly, e);
     if (!good) warn(p, "whom these files shut out was not asked", e->text);
@@ -79,8 +80,8 @@ static void look_for_listeners(struct planner *p, const struct rules *r) {
             while (s < p->plan.nsockets && strcmp(p->plan.socket[s].name, r->rule[i].listener[k]) != 0) s++;
             if (s < p->plan.nsockets) continue;
             p->warnings++;
-            fprintf(stderr, "warning: %s:%" PRIu32 ": %s: there is no listener '%s', so there this rule concerns nobody\n", r->rule[i].file, r->rule[i].line,
-                    r->rule[i].op->name, r->rule[i].listener[k]);
+            fprintf(stderr, "warning: %s:%" PRIu32 ": %s: there is no listener '%s', so there this rule concerns nobody\n", r->rule[i].file,
+                    r->rule[i].line, r->rule[i].op->name, r->rule[i].listener[k]);
         }
 }
 
@@ -140,8 +141,7 @@ int cmd_check(int argc, char **argv) {
     if (good)
         printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
                p->warnings, p->warnings == 1 ? "" : "s");
-    else
-        fprintf(stderr, "refused: %u error%s\n", p->errors, p->errors == 1 ? "" : "s");
+    else fprintf(stderr, "refused: %u error%s\n", p->errors, p->errors == 1 ? "" : "s");
     planner_finish(p);
     free(p);
     if (fd >= 0) close(fd);

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HISTORY_LINES 1000
+#define HISTORY_LINES  1000
 #define LINE_MAX_BYTES 60000
 
 static const char HELP[] =
@@ -135,8 +135,8 @@ static int run_terminal(void) {
 }
 
 int cmd_console(int argc, char **argv) {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *state = NULL;
     struct buf out = {0};
     struct err e;

@@ -42,7 +42,8 @@ int eval_print(const char *given, const char *text, bool json) {
 }
 
 int cmd_eval(int argc, char **argv) {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *state = NULL;
     bool json = false;
     optind = 1;

@@ -105,12 +105,10 @@ int cmd_explain(int argc, char **argv) {
     const struct planner_flag flags[] = {{"--json", &json}, {NULL, NULL}};
     if (!p) return 1;
     int code = planner_options(p, argc, argv, flags, &target);
-    if (code < 0)
-        code = fputs(HELP, stdout) < 0;
+    if (code < 0) code = fputs(HELP, stdout) < 0;
     else if (!code && !target)
         code = (fputs("portreeve explain: an address and port is wanted; see `portreeve explain --help`\n", stderr), 2);
-    else if (!code)
-        code = run(p, target, json);
+    else if (!code) code = run(p, target, json);
     planner_finish(p);
     free(p);
     return code;

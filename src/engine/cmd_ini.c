@@ -87,12 +87,9 @@ int cmd_ini(int argc, char **argv) {
     optind = 1;
     argv[0] = "portreeve ini"; /* what getopt's messages begin with */
     for (int c; (c = getopt_long(argc, argv, "jh", options, NULL)) != -1;) {
-        if (c == 'j')
-            json = true;
-        else if (c == 'h')
-            return fputs(HELP, stdout) < 0;
-        else
-            return fputs(HELP, stderr), 2;
+        if (c == 'j') json = true;
+        else if (c == 'h') return fputs(HELP, stdout) < 0;
+        else return fputs(HELP, stderr), 2;
     }
     if (optind != argc - 1) return fputs(HELP, stderr), 2;
     return show(argv[optind], json);

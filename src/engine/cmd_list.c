@@ -73,10 +73,8 @@ static struct pset *load(const char *file, struct err *e) {
     const char *slash = strrchr(file, '/');
     struct folder f = {.root = file, .dir_n = slash ? (size_t)(slash - file) + 1 : 0};
     struct pset *s = alist_load(file, fetch, &f, e);
-    if (!s && !f.read && f.trouble.text[0])
-        *e = f.trouble;
-    else if (!s && f.trouble.text[0])
-        err_set(e, "%s (%s)", e->text, f.trouble.text);
+    if (!s && !f.read && f.trouble.text[0]) *e = f.trouble;
+    else if (!s && f.trouble.text[0]) err_set(e, "%s (%s)", e->text, f.trouble.text);
     while (f.read) {
         struct text *next = f.read->next;
         buf_free(&f.read->bytes);
@@ -94,10 +92,8 @@ static bool answer(const struct pset *s, const char *text, size_t n, unsigned lo
         return false;
     }
     struct pset_hit hit = pset_find(s, &a);
-    if (hit.line)
-        printf("%.*s %s %s:%u\n", (int)n, text, hit.in ? "in" : "out", pset_source(s, hit.source), hit.line);
-    else
-        printf("%.*s out (no line)\n", (int)n, text);
+    if (hit.line) printf("%.*s %s %s:%u\n", (int)n, text, hit.in ? "in" : "out", pset_source(s, hit.source), hit.line);
+    else printf("%.*s out (no line)\n", (int)n, text);
     return true;
 }
 

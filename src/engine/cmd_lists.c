@@ -20,8 +20,9 @@ static const char HELP[] =
     "Exit status: 0, 1 the server cannot be reached or has no such list, 2 wrong usage.\n";
 
 int cmd_lists(int argc, char **argv) {
-    static const struct option options[] = {{"unused", no_argument, NULL, 'u'}, {"shadowed", no_argument, NULL, 'd'}, {"json", no_argument, NULL, 'j'},
-                                            {"state", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"unused", no_argument, NULL, 'u'}, {"shadowed", no_argument, NULL, 'd'},
+                                            {"json", no_argument, NULL, 'j'},   {"state", required_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},   {0}};
     static const char fine[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
     const char *state = NULL, *what = "", *name;
     bool json = false;

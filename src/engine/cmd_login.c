@@ -2,8 +2,8 @@
  * (lua/portreeve/web/loginlink.lua), which shares the databases and key files with the hub's own pages. */
 #include "base/buf.h"
 #include "base/log.h"
-#include "engine/cmd.h"
 #include "base/luadir.h"
+#include "engine/cmd.h"
 #include "script/lib.h"
 #include "script/vm.h"
 #include <errno.h>
@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define ANSWER_MAX (16u << 20)
-#define ANSWER_S 10
+#define ANSWER_S   10
 
 static const char HELP[] =
     "usage: portreeve login-link [--state DIR]\n"
@@ -44,7 +44,8 @@ static int control_connect(const char *state) {
     snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d/control.sock", dir);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct timeval most = {.tv_sec = ANSWER_S};
-    bool fine = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most) == 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
+    bool fine =
+        fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most) == 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
     close(dir);
     if (!fine && fd >= 0) close(fd);
     return fine ? fd : -1;
@@ -62,10 +63,8 @@ static void read_status(const char *state, struct buf *out) {
         if (n > 0 && !buf_add(out, piece, (size_t)n)) break;
     }
     close(fd);
-    if (n != 0 || out->n < 3 || memcmp(out->p, "ok\n", 3) != 0)
-        buf_clear(out);
-    else
-        buf_drop(out, 3);
+    if (n != 0 || out->n < 3 || memcmp(out->p, "ok\n", 3) != 0) buf_clear(out);
+    else buf_drop(out, 3);
 }
 
 static bool ask(struct vm *v, const char *state, const struct buf *status, struct err *e) {
@@ -113,12 +112,9 @@ int cmd_login_link(int argc, char **argv) {
     optind = 1;
     argv[0] = "portreeve login-link"; /* what getopt's messages begin with */
     for (int c; (c = getopt_long(argc, argv, "s:h", options, NULL)) != -1;) {
-        if (c == 's')
-            state = optarg;
-        else if (c == 'h')
-            return fputs(HELP, stdout) < 0;
-        else
-            return fputs(HELP, stderr), 2;
+        if (c == 's') state = optarg;
+        else if (c == 'h') return fputs(HELP, stdout) < 0;
+        else return fputs(HELP, stderr), 2;
     }
     if (optind != argc) return fputs(HELP, stderr), 2;
     umask(077);

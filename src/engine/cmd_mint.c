@@ -106,8 +106,7 @@ static int read_options(int argc, char **argv, struct order *o) {
     static const struct option options[] = {{"campaign", 1, NULL, 'c'}, {"recipient", 1, NULL, 'r'}, {"link", 1, NULL, 'l'},
                                             {"url", 1, NULL, 'u'},      {"level", 1, NULL, 'v'},     {"base", 1, NULL, 'b'},
                                             {"kind", 1, NULL, 'k'},     {"state", 1, NULL, 's'},     {"new-key", 0, NULL, 'n'},
-                                            {"conf", 1, NULL, 'd'},
-                                            {"help", 0, NULL, 'h'},     {NULL, 0, NULL, 0}};
+                                            {"conf", 1, NULL, 'd'},     {"help", 0, NULL, 'h'},      {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int c, rc; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
         if ((rc = take(o, c)) != 0) return rc - 1;
@@ -156,7 +155,8 @@ static bool find_base(struct order *o, char base[1100], struct err *e) {
         if (!entry_of(conf, "conf", "tomcat.ini", "Port", value, place, e)) return false;
         if (value[0] == '\0') port = 80;
         else if (!whole(value, &port) || port > 65535 || port == 0)
-            return err_at(e, place, 0, "Port=%.200s is not a number: say how recipients reach the tracker with --base or UrlForRecipients", value);
+            return err_at(e, place, 0, "Port=%.200s is not a number: say how recipients reach the tracker with --base or UrlForRecipients",
+                          value);
         snprintf(base, 1100, port == 80 ? "http://localhost" : "http://localhost:%u", (unsigned)port);
     }
     o->base = base;

@@ -146,18 +146,14 @@ static bool run(struct planner *p, const struct plan_options *o) {
 int cmd_plan(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     struct plan_options o = {0};
-    const struct planner_flag flags[] = {
-        {"--json", &o.json}, {"--diff", &o.diff}, {"--steps", &o.steps}, {"--firewall", &o.firewall}, {"--nft", &o.nft}, {NULL, NULL}};
+    const struct planner_flag flags[] = {{"--json", &o.json},         {"--diff", &o.diff}, {"--steps", &o.steps},
+                                         {"--firewall", &o.firewall}, {"--nft", &o.nft},   {NULL, NULL}};
     if (!p) return 1;
     int usage = planner_options(p, argc, argv, flags, NULL);
-    if (usage < 0)
-        usage = fputs(HELP, stdout) < 0 ? 1 : -1;
-    else if (!usage && o.diff && o.firewall)
-        usage = complain("--diff and --firewall are two questions");
-    else if (!usage && o.steps && (!o.diff || o.json))
-        usage = complain("--steps is text that follows --diff");
-    else if (!usage && o.nft && (!o.firewall || o.json))
-        usage = complain("--nft is a form of --firewall, as --json is another");
+    if (usage < 0) usage = fputs(HELP, stdout) < 0 ? 1 : -1;
+    else if (!usage && o.diff && o.firewall) usage = complain("--diff and --firewall are two questions");
+    else if (!usage && o.steps && (!o.diff || o.json)) usage = complain("--steps is text that follows --diff");
+    else if (!usage && o.nft && (!o.firewall || o.json)) usage = complain("--nft is a form of --firewall, as --json is another");
     if (!usage) usage = run(p, &o) ? 0 : 1;
     planner_finish(p);
     free(p);

@@ -18,8 +18,11 @@ static const char HELP[] =
     "Exit status: 0 done, 1 the server cannot be reached, 2 wrong usage.\n";
 
 int cmd_reap(int argc, char **argv) {
-    static const struct option options[] = {{"dry-run", no_argument, NULL, 'd'}, {"json", no_argument, NULL, 'j'}, {"state", required_argument, NULL, 's'},
-                                            {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"dry-run", no_argument, NULL, 'd'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"state", required_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     const char *state = NULL;
     bool json = false, dry = false;
     optind = 1;

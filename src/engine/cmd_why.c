@@ -42,10 +42,8 @@ struct asked_for {
 static bool put_document(const struct asked_for *rq, const struct why *w, struct buf *out) {
     bool good = buf_str(out, "{\"address\":") && buf_json(out, rq->address, strlen(rq->address)) &&
                 buf_fmt(out, ",\"at_ms\":%" PRId64 ",\"memory\":", w->at_ms);
-    if (w->memory)
-        good = good && buf_fmt(out, "{\"room\":%" PRIu32 ",\"oldest_ms\":%" PRId64 "}", w->room, w->oldest_memory_ms);
-    else
-        good = good && buf_str(out, "null");
+    if (w->memory) good = good && buf_fmt(out, "{\"room\":%" PRIu32 ",\"oldest_ms\":%" PRId64 "}", w->room, w->oldest_memory_ms);
+    else good = good && buf_str(out, "null");
     good = good && buf_fmt(out, ",\"files\":{\"count\":%u,\"oldest_ms\":%" PRId64 ",\"dropped\":%" PRIu64 "},\"decisions\":[", w->files,
                            w->oldest_file_ms, w->dropped);
     for (unsigned i = 0; good && i < w->n; i++) good = buf_str(out, i ? ",\n" : "\n") && buf_str(out, w->found[i].json);
@@ -66,10 +64,8 @@ static int answer(const struct asked_for *rq, struct why *w) {
     struct err e;
     struct buf document = {0};
     bool good = look(rq, w, &e) && (put_document(rq, w, &document) || err_set(&e, "out of memory"));
-    if (good && rq->json)
-        good = say_text(document.p, document.n, &e);
-    else if (good)
-        good = say_words("portreeve.why", document.p, document.n, &e);
+    if (good && rq->json) good = say_text(document.p, document.n, &e);
+    else if (good) good = say_words("portreeve.why", document.p, document.n, &e);
     if (!good) fprintf(stderr, "portreeve why: %s\n", e.text);
     buf_free(&document);
     return good && w->n ? 0 : 1;
@@ -90,19 +86,15 @@ static int parse(int argc, char **argv, struct asked_for *rq, struct why *w) {
     argv[0] = "portreeve why"; /* what getopt's messages begin with */
     for (int o; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (o == 'h') return fputs(HELP, stdout) < 0 ? 1 : -1;
-        if (o == 'j')
-            rq->json = true;
-        else if (o == 's')
-            rq->state = optarg;
-        else if (o == 'a' && !say_time(optarg, &w->at_ms))
-            return complain("a time is written \"2026-11-17 14:00\", not ", optarg);
+        if (o == 'j') rq->json = true;
+        else if (o == 's') rq->state = optarg;
+        else if (o == 'a' && !say_time(optarg, &w->at_ms)) return complain("a time is written \"2026-11-17 14:00\", not ", optarg);
         else if (o == 'n') {
             unsigned long n = strtoul(optarg, &end, 10);
             if (*end || optarg[0] < '0' || optarg[0] > '9' || n < 1 || n > WHY_MOST)
                 return complain("--last wants a number from 1 to 1000, not ", optarg);
             w->q.limit = (unsigned)n;
-        } else if (o == '?')
-            return 2;
+        } else if (o == '?') return 2;
     }
     if (optind != argc - 1) return complain("one address or prefix is wanted", "");
     rq->address = argv[optind];
@@ -115,10 +107,8 @@ int cmd_why(int argc, char **argv) {
     struct why *w = calloc(1, sizeof *w);
     if (!w) return 1;
     int code = parse(argc, argv, &rq, w);
-    if (code < 0)
-        code = 0;
-    else if (code == 0)
-        code = answer(&rq, w);
+    if (code < 0) code = 0;
+    else if (code == 0) code = answer(&rq, w);
     why_finish(w);
     free(w);
     return code;

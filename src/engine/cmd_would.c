@@ -62,8 +62,8 @@ static bool ask_running(const struct wish *w, struct buf *out, struct err *e) {
     bool good = buf_str(&text, "would{") && put_field(&text, "address", q->address) && put_field(&text, "listener", q->listener) &&
                 put_field(&text, "sni", q->sni) && put_field(&text, "alpn", q->alpn) && put_field(&text, "ja4", q->ja4) &&
                 put_field(&text, "certificate", q->certificate) && put_field(&text, "certificate_issuer", q->certificate_issuer) &&
-                put_field(&text, "certificate_names", q->certificate_names) &&
-                put_field(&text, "method", q->method) && put_field(&text, "path", q->path) && put_field(&text, "host", q->host) &&
+                put_field(&text, "certificate_names", q->certificate_names) && put_field(&text, "method", q->method) &&
+                put_field(&text, "path", q->path) && put_field(&text, "host", q->host) &&
                 buf_fmt(&text, "port=%u,at_ms=%" PRId64 "}", q->port, q->at_ms) && buf_add(&text, "", 1);
     if (!good) err_set(e, "out of memory");
     good = good && console_call_init(&c, cmd_state(w->p->state), e);
@@ -106,10 +106,8 @@ static int answer(const struct wish *w) {
     struct buf out = {0};
     bool good = w->p->conf ? ask_files(w, &out, &e) : ask_running(w, &out, &e);
     bool in = good && memmem(out.p, out.n, "\"in\":true", 9) != NULL;
-    if (good && w->json)
-        good = buf_str(&out, "\n") && say_text(out.p, out.n, &e);
-    else if (good)
-        good = say_words("portreeve.would", out.p, out.n, &e);
+    if (good && w->json) good = buf_str(&out, "\n") && say_text(out.p, out.n, &e);
+    else if (good) good = say_words("portreeve.would", out.p, out.n, &e);
     if (!good) fprintf(stderr, "portreeve would: %s\n", e.text);
     buf_free(&out);
     return good && in ? 0 : 1;
@@ -120,12 +118,25 @@ static int complain(const char *what, const char *value) {
     return 2;
 }
 
-static const struct option options[] = {
-    {"listener", 1, NULL, 'l'}, {"port", 1, NULL, 'p'},     {"sni", 1, NULL, 'n'},   {"alpn", 1, NULL, 'a'},
-    {"ja4", 1, NULL, '4'},      {"method", 1, NULL, 'm'},   {"path", 1, NULL, 'u'},  {"host", 1, NULL, 'o'},
-    {"at", 1, NULL, 't'},       {"json", 0, NULL, 'j'},     {"state", 1, NULL, 's'}, {"conf", 1, NULL, 'c'},
-    {"set", 1, NULL, 'e'},      {"policies", 1, NULL, 'i'}, {"help", 0, NULL, 'h'},
-    {"certificate", 1, NULL, 'C'}, {"certificate-issuer", 1, NULL, 'I'}, {"certificate-names", 1, NULL, 'N'}, {NULL, 0, NULL, 0}};
+static const struct option options[] = {{"listener", 1, NULL, 'l'},
+                                        {"port", 1, NULL, 'p'},
+                                        {"sni", 1, NULL, 'n'},
+                                        {"alpn", 1, NULL, 'a'},
+                                        {"ja4", 1, NULL, '4'},
+                                        {"method", 1, NULL, 'm'},
+                                        {"path", 1, NULL, 'u'},
+                                        {"host", 1, NULL, 'o'},
+                                        {"at", 1, NULL, 't'},
+                                        {"json", 0, NULL, 'j'},
+                                        {"state", 1, NULL, 's'},
+                                        {"conf", 1, NULL, 'c'},
+                                        {"set", 1, NULL, 'e'},
+                                        {"policies", 1, NULL, 'i'},
+                                        {"help", 0, NULL, 'h'},
+                                        {"certificate", 1, NULL, 'C'},
+                                        {"certificate-issuer", 1, NULL, 'I'},
+                                        {"certificate-names", 1, NULL, 'N'},
+                                        {NULL, 0, NULL, 0}};
 
 static int take(struct wish *w, int o, const char *value) {
     struct question *q = &w->q;
@@ -133,9 +144,19 @@ static int take(struct wish *w, int o, const char *value) {
     struct {
         int o;
         const char **place;
-    } const texts[] = {{'l', &q->listener}, {'n', &q->sni},  {'a', &q->alpn},  {'4', &q->ja4},  {'m', &q->method},
-                       {'u', &q->path},     {'o', &q->host}, {'s', &p->state}, {'c', &p->conf}, {'i', &p->policies},
-                       {'C', &q->certificate}, {'I', &q->certificate_issuer}, {'N', &q->certificate_names}};
+    } const texts[] = {{'l', &q->listener},
+                       {'n', &q->sni},
+                       {'a', &q->alpn},
+                       {'4', &q->ja4},
+                       {'m', &q->method},
+                       {'u', &q->path},
+                       {'o', &q->host},
+                       {'s', &p->state},
+                       {'c', &p->conf},
+                       {'i', &p->policies},
+                       {'C', &q->certificate},
+                       {'I', &q->certificate_issuer},
+                       {'N', &q->certificate_names}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i].o == o) return *texts[i].place = value, 0;
     if (o == 'j') return w->json = true, 0;
@@ -170,10 +191,8 @@ int cmd_would(int argc, char **argv) {
     struct wish w = {.p = calloc(1, sizeof *w.p)};
     if (!w.p) return 1;
     int code = parse(argc, argv, &w);
-    if (code < 0)
-        code = 0;
-    else if (code == 0)
-        code = answer(&w);
+    if (code < 0) code = 0;
+    else if (code == 0) code = answer(&w);
     planner_finish(w.p);
     free(w.p);
     return code;

@@ -1,6 +1,6 @@
 /* The life of a connection, whatever it speaks: opening, closing, deadlines, the poll set, and TLS before it speaks. */
-#include "engine/conn_i.h"
 #include "base/log.h"
+#include "engine/conn_i.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,10 +50,8 @@ struct conn *conn_open(struct acceptor *a, int fd, const struct sockaddr *sa) {
     c->ready = CONN_WRITABLE;
     c->gen = generation_ref(a->gen);
     link_conn(c);
-    if (a->listener->plan->proxy != PROXY_OFF)
-        conn_greet(c);
-    else if (conn_judge(c, STAGE_PEER) == JUDGED_IN)
-        conn_enter(c);
+    if (a->listener->plan->proxy != PROXY_OFF) conn_greet(c);
+    else if (conn_judge(c, STAGE_PEER) == JUDGED_IN) conn_enter(c);
     return c->state == CONN_DEAD ? NULL : c;
 }
 
@@ -78,10 +76,8 @@ void conn_close(struct conn *c, const char *why) {
 #endif
     if (c->guest) conn_forget_guest(c);
     COUNT(w->count, closed);
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        w->conns = c->next;
+    if (c->prev) c->prev->next = c->next;
+    else w->conns = c->next;
     if (c->next) c->next->prev = c->prev;
     if (w->reap_next == c) w->reap_next = c->next;
     atomic_fetch_sub_explicit(&w->live, 1, memory_order_relaxed);
@@ -136,7 +132,8 @@ void conn_move(struct conn *c, struct generation *g) {
     struct gen_listener *same = generation_same(g, c->listener);
     const struct plan_socket *was = c->listener->plan;
     /* clear text must not count as secure because its socket now speaks TLS, nor a certificate as good because it was so to others */
-    if (!same || !plan_same_speech(was, same->plan) || c->speech != speech_of(same->plan) || !tls_client_same(c->gen->certs, was, g->certs, same->plan)) {
+    if (!same || !plan_same_speech(was, same->plan) || c->speech != speech_of(same->plan) ||
+        !tls_client_same(c->gen->certs, was, g->certs, same->plan)) {
         c->retired = true;
         conn_deadline(c, RETIRED_MS); /* it holds the old generation */
         return;
@@ -147,10 +144,8 @@ void conn_move(struct conn *c, struct generation *g) {
 }
 
 void conn_renew(struct conn *c, struct generation *g) {
-    if (conn_idle(c))
-        conn_move(c, g);
-    else if (c->state >= CONN_TALK && c->state != CONN_DEAD && c->speech->renew)
-        c->speech->renew(c, g);
+    if (conn_idle(c)) conn_move(c, g);
+    else if (c->state >= CONN_TALK && c->state != CONN_DEAD && c->speech->renew) c->speech->renew(c, g);
 }
 
 /* ---- deadlines ---- */
@@ -199,10 +194,8 @@ void conn_timeout(struct wheel_node *n, void *ctx) {
         return;
     }
     if (!c->leaving) COUNT(w->count, timeouts);
-    if (c->state == CONN_PREFACE)
-        conn_header_late(c);
-    else
-        conn_close(c, "deadline");
+    if (c->state == CONN_PREFACE) conn_header_late(c);
+    else conn_close(c, "deadline");
 }
 
 /* ---- the poll set ---- */
@@ -230,7 +223,8 @@ static void handshake_failed(struct conn *c) {
     char who[ADDR_TEXT];
     COUNT(c->w->count, tls_failures);
     if (why) {
-        conn_turn_away(c, LIMIT_CLIENT, "", "ClientCertificate=%s of listener %s: %s", s->client == CLIENT_REQUIRE ? "Require" : "Ask", s->name, why);
+        conn_turn_away(c, LIMIT_CLIENT, "", "ClientCertificate=%s of listener %s: %s", s->client == CLIENT_REQUIRE ? "Require" : "Ask",
+                       s->name, why);
         return;
     }
     addr_format_ip(&c->remote, who);
@@ -285,23 +279,17 @@ static void shake_hands(struct conn *c) {
         conn_close(c, "out of memory");
         return;
     }
-    if (conn_header_due(c))
-        conn_await_header(c);
-    else if (conn_judge(c, STAGE_IDENTITY) == JUDGED_IN)
-        conn_speak(c);
+    if (conn_header_due(c)) conn_await_header(c);
+    else if (conn_judge(c, STAGE_IDENTITY) == JUDGED_IN) conn_speak(c);
 }
 
 /* Readiness is latched (edge-triggered polling): go on as long as what is wanted is there. */
 void conn_run(struct conn *c) {
     while (c->state != CONN_DEAD && (c->ready & c->want)) {
-        if (c->state >= CONN_TALK)
-            c->speech->advance(c);
-        else if (c->state == CONN_HANDSHAKE)
-            c->leaving ? hear_out(c) : shake_hands(c);
-        else if (c->state == CONN_PREFACE)
-            conn_read_header(c);
-        else
-            break;
+        if (c->state >= CONN_TALK) c->speech->advance(c);
+        else if (c->state == CONN_HANDSHAKE) c->leaving ? hear_out(c) : shake_hands(c);
+        else if (c->state == CONN_PREFACE) conn_read_header(c);
+        else break;
     }
 }
 

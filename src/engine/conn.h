@@ -14,7 +14,19 @@
 #include "net/tls.h"
 #include "proto/h1.h"
 
-enum conn_state { CONN_PREFACE, CONN_PARKED, CONN_HANDSHAKE, CONN_TALK, CONN_HEAD, CONN_BODY, CONN_APP, CONN_COMMIT, CONN_WRITE, CONN_LINGER, CONN_DEAD };
+enum conn_state {
+    CONN_PREFACE,
+    CONN_PARKED,
+    CONN_HANDSHAKE,
+    CONN_TALK,
+    CONN_HEAD,
+    CONN_BODY,
+    CONN_APP,
+    CONN_COMMIT,
+    CONN_WRITE,
+    CONN_LINGER,
+    CONN_DEAD
+};
 
 struct request_state {
     struct request_state *next; /* in the pool */
@@ -46,8 +58,8 @@ struct guest {
     struct tags tags;
     struct room *room; /* giveway.c: the letter under way for it */
     uint8_t rooms;     /* letters so far */
-    uint32_t only;   /* services open to it, of its socket's */
-    uint16_t status; /* not 0: it is to be answered with this and text, and closed (G15) */
+    uint32_t only;     /* services open to it, of its socket's */
+    uint16_t status;   /* not 0: it is to be answered with this and text, and closed (G15) */
     char text[VERDICT_TEXT];
     uint32_t thrown; /* bytes thrown away of one that is seen off */
     bool has_hello, has_identity;
@@ -57,8 +69,8 @@ struct guest {
 
 /* How it came, where a device in front has named the caller with a PROXY header. One block of memory, texts and all. */
 struct via {
-    struct addr device, to; /* to: whom the caller called, as the device says; family 0 = not said */
-    bool local;             /* it speaks for itself (LOCAL) */
+    struct addr device, to;        /* to: whom the caller called, as the device says; family 0 = not said */
+    bool local;                    /* it speaks for itself (LOCAL) */
     bool ssl, tls, cert, verified; /* ssl: the device says of TLS what follows: spoken, certificate shown, found good */
     const char *sni, *alpn, *id, *version, *cipher, *cn; /* NUL-terminated, without control characters; "" = not said */
 };
@@ -66,13 +78,13 @@ struct via {
 struct conn {
     int fd;
     uint8_t state;
-    uint8_t parked;      /* enum stage it goes on behind, while in CONN_PARKED */
-    uint8_t ready, want; /* CONN_READABLE, CONN_WRITABLE: latched by the poll set; what the state machine waits for */
+    uint8_t parked;        /* enum stage it goes on behind, while in CONN_PARKED */
+    uint8_t ready, want;   /* CONN_READABLE, CONN_WRITABLE: latched by the poll set; what the state machine waits for */
     bool polled, poll_out; /* in the poll set; for writability too */
-    bool ended;          /* the peer has said that it will send no more */
-    bool leaving;        /* its handshake has ended with an alert that it is to hear; in CONN_HANDSHAKE */
-    bool speaking;       /* c->speech has been started */
-    bool retired;        /* its listener is no longer in the plan: answer with close */
+    bool ended;            /* the peer has said that it will send no more */
+    bool leaving;          /* its handshake has ended with an alert that it is to hear; in CONN_HANDSHAKE */
+    bool speaking;         /* c->speech has been started */
+    bool retired;          /* its listener is no longer in the plan: answer with close */
     struct conn *prev, *next;
     struct worker *w;
     struct generation *gen;
@@ -97,36 +109,36 @@ void conn_start(struct conn *c); /* try to read at once; else wait */
 
 /* conn_admit.c: the one place that takes tickets, judges, counts, records and closes. */
 enum judged {
-    JUDGED_IN,   /* go on */
-    JUDGED_OUT,  /* it is closed, or on its way out with an answer */
-    JUDGED_WAIT  /* parked: conn_unpark goes on */
+    JUDGED_IN,  /* go on */
+    JUDGED_OUT, /* it is closed, or on its way out with an answer */
+    JUDGED_WAIT /* parked: conn_unpark goes on */
 };
 enum judged conn_judge(struct conn *c, enum stage s);
 /* Behind the peer stage: TLS where planned, else what it speaks. Where a PROXY header comes first: c->remote is set, then conn_judge(c, STAGE_PEER),
  * and where that says JUDGED_IN, this. */
 void conn_enter(struct conn *c);
-void conn_speak(struct conn *c);          /* TLS is done, or there is none */
-void conn_unpark(struct conn *c);         /* its delay is over */
+void conn_speak(struct conn *c);  /* TLS is done, or there is none */
+void conn_unpark(struct conn *c); /* its delay is over */
 /* For its PROXY header or its certificate (LIMIT_CLIENT), which no rule judges: counted, recorded, closed without a byte. list: "" or the line that decided. */
 void conn_turn_away(struct conn *c, enum plan_limit entry, const char *list, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool conn_judge_device(struct conn *c); /* may its PROXY header be believed? false: it is closed */
 /* What the header says of TLS is judged from this stage on (hello, identity), then it speaks. Without such a header it just speaks. */
 void conn_told(struct conn *c, enum stage from);
-struct guest *conn_guest(struct conn *c); /* made where there is none; NULL = out of memory */
+struct guest *conn_guest(struct conn *c);                       /* made where there is none; NULL = out of memory */
 void conn_facts(struct conn *c, enum stage s, struct facts *f); /* what is known now; borrowed from the connection */
 void conn_close(struct conn *c, const char *why);
 void conn_event(struct conn *c, uint32_t events); /* from the worker's poll set */
-void conn_reap(struct worker *w); /* end of turn: free what was closed */
+void conn_reap(struct worker *w);                 /* end of turn: free what was closed */
 /* Give back an eighth of the request states that were spare all the time since the last call (or all of them). */
 void conn_trim(struct worker *w, bool all);
 void conn_timeout(struct wheel_node *n, void *ctx);
-void conn_resume(struct conn *c);                   /* the answer stands in rq->out: send it */
+void conn_resume(struct conn *c); /* the answer stands in rq->out: send it */
 void conn_committed(struct conn *c, bool ok);
 void conn_renew(struct conn *c, struct generation *g); /* g is in force now: move to it, or do what the speech does instead */
-void conn_move(struct conn *c, struct generation *g); /* idle: change to generation g */
-void conn_deadline(struct conn *c, int64_t ms); /* from this turn of the loop */
-void conn_drain(struct conn *c);                     /* the engine ends: idle ones get half a second, ones nobody waits for go now */
-uint8_t conn_secure(const struct conn *c); /* as struct peer has it */
+void conn_move(struct conn *c, struct generation *g);  /* idle: change to generation g */
+void conn_deadline(struct conn *c, int64_t ms);        /* from this turn of the loop */
+void conn_drain(struct conn *c);                       /* the engine ends: idle ones get half a second, ones nobody waits for go now */
+uint8_t conn_secure(const struct conn *c);             /* as struct peer has it */
 bool conn_idle(const struct conn *c);
 const struct addr *conn_local(struct conn *c);
 const char *conn_state_name(const struct conn *c);

@@ -12,7 +12,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define PARKED_MOST 4096u    /* delayed connections of a worker; beyond it a delay is a refusal: who is to wait must not be able to fill the memory */
+#define PARKED_MOST                                                                                                                        \
+    4096u /* delayed connections of a worker; beyond it a delay is a refusal: who is to wait must not be able to fill the memory */
 #define ANSWERING_MOST 1024u /* refused ones of a worker that are still to hear why; beyond it they are closed without a word */
 #define LEAVING_MOST   256u  /* the same of those who are to hear the alert of their handshake */
 #define SEE_OFF_MS     2000
@@ -57,7 +58,9 @@ static void policy_failed(struct conn *c, const struct err *e, const struct verd
     if (health_suspended(&c->gen->health) && c->gen == c->w->gen)
         atomic_store(&c->w->eng->counters->policy_suspended_ms, atomic_load(&c->gen->health.suspended_ms));
     log_error("admission", "%s: the connection was %s", e->text,
-              v->last_good ? "given the policy's last good verdict" : v->kind == VERDICT_ALLOW ? "judged by the built-in rules" : "refused");
+              v->last_good               ? "given the policy's last good verdict"
+              : v->kind == VERDICT_ALLOW ? "judged by the built-in rules"
+                                         : "refused");
 }
 
 /* The turn's time would not tell which of two workers was first. */
@@ -153,10 +156,8 @@ static enum judged park(struct conn *c, const struct verdict *v) {
 static void take_place(struct conn *c, struct facts *f) {
     struct engine *eng = c->w->eng;
     unsigned bits = plan_bits(f->listener, c->remote.family, false);
-    if (c->listener->counts_in_lua)
-        ticket_take(&c->ticket, eng->counters, eng->live, f->listener_id, &c->remote, bits, &f->counts);
-    else
-        ticket_look(&c->ticket, eng->counters, eng->live, f->listener_id, &c->remote, bits, &f->counts);
+    if (c->listener->counts_in_lua) ticket_take(&c->ticket, eng->counters, eng->live, f->listener_id, &c->remote, bits, &f->counts);
+    else ticket_look(&c->ticket, eng->counters, eng->live, f->listener_id, &c->remote, bits, &f->counts);
 }
 
 static void take_within(struct conn *c, struct facts *f, struct verdict *v) {
@@ -222,7 +223,8 @@ bool conn_judge_device(struct conn *c) {
     struct pset_hit hit = devices ? facts_ask(&f, devices) : (struct pset_hit){0};
     if (hit.in) return true;
     if (devices) (void)lists_where(devices, hit, line, sizeof line);
-    conn_turn_away(c, LIMIT_PROXY_FROM, line, "ProxyFrom=%s of listener %s: %s", s->proxy_from, s->name, line[0] ? line : "it is not in that list");
+    conn_turn_away(c, LIMIT_PROXY_FROM, line, "ProxyFrom=%s of listener %s: %s", s->proxy_from, s->name,
+                   line[0] ? line : "it is not in that list");
     return false;
 }
 
@@ -286,10 +288,8 @@ void conn_told(struct conn *c, enum stage from) {
 void conn_speak(struct conn *c) {
     c->state = CONN_TALK;
     c->speaking = true;
-    if (c->guest && c->guest->status)
-        c->speech->answer(c);
+    if (c->guest && c->guest->status) c->speech->answer(c);
     else if (c->guest && !(c->listener->plan->services & (c->guest->only | SVC_HTTP))) /* HTTP says so itself, request by request */
         conn_close(c, "no service of its socket is open to it");
-    else
-        c->speech->start(c);
+    else c->speech->start(c);
 }

@@ -1,7 +1,7 @@
 /* HTTP as what a connection speaks: its start, its end, its deadlines, and the memory of its requests. What comes in: conn_read.c; what goes
  * out: conn_write.c. */
-#include "engine/conn_i.h"
 #include "engine/app.h"
+#include "engine/conn_i.h"
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -17,8 +17,7 @@ struct request_state *conn_take_state(struct worker *w) {
     } else if (!(rq = calloc(1, sizeof *rq)) || !(rq->in = malloc(IN_FIRST))) {
         free(rq);
         return NULL;
-    } else
-        rq->in_cap = IN_FIRST;
+    } else rq->in_cap = IN_FIRST;
     rq->in_n = rq->pos = rq->out_sent = rq->out_hold = 0;
     rq->scan = (struct h1_scan){0};
     rq->close_after = rq->must_commit = rq->abandoned = rq->body_next = false;

@@ -10,7 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-_Static_assert((int)PROXY_ONLY_V1 == PROXY_V1 && (int)PROXY_ONLY_V2 == PROXY_V2 && (int)PROXY_EITHER == (PROXY_V1 | PROXY_V2), "the plan's words are the parser's bits");
+_Static_assert((int)PROXY_ONLY_V1 == PROXY_V1 && (int)PROXY_ONLY_V2 == PROXY_V2 && (int)PROXY_EITHER == (PROXY_V1 | PROXY_V2),
+               "the plan's words are the parser's bits");
 _Static_assert(PROXY_MAX <= WORKER_SCRATCH, "a header is looked at in the worker's scratch memory");
 
 struct within { /* in c->talk: what has been read of a header within TLS */
@@ -30,7 +31,8 @@ void conn_forget_header(struct conn *c) {
 void conn_header_late(struct conn *c) {
     const struct plan_settings *set = conn_settings(c);
     bool before_tls = c->listener->plan->scheme == SCHEME_HTTPS && !c->stream;
-    conn_turn_away(c, LIMIT_PROXY, "", "no whole PROXY header within %lld ms", (long long)(before_tls ? set->handshake_ms : set->header_ms));
+    conn_turn_away(c, LIMIT_PROXY, "", "no whole PROXY header within %lld ms",
+                   (long long)(before_tls ? set->handshake_ms : set->header_ms));
 }
 
 void conn_await_header(struct conn *c) {
@@ -46,10 +48,8 @@ void conn_await_header(struct conn *c) {
 
 void conn_greet(struct conn *c) {
     if (!conn_judge_device(c)) return;
-    if (c->listener->plan->proxy_inside)
-        conn_enter(c);
-    else
-        conn_await_header(c);
+    if (c->listener->plan->proxy_inside) conn_enter(c);
+    else conn_await_header(c);
 }
 
 /* ---- what it says ---- */
@@ -76,7 +76,13 @@ static struct via *via_create(const struct proxy_header *h, const struct addr *d
     struct via *v = malloc(sizeof *v + text);
     if (!v) return NULL;
     char *at = (char *)(v + 1);
-    *v = (struct via){.device = *device, .to = h->to, .local = h->local, .ssl = h->ssl, .tls = h->tls, .cert = h->cert || h->cert_session, .verified = h->verified};
+    *v = (struct via){.device = *device,
+                      .to = h->to,
+                      .local = h->local,
+                      .ssl = h->ssl,
+                      .tls = h->tls,
+                      .cert = h->cert || h->cert_session,
+                      .verified = h->verified};
     v->sni = keep(&at, h->authority);
     v->alpn = keep_bytes(&at, h->alpn);
     v->id = keep_bytes(&at, h->unique_id);

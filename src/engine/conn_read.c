@@ -1,11 +1,11 @@
-#include "engine/conn_i.h"
 #include "base/log.h"
+#include "engine/conn_i.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define BODIES (128u << 20) /* what the bodies of all requests of a worker may hold before further ones get 503 */
+#define BODIES       (128u << 20) /* what the bodies of all requests of a worker may hold before further ones get 503 */
 #define LINGER_BYTES (256u << 10)
 
 /* A plain read that took less than it asked for has emptied the socket: the next byte, or the end, is a new edge. TLS reads in records and
@@ -109,8 +109,7 @@ static bool begin_body(struct conn *c) {
         size_t n = rq->in_n - rq->pos;
         rq->in_n = rq->pos; /* the rest of the input belongs to the body, or goes to `rest` */
         r = eat_body(c, p, n);
-    } else if (rq->x.req.expect_continue)
-        h1_write_continue(&rq->out);
+    } else if (rq->x.req.expect_continue) h1_write_continue(&rq->out);
     if (r == H1_MORE) await_body(c);
     if (r == H1_DONE) c->state = CONN_HEAD;
     return r == H1_DONE;

@@ -1,6 +1,6 @@
-#include "engine/conn_i.h"
 #include "base/log.h"
 #include "engine/app.h"
+#include "engine/conn_i.h"
 #include <sys/socket.h>
 
 #define LINGER_MS 2000
@@ -81,10 +81,8 @@ void conn_after_write(struct conn *c) {
         return;
     }
     c->state = CONN_HEAD;
-    if (rq->pos < rq->in_n || rq->rest.n)
-        conn_serve(c);
-    else
-        conn_go_idle(c);
+    if (rq->pos < rq->in_n || rq->rest.n) conn_serve(c);
+    else conn_go_idle(c);
 }
 
 void conn_end_exchange(struct conn *c) {
@@ -93,7 +91,8 @@ void conn_end_exchange(struct conn *c) {
     buf_clear(&rq->body);
     rq->scan = (struct h1_scan){0};
     rq->began_ms = 0;
-    if (c->gen != c->w->gen && !c->retired) conn_move(c, c->w->gen); /* here, too: who always sends a piece of the next request is never idle */
+    if (c->gen != c->w->gen && !c->retired)
+        conn_move(c, c->w->gen); /* here, too: who always sends a piece of the next request is never idle */
 }
 
 void conn_resume(struct conn *c) {

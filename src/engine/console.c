@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONSOLE_STEPS 50000000
+#define CONSOLE_STEPS  50000000
 #define CONSOLE_MEMORY (256u << 20)
 
 struct console {

@@ -3,8 +3,8 @@
 #include "base/log.h"
 #include "engine/access.h"
 #include "engine/app.h"
-#include "engine/banning.h"
 #include "engine/ask.h"
+#include "engine/banning.h"
 #include "engine/console.h"
 #include "engine/control_i.h"
 #include "engine/decisions.h"
@@ -64,9 +64,11 @@ static void setup(struct control *k, struct fdlink_msg *m) {
     struct engine *eng = &k->eng;
     struct err e;
     uint64_t instance = 0;
-    bool fine = m->nfds == 3 && wire_number(m->data, "instance", &instance) && instance < 2 && wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
+    bool fine = m->nfds == 3 && wire_number(m->data, "instance", &instance) && instance < 2 &&
+                wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
     if (!fine) err_set(&e, "the supervisor's set-up message is not understood");
-    fine = fine && (eng->counters = counters_map(m->fds[0], &e)) && (eng->recorder = recorder_map(m->fds[1], false, &e)) && library_open(m->fds[2], &e);
+    fine = fine && (eng->counters = counters_map(m->fds[0], &e)) && (eng->recorder = recorder_map(m->fds[1], false, &e)) &&
+           library_open(m->fds[2], &e);
     for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
     char socket[512];
     snprintf(socket, sizeof socket, "%s/run/console.sock", eng->state_dir);
@@ -107,7 +109,8 @@ static void note_reload(struct control *k, const struct fdlink_msg *m) {
     pthread_mutex_unlock(&eng->lock);
     if (text) free(old);
     if (eng->current) control_all(eng, MAIL_RETIRE, NULL); /* the supervisor has closed what it no longer wants: now ours may go */
-    if (eng->current && !k->welcomed && atomic_load(&eng->counters->super.engine_starts) <= 1) welcome(eng, eng->current); /* below the table of sockets */
+    if (eng->current && !k->welcomed && atomic_load(&eng->counters->super.engine_starts) <= 1)
+        welcome(eng, eng->current); /* below the table of sockets */
     k->welcomed |= eng->current != NULL;
     generation_bury(eng);
 }
@@ -147,8 +150,7 @@ static void on_wire(struct ev_loop *loop, ev_io *io, int revents) {
     struct control *k = io->data;
     struct err e;
     int r = fdlink_recv(io->fd, &k->msg, &e);
-    if (r == 1)
-        take_message(k, &k->msg);
+    if (r == 1) take_message(k, &k->msg);
     else if (r == 0 || errno != EAGAIN) {
         log_warn("engine", "the supervisor has gone: this engine ends");
         ev_break(loop, EVBREAK_ALL);

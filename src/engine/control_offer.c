@@ -46,7 +46,12 @@ static bool start_spool(struct engine *eng, struct generation *g, struct err *e)
     snprintf(eng->tracker_id, sizeof eng->tracker_id, "%s", hooks_tracker_id(g->hooks[0]));
     char dir[512];
     snprintf(dir, sizeof dir, "%s/spool", eng->state_dir);
-    struct spool_config cfg = {.dir = dir, .tracker_id = eng->tracker_id, .max_bytes = g->plan.set.spool_max, .producers = eng->workers_most, .done = spool_done, .ctx = eng};
+    struct spool_config cfg = {.dir = dir,
+                               .tracker_id = eng->tracker_id,
+                               .max_bytes = g->plan.set.spool_max,
+                               .producers = eng->workers_most,
+                               .done = spool_done,
+                               .ctx = eng};
     eng->spool = spool_start(&cfg, e);
     return eng->spool != NULL;
 }
@@ -76,15 +81,15 @@ void control_prepare(struct control *k, uint64_t id) {
     struct engine *eng = &k->eng;
     if (!eng->workers_most) eng->workers_most = g->nworkers > WORKERS_ROOM ? g->nworkers : WORKERS_ROOM;
     if (g->nworkers > eng->workers_most) {
-        err_set(&e, "portreeve.ini: Workers: this engine has room for %u workers, not for %u: restart it to have more", eng->workers_most, g->nworkers);
+        err_set(&e, "portreeve.ini: Workers: this engine has room for %u workers, not for %u: restart it to have more", eng->workers_most,
+                g->nworkers);
         fail(k, id, &e);
         return;
     }
-    bool fine = generation_prepare(g, eng, &e) && (k->forced || !eng->current || guards_reload(eng, g, eng->current, &e)) && start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
-    if (fine)
-        control_say(k, WIRE_PREPARED, "generation %llu\n", (unsigned long long)id);
-    else
-        fail(k, id, &e);
+    bool fine = generation_prepare(g, eng, &e) && (k->forced || !eng->current || guards_reload(eng, g, eng->current, &e)) &&
+                start_threads(k, g, &e) && (k->pending_states = app_prepare(eng->app, g, &e));
+    if (fine) control_say(k, WIRE_PREPARED, "generation %llu\n", (unsigned long long)id);
+    else fail(k, id, &e);
 }
 
 void control_begin(struct control *k, struct fdlink_msg *m) {
@@ -99,8 +104,7 @@ void control_begin(struct control *k, struct fdlink_msg *m) {
         err_set(&e, "the supervisor counts on generation %llu, which this engine does not serve: restart it", (unsigned long long)base);
     else if (m->nfds == 2 && wire_number(m->data, "workers", &workers) && workers >= 1 && workers <= PLAN_MAX_WORKERS)
         k->pending = generation_create(&k->eng, id, m->fds[0], m->fds[1], (unsigned)workers, &e);
-    else
-        err_set(&e, "the supervisor offered a generation without plan, bundle or workers");
+    else err_set(&e, "the supervisor offered a generation without plan, bundle or workers");
     for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
     if (!k->pending) fail(k, id, &e);
 }

@@ -74,10 +74,8 @@ static void rotate(struct decision_file *f) {
     snprintf(to, sizeof to, "%s.%u", f->path, f->keep);
     if (f->keep == 0) (void)unlink(f->path);
     for (unsigned i = f->keep; i > 0; i--) {
-        if (i > 1)
-            snprintf(from, sizeof from, "%s.%u", f->path, i - 1);
-        else
-            snprintf(from, sizeof from, "%s", f->path);
+        if (i > 1) snprintf(from, sizeof from, "%s.%u", f->path, i - 1);
+        else snprintf(from, sizeof from, "%s", f->path);
         (void)rename(from, to);
         snprintf(to, sizeof to, "%s", from);
     }
@@ -141,12 +139,9 @@ static size_t write_lines(struct decision_file *f, const char *p, size_t n) {
     size_t done = 0;
     while (done < n && open_file(f) && say_missing(f)) {
         size_t k = fits(f, p + done, n - done);
-        if (k == 0)
-            rotate(f);
-        else if (write_all(f, p + done, k))
-            done += k;
-        else
-            break;
+        if (k == 0) rotate(f);
+        else if (write_all(f, p + done, k)) done += k;
+        else break;
     }
     return done;
 }

@@ -39,10 +39,8 @@ static void fold(struct counting *c) {
     uint32_t out = 0;
     qsort(c->live, c->n, sizeof *c->live, live_order);
     for (uint32_t i = 0; i < c->n; i++) {
-        if (out && plan_by_place(&c->live[out - 1].at, &c->live[i].at) == 0)
-            c->live[out - 1].n += c->live[i].n;
-        else
-            c->live[out++] = c->live[i];
+        if (out && plan_by_place(&c->live[out - 1].at, &c->live[i].at) == 0) c->live[out - 1].n += c->live[i].n;
+        else c->live[out++] = c->live[i];
     }
     c->n = out;
 }

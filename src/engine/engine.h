@@ -3,9 +3,9 @@
 #ifndef PORTREEVE_ENGINE_ENGINE_H
 #define PORTREEVE_ENGINE_ENGINE_H
 #include "base/err.h"
-#include "gate/counters.h"
 #include "engine/backend.h"
 #include "engine/probe_table.h"
+#include "gate/counters.h"
 #include "gate/recorder.h"
 #include "plan/plan.h"
 #include "svc/spool.h"
@@ -38,8 +38,8 @@ struct engine {
     struct remotelog *remotelog; /* NULL until a listener has the service; set before a worker sees that listener */
     struct app *app;
     struct probe *probe;
-    struct backends backends;    /* of tunnels */
-    struct probe_table probes;   /* calls of the self-probe under way: accept asks */
+    struct backends backends;  /* of tunnels */
+    struct probe_table probes; /* calls of the self-probe under way: accept asks */
     _Atomic unsigned nworkers; /* running; worker[i] is set before it grows */
     unsigned workers_most;     /* bound for the life of the engine */
     struct worker *worker[PLAN_MAX_WORKERS];
@@ -47,9 +47,9 @@ struct engine {
     _Atomic bool draining;
     _Atomic bool live_generation; /* at least one generation has been committed */
     struct holder_id holder;      /* for the locks of the counters' memory */
-    pthread_mutex_t bans_making; /* one set is made at a time, so that an older one is never handed out after a newer */
+    pthread_mutex_t bans_making;  /* one set is made at a time, so that an older one is never handed out after a newer */
     pthread_mutex_t bans_lock;
-    struct ban_set *bans;         /* under bans_lock; bans_turn counts its changes */
+    struct ban_set *bans; /* under bans_lock; bans_turn counts its changes */
     _Atomic uint64_t bans_turn;
 
     /* Under lock: read by console, app threads and /metrics, written by control. */

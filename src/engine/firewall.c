@@ -57,20 +57,13 @@ static void judge(struct firewall *f, const struct planner *p, struct firewall_r
     bool loopback = addr_is_loopback(&s->at);
     if (s->proxy) /* its callers are the devices: the restriction is for those behind them */
         r->list = list_of(f, p, s->proxy_from);
-    else if (s->restriction != RESTRICT_NONE)
-        r->list = list_of(f, p, s->list);
-    if (s->proxy || s->restriction == RESTRICT_GRANT)
-        r->who = WHO_LISTED;
-    else if (s->services & SVC_TRACKER)
-        r->who = WHO_EVERYBODY;
-    else if (s->services & (SVC_UI | SVC_HUB))
-        r->who = WHO_USERS;
-    else
-        r->who = WHO_WATCHERS;
-    if (loopback)
-        r->why = "loopback: only programs of this machine can call it";
-    else if (r->port == 0)
-        r->why = "its port is not chosen yet: give it one";
+    else if (s->restriction != RESTRICT_NONE) r->list = list_of(f, p, s->list);
+    if (s->proxy || s->restriction == RESTRICT_GRANT) r->who = WHO_LISTED;
+    else if (s->services & SVC_TRACKER) r->who = WHO_EVERYBODY;
+    else if (s->services & (SVC_UI | SVC_HUB)) r->who = WHO_USERS;
+    else r->who = WHO_WATCHERS;
+    if (loopback) r->why = "loopback: only programs of this machine can call it";
+    else if (r->port == 0) r->why = "its port is not chosen yet: give it one";
     else if (r->who == WHO_LISTED && r->list->n == 0 && !r->list->long_list)
         r->why = "its list holds no address beyond loopback: only programs of this machine may call it";
     else if (r->who == WHO_LISTED && !has_family(r->list, s->at.family))

@@ -38,10 +38,8 @@ static bool rule_line(const struct firewall_rule *r, struct buf *out) {
                             : "",
                         s->name, services) &&
                 because(&s->because, out);
-    if (good && r->who == WHO_LISTED)
-        good = buf_fmt(out, "; from list %s: ", r->list->name) && sources(r->list, NAMED, out);
-    else if (good && r->list)
-        good = buf_fmt(out, "; Portreeve itself turns list %s away", r->list->name);
+    if (good && r->who == WHO_LISTED) good = buf_fmt(out, "; from list %s: ", r->list->name) && sources(r->list, NAMED, out);
+    else if (good && r->list) good = buf_fmt(out, "; Portreeve itself turns list %s away", r->list->name);
     if (good && s->waiting) good = buf_str(out, "; its address is not here yet");
     return good && buf_str(out, "\n");
 }
@@ -86,10 +84,8 @@ static bool notes(const struct firewall *f, struct buf *out) {
         good = buf_str(out, "Pages of hub and ui are answered only to list admin (") && sources(f->admin, NAMED, out) &&
                buf_str(out, "), whoever may reach their port.\n");
     if (good && r) {
-        if (addr_is_any(&r->socket->at))
-            snprintf(at, sizeof at, "this machine's own address, port %u", (unsigned)r->port);
-        else
-            place(r, at);
+        if (addr_is_any(&r->socket->at)) snprintf(at, sizeof at, "this machine's own address, port %u", (unsigned)r->port);
+        else place(r, at);
         good = buf_fmt(out,
                        "Behind a NAT or a firewall that forwards: a rule must send PUBLIC-ADDRESS:%u to %s; without it the request is "
                        "refused. URLs (UrlForRecipients of lui.ini\n"
@@ -132,27 +128,23 @@ static bool nft_rule(const struct firewall_rule *r, struct buf *out) {
     bare.scope = 0;
     addr_format_ip(&bare, text);
     plan_services_text(s->services, services, sizeof services);
-    if (s->zone[0])
-        snprintf(interface, sizeof interface, "%s", s->zone);
-    else if (s->at.scope)
-        (void)if_indextoname(s->at.scope, interface);
+    if (s->zone[0]) snprintf(interface, sizeof interface, "%s", s->zone);
+    else if (s->at.scope) (void)if_indextoname(s->at.scope, interface);
     if (r->who == WHO_LISTED && r->list->long_list)
         good = buf_fmt(out, "        # list %s is too long to repeat: Portreeve itself turns all others away\n", r->list->name);
-    else if (r->who == WHO_LISTED)
-        good = nft_sources(r->list, s->at.family, &n, &from);
+    else if (r->who == WHO_LISTED) good = nft_sources(r->list, s->at.family, &n, &from);
     if (good && r->who == WHO_LISTED && !r->list->long_list && n == 0) { /* the list speaks of the other family only */
         buf_free(&from);
         return true;
     }
     good = good && buf_str(out, "        ");
     if (good && interface[0]) good = buf_fmt(out, "iifname \"%s\" ", interface);
-    if (good && addr_is_any(&s->at))
-        good = buf_fmt(out, "meta nfproto %s ", s->at.family == 6 ? "ipv6" : "ipv4");
-    else
-        good = good && buf_fmt(out, "%s daddr %s ", ip, text);
+    if (good && addr_is_any(&s->at)) good = buf_fmt(out, "meta nfproto %s ", s->at.family == 6 ? "ipv6" : "ipv4");
+    else good = good && buf_fmt(out, "%s daddr %s ", ip, text);
     if (good && n) good = buf_fmt(out, "%s saddr { ", ip) && buf_add(out, from.p, from.n) && buf_str(out, " } ");
     buf_free(&from);
-    return good && buf_fmt(out, "%s dport %u accept comment \"portreeve %s: %.40s\"\n", s->at.udp ? "udp" : "tcp", (unsigned)r->port, s->name, services);
+    return good && buf_fmt(out, "%s dport %u accept comment \"portreeve %s: %.40s\"\n", s->at.udp ? "udp" : "tcp", (unsigned)r->port,
+                           s->name, services);
 }
 
 bool firewall_nft(const struct firewall *f, struct buf *out) {
@@ -178,7 +170,8 @@ static bool json_text(struct buf *out, const char *key, const char *value) {
 static bool json_head(const struct firewall_rule *r, struct buf *out) {
     char ip[ADDR_TEXT];
     addr_format_ip(&r->socket->at, ip);
-    return json_text(out, "address", ip) && buf_fmt(out, ",\"transport\":\"%s\",\"port\":%u,", r->socket->at.udp ? "udp" : "tcp", (unsigned)r->port) &&
+    return json_text(out, "address", ip) &&
+           buf_fmt(out, ",\"transport\":\"%s\",\"port\":%u,", r->socket->at.udp ? "udp" : "tcp", (unsigned)r->port) &&
            json_text(out, "listener", r->socket->name);
 }
 

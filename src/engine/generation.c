@@ -44,7 +44,10 @@ struct generation *generation_create(struct engine *eng, uint64_t id, int plan_f
     }
     for (uint32_t i = 0; i < g->plan.nsockets; i++) g->listener[i].plan = &g->plan.socket[i];
     const struct plan_settings *s = &g->plan.set;
-    g->limits = (struct h1_limits){.max_line = (uint32_t)s->max_line, .max_head = (uint32_t)s->max_head, .max_fields = (uint32_t)s->max_fields, .max_body = s->max_body};
+    g->limits = (struct h1_limits){.max_line = (uint32_t)s->max_line,
+                                   .max_head = (uint32_t)s->max_head,
+                                   .max_fields = (uint32_t)s->max_fields,
+                                   .max_body = s->max_body};
     return g;
 }
 
@@ -136,7 +139,8 @@ static bool load_lists(struct generation *g, struct err *e) {
         const struct pset *set = pset_check(bundle_text(g->bundle, f), f->size, f->display, e);
         if (!set || !lists_add(&g->lists, f->path + 5, set, e)) return false;
     }
-    static const char *const always[] = {"denied", "clients", "cluster", "admin", "components"}; /* policies may ask for them without looking */
+    static const char *const always[] = {"denied", "clients", "cluster", "admin",
+                                         "components"}; /* policies may ask for them without looking */
     for (unsigned i = 0; i < sizeof always / sizeof *always; i++)
         if (!lists_find(&g->lists, always[i])) return err_set(e, "the bundle holds no address list \"%s\"", always[i]);
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
@@ -144,7 +148,8 @@ static bool load_lists(struct generation *g, struct err *e) {
         if (s->restriction != RESTRICT_NONE && !lists_find(&g->lists, s->list))
             return err_at(e, s->because.file, s->because.line, "%s: there is no address list '%s'", s->because.entry, s->list);
         if (s->proxy && !lists_find(&g->lists, s->proxy_from))
-            return err_at(e, s->because.file, s->because.line, "%s: there is no address list '%s' (ProxyFrom)", s->because.entry, s->proxy_from);
+            return err_at(e, s->because.file, s->because.line, "%s: there is no address list '%s' (ProxyFrom)", s->because.entry,
+                          s->proxy_from);
     }
     struct generation *before = engine_current(g->eng);
     if (before) lists_carry(&g->lists, &before->lists);
@@ -170,7 +175,8 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
     char keys[512];
     snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
     if (!(g->ring = token_ring_load(keys, true, e)) || !routes_make(&g->routes, &eng->backends, &g->plan, e)) return false;
-    struct hooks_config cfg = {.bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &g->health};
+    struct hooks_config cfg = {
+        .bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &g->health};
     /* A generation with fewer workers than the engine runs: the others keep their connections, so they need its policies too. */
     g->nhooks = g->nworkers > eng->nworkers ? g->nworkers : eng->nworkers;
     g->hooks = calloc(g->nhooks, sizeof(struct hooks *));

@@ -11,20 +11,20 @@
 
 struct gen_listener { /* one socket of the plan */
     const struct plan_socket *plan;
-    uint16_t port;  /* really bound */
-    uint16_t id;    /* of its name, for live counts */
-    uint64_t key;   /* of its name, for rates */
-    uint8_t asks;   /* bit s: the policy has a rule for this listener at stage s */
-    bool counts_in_lua; /* there is a Lua rule at the peer stage */
-    bool asks_tls;  /* a Lua rule may want to know about the TLS of its connections */
-    uint64_t inode; /* of the first worker's socket: tells which listener of another generation is the same */
+    uint16_t port;         /* really bound */
+    uint16_t id;           /* of its name, for live counts */
+    uint64_t key;          /* of its name, for rates */
+    uint8_t asks;          /* bit s: the policy has a rule for this listener at stage s */
+    bool counts_in_lua;    /* there is a Lua rule at the peer stage */
+    bool asks_tls;         /* a Lua rule may want to know about the TLS of its connections */
+    uint64_t inode;        /* of the first worker's socket: tells which listener of another generation is the same */
     unsigned first, count; /* its descriptors in generation.socket; none where it waits for its address */
 };
 struct acceptor;
 struct gen_socket { /* one descriptor for one worker; owned by the generation until the worker takes it */
     uint32_t listener, worker;
     uint64_t inode;
-    int fd; /* -1 = taken, or closed as a duplicate of one the worker already has */
+    int fd;                    /* -1 = taken, or closed as a duplicate of one the worker already has */
     struct acceptor *acceptor; /* the worker's own, from when it has adopted this generation until the next one is committed */
 };
 struct generation {
@@ -38,11 +38,11 @@ struct generation {
     struct tls_certs *certs;
     struct token_ring *ring; /* STATE/keys/tracker.keys as it was when this generation was made */
     struct lists lists;
-    struct routes routes; /* of its tunnels */
+    struct routes routes;        /* of its tunnels */
     struct policy_health health; /* of its admission policy */
     struct h1_limits limits;
     struct gen_listener *listener; /* plan.nsockets of them */
-    uint32_t *by_inode; /* hash of the listeners' inodes: place + 1, 0 = free; inode_slots of them, a power of two */
+    uint32_t *by_inode;            /* hash of the listeners' inodes: place + 1, 0 = free; inode_slots of them, a power of two */
     uint32_t inode_slots;
     struct gen_socket *socket;
     unsigned nsockets, socket_room;

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #define LOOK_MOST 16384u /* connections a worker looks at for one caller */
-#define TRIES 3u         /* letters for one caller: another may take the place that was made for him */
-#define WAIT_MS 2000     /* a letter is back within a turn of each worker; one that is not is given up */
+#define TRIES     3u     /* letters for one caller: another may take the place that was made for him */
+#define WAIT_MS   2000   /* a letter is back within a turn of each worker; one that is not is given up */
 
 struct room { /* the letter; owned by whoever has it */
     struct worker_call call;
@@ -56,8 +56,7 @@ static void look(struct worker *w, struct room *r) {
     } else if (r->best >= 0) {
         r->phase = ROOM_CLOSE;
         post(r, (unsigned)r->best);
-    } else
-        post_back(r);
+    } else post_back(r);
 }
 
 static void close_idlest(struct worker *w, struct room *r) {
@@ -111,7 +110,13 @@ bool giveway_ask(struct conn *c, const struct facts *f, const struct verdict *v)
     if (!g || g->rooms == TRIES) return false;
     struct room *r = calloc(1, sizeof *r);
     if (!r) return false;
-    *r = (struct room){.call = {arrive, drop}, .eng = w->eng, .conn = c, .origin = w->index, .nworkers = w->eng->nworkers, .listener = f->listener_id, .best = -1};
+    *r = (struct room){.call = {arrive, drop},
+                       .eng = w->eng,
+                       .conn = c,
+                       .origin = w->index,
+                       .nworkers = w->eng->nworkers,
+                       .listener = f->listener_id,
+                       .best = -1};
     ticket_give(&c->ticket, w->eng->live);
     g->rooms++;
     g->room = r;

@@ -32,7 +32,8 @@ static bool spares_cluster(struct engine *eng, const struct addr *lo, const stru
         char range[BANS_RANGE], line[320];
         bans_range_text(&o.found_lo, &o.found_hi, range);
         shutout_member(cluster, &o.found_lo, line, sizeof line);
-        err_set(e, "this would shut out a member of the cluster, %s (%.200s); --force (in the console {force=true}) if that is meant", range, line);
+        err_set(e, "this would shut out a member of the cluster, %s (%.200s); --force (in the console {force=true}) if that is meant",
+                range, line);
     }
     generation_unref(g);
     return !o.found;
@@ -54,7 +55,9 @@ bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi
         if (!within(&admin[i].address, lo, hi)) continue;
         addr_format_ip(&admin[i].address, who);
         shutout_ago(now - admin[i].last_ms, when);
-        return err_set(e, "this would shut out %s, which administered the hub %s ago; --force (in the console {force=true}) if that is meant", who, when);
+        return err_set(e,
+                       "this would shut out %s, which administered the hub %s ago; --force (in the console {force=true}) if that is meant",
+                       who, when);
     }
     return spares_cluster(eng, lo, hi, e);
 }
@@ -63,8 +66,10 @@ bool guards_reload(struct engine *eng, struct generation *g, const struct genera
     struct admin admin[ADMINS_MAX];
     struct policy_health health = {0};
     const char *partly;
-    struct hooks_config make = {.bundle = old->bundle, .plan = &old->plan, .lists = &old->lists, .ring = old->ring, .luadir = eng->luadir, .health = &health};
-    struct shutout_side next = {.plan = &g->plan, .lists = &g->lists, .hooks = g->hooks[0]}, before = {.plan = &old->plan, .lists = &old->lists, .make = &make};
+    struct hooks_config make = {
+        .bundle = old->bundle, .plan = &old->plan, .lists = &old->lists, .ring = old->ring, .luadir = eng->luadir, .health = &health};
+    struct shutout_side next = {.plan = &g->plan, .lists = &g->lists, .hooks = g->hooks[0]},
+                        before = {.plan = &old->plan, .lists = &old->lists, .make = &make};
     unsigned n = admins_lately(&eng->counters->admins, eng->holder, clock_mono_ms(), admin);
     struct err why;
     bool spared = shutout_spares(&next, &before, admin, n, &partly, &why);

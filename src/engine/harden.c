@@ -36,16 +36,20 @@ static struct measure *measure(const char *name, enum harden_state state) {
 static bool become(const char *user, struct measure *m, struct err *e) {
     struct passwd *pw = NULL;
     if (user && *user && !(pw = getpwnam(user)))
-        return err_set(e, "the user '%s' (conf/portreeve.ini, User) does not exist here: make it, e.g. `adduser --system --group %s`, or name another", user, user);
+        return err_set(
+            e, "the user '%s' (conf/portreeve.ini, User) does not exist here: make it, e.g. `adduser --system --group %s`, or name another",
+            user, user);
     if (pw && geteuid() == 0) {
         if (setgroups(1, &pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0)
             return err_set(e, "cannot become the user '%s': %s", user, strerror(errno));
         if (setuid(0) == 0 && pw->pw_uid != 0) return err_set(e, "root could be had back after becoming '%s'", user);
     } else if (pw && geteuid() != pw->pw_uid) {
-        log_notice("engine", "conf/portreeve.ini: User = %s has no effect: only root can change the user, and this is uid %d", user, (int)geteuid());
+        log_notice("engine", "conf/portreeve.ini: User = %s has no effect: only root can change the user, and this is uid %d", user,
+                   (int)geteuid());
     }
     m->state = geteuid() != 0 ? HARDEN_ON : HARDEN_OFF;
-    snprintf(m->how, sizeof m->how, geteuid() != 0 ? "uid %d, gid %d" : "uid %d, gid %d: set User in conf/portreeve.ini", (int)geteuid(), (int)getegid());
+    snprintf(m->how, sizeof m->how, geteuid() != 0 ? "uid %d, gid %d" : "uid %d, gid %d: set User in conf/portreeve.ini", (int)geteuid(),
+             (int)getegid());
     return true;
 }
 
@@ -82,7 +86,8 @@ static void no_core(struct measure *m) {
     bool limited = setrlimit(RLIMIT_CORE, &none) == 0;
     bool hidden = HARDEN_SANITIZED || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
     m->state = limited && hidden && !HARDEN_SANITIZED ? HARDEN_ON : limited || hidden ? HARDEN_PART : HARDEN_OFF;
-    snprintf(m->how, sizeof m->how, "no core dumps%s", HARDEN_SANITIZED ? " (sanitizer build: may be traced)" : ", not to be traced by its own user");
+    snprintf(m->how, sizeof m->how, "no core dumps%s",
+             HARDEN_SANITIZED ? " (sanitizer build: may be traced)" : ", not to be traced by its own user");
 }
 
 static void no_new_privileges(struct measure *m) {
@@ -96,7 +101,8 @@ bool harden_engine(const char *user, const char *state_dir, const char *luadir, 
     nmeasures = 0;
     if (!become(user, measure("user", HARDEN_OFF), e)) return false;
     if (access(state_dir, R_OK | W_OK | X_OK) != 0)
-        return err_set(e, "%s: uid %d cannot write there (%s): `chown -R %d:%d %s`", state_dir, (int)geteuid(), strerror(errno), (int)geteuid(), (int)getegid(), state_dir);
+        return err_set(e, "%s: uid %d cannot write there (%s): `chown -R %d:%d %s`", state_dir, (int)geteuid(), strerror(errno),
+                       (int)geteuid(), (int)getegid(), state_dir);
     setenv("SQLITE_TMPDIR", state_dir, 1); /* the only place that stays writable */
     drop_capabilities(measure("capabilities", HARDEN_OFF));
     die_with_parent(measure("parent", HARDEN_OFF));
@@ -116,7 +122,8 @@ static const char *const words[] = {"off", "part", "on"};
 bool harden_json(struct buf *out) {
     bool fine = buf_str(out, "[");
     for (unsigned i = 0; i < nmeasures; i++) {
-        fine = fine && buf_fmt(out, "%s{\"name\":\"%s\",\"state\":\"%s\",\"how\":", i ? "," : "", measures[i].name, words[measures[i].state]);
+        fine =
+            fine && buf_fmt(out, "%s{\"name\":\"%s\",\"state\":\"%s\",\"how\":", i ? "," : "", measures[i].name, words[measures[i].state]);
         fine = fine && buf_json(out, measures[i].how, strlen(measures[i].how)) && buf_str(out, "}");
     }
     return fine && buf_str(out, "]");
@@ -124,6 +131,7 @@ bool harden_json(struct buf *out) {
 
 bool harden_report(struct buf *out) {
     bool fine = true;
-    for (unsigned i = 0; i < nmeasures; i++) fine = fine && buf_fmt(out, "%-13s %-4s %s\n", measures[i].name, words[measures[i].state], measures[i].how);
+    for (unsigned i = 0; i < nmeasures; i++)
+        fine = fine && buf_fmt(out, "%-13s %-4s %s\n", measures[i].name, words[measures[i].state], measures[i].how);
     return fine;
 }

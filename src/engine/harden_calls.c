@@ -17,18 +17,18 @@ static const char *const denied[] = {
     /* other programs and processes */
     "execve", "execveat", "fork", "vfork", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd", "pidfd_open",
     /* mounts and namespaces */
-    "mount", "umount", "umount2", "pivot_root", "chroot", "unshare", "setns", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
-    "mount_setattr", "open_by_handle_at", "name_to_handle_at",
+    "mount", "umount", "umount2", "pivot_root", "chroot", "unshare", "setns", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount",
+    "fspick", "mount_setattr", "open_by_handle_at", "name_to_handle_at",
     /* the kernel's wide and rarely needed doors */
     "keyctl", "add_key", "request_key", "io_uring_setup", "io_uring_enter", "io_uring_register", "bpf", "userfaultfd", "perf_event_open",
-    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "lookup_dcookie", "fanotify_init", "quotactl", "quotactl_fd",
-    "modify_ldt", "iopl", "ioperm", "personality", "vmsplice", "remap_file_pages", "move_pages", "migrate_pages", "nfsservctl", "sysfs", "ustat",
+    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "lookup_dcookie", "fanotify_init", "quotactl",
+    "quotactl_fd", "modify_ldt", "iopl", "ioperm", "personality", "vmsplice", "remap_file_pages", "move_pages", "migrate_pages",
+    "nfsservctl", "sysfs", "ustat",
     /* the machine */
-    "reboot", "swapon", "swapoff", "sethostname", "setdomainname", "acct", "syslog", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
-    "stime", "vhangup", "mknod", "mknodat",
+    "reboot", "swapon", "swapoff", "sethostname", "setdomainname", "acct", "syslog", "settimeofday", "clock_settime", "clock_adjtime",
+    "adjtimex", "stime", "vhangup", "mknod", "mknodat",
     /* ways around "no code at run time" */
-    "memfd_create", "memfd_secret", "shmat", "pkey_mprotect",
-};
+    "memfd_create", "memfd_secret", "shmat", "pkey_mprotect"};
 
 static bool deny_list(scmp_filter_ctx f) {
     bool fine = true;
@@ -70,8 +70,9 @@ enum harden_state harden_calls(char *how, size_t room) {
         return HARDEN_OFF;
     }
     bool fine = deny_list(f) && deny_code(f) && deny_families(f);
-    if (!HARDEN_SANITIZED) fine = fine && deny_children(f) && seccomp_rule_add(f, DENY, SCMP_SYS(ptrace), 0) == 0; /* the leak checker clones and traces */
-    seccomp_attr_set(f, SCMP_FLTATR_CTL_NNP, 0); /* set already */
+    if (!HARDEN_SANITIZED)
+        fine = fine && deny_children(f) && seccomp_rule_add(f, DENY, SCMP_SYS(ptrace), 0) == 0; /* the leak checker clones and traces */
+    seccomp_attr_set(f, SCMP_FLTATR_CTL_NNP, 0);                                                /* set already */
     seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     int rc = fine ? seccomp_load(f) : -EINVAL;
     seccomp_release(f);

@@ -10,14 +10,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define FS_TRUNCATE (1ull << 14)  /* ABI 3 */
+#define FS_TRUNCATE  (1ull << 14) /* ABI 3 */
 #define FS_IOCTL_DEV (1ull << 15) /* ABI 5 */
 #define NET_BIND_TCP (1ull << 0)  /* ABI 4 */
-#define FS_ABI1 ((1ull << 13) - 1)
+#define FS_ABI1      ((1ull << 13) - 1)
 
 #define READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define WRITE                                                                                                                                       \
-    (READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_DIR |           \
+#define WRITE                                                                                                                              \
+    (READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_DIR | \
      LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REFER | FS_TRUNCATE)
 /* Rights that a rule for a single file may name. */
 #define OF_A_FILE (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | FS_TRUNCATE)
@@ -41,8 +41,16 @@ static bool allow(int ruleset, uint64_t handled, const char *path, uint64_t righ
 
 static bool allow_all(int ruleset, uint64_t handled, const char *state_dir, const char *luadir) {
     /* Libraries and their data (cjson and lua-dbi are loaded by the app threads' states), names of hosts and users, time zones, trust stores. */
-    static const char *const readable[] = {"/usr", "/etc", "/dev/urandom", "/proc/self", "/proc/sys/kernel/random", "/proc/meminfo", "/proc/cpuinfo",
-                                           "/sys/devices/system/cpu", "/run/systemd/resolve", "/run/resolvconf"};
+    static const char *const readable[] = {"/usr",
+                                           "/etc",
+                                           "/dev/urandom",
+                                           "/proc/self",
+                                           "/proc/sys/kernel/random",
+                                           "/proc/meminfo",
+                                           "/proc/cpuinfo",
+                                           "/sys/devices/system/cpu",
+                                           "/run/systemd/resolve",
+                                           "/run/resolvconf"};
     bool fine = allow(ruleset, handled, state_dir, WRITE) && (!luadir[0] || allow(ruleset, handled, luadir, READ)) &&
                 allow(ruleset, handled, "/dev/null", LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
     for (size_t i = 0; fine && i < sizeof readable / sizeof *readable; i++) fine = allow(ruleset, handled, readable[i], READ);
@@ -73,7 +81,7 @@ enum harden_state harden_files(const char *state_dir, const char *luadir, char *
         snprintf(how, room, "Landlock ABI %ld refused: %s", abi, strerror(why));
         return HARDEN_OFF;
     }
-    snprintf(how, room, "Landlock ABI %ld: writes below %s, reads below %s%s/usr, /etc%s%s", abi, state_dir, luadir, luadir[0] ? ", " : "", abi >= 4 ? ", binds no TCP port" : "",
-             HARDEN_SANITIZED ? " (sanitizer build: reads everything)" : "");
+    snprintf(how, room, "Landlock ABI %ld: writes below %s, reads below %s%s/usr, /etc%s%s", abi, state_dir, luadir, luadir[0] ? ", " : "",
+             abi >= 4 ? ", binds no TCP port" : "", HARDEN_SANITIZED ? " (sanitizer build: reads everything)" : "");
     return abi >= 3 && !HARDEN_SANITIZED ? HARDEN_ON : HARDEN_PART; /* before ABI 3 a file elsewhere could still be truncated */
 }

@@ -45,8 +45,8 @@ static void summary(const struct view *v, struct buf *b) {
     text(b, "name", v->list->name);
     buf_str(b, ",");
     text(b, "file", pset_source(v->set, 0));
-    buf_fmt(b, ",\"lines\":%u,\"hits\":%" PRIu64 ",\"used\":%u,\"unused\":%u,\"shadowed\":%zu,\"spans\":%zu,\"bytes\":%zu", v->lines, v->hits, v->used, v->unused,
-            shadowed, pset_spans(v->set), pset_bytes(v->set));
+    buf_fmt(b, ",\"lines\":%u,\"hits\":%" PRIu64 ",\"used\":%u,\"unused\":%u,\"shadowed\":%zu,\"spans\":%zu,\"bytes\":%zu", v->lines,
+            v->hits, v->used, v->unused, shadowed, pset_spans(v->set), pset_bytes(v->set));
 }
 
 /* "file":…,"line":… with `by_` or nothing in front. */
@@ -108,8 +108,7 @@ static void show_never(const struct view *v, struct buf *b) {
             buf_str(b, rows > 1 ? ",{" : "{");
             where(v, "", i, b);
             buf_fmt(b, ",\"to\":%u,\"lines\":%u}", pset_at(v->set, last).line, lines);
-        } else
-            more++;
+        } else more++;
         i = last;
     }
     buf_fmt(b, "],\"never_more\":%u", more);
@@ -152,10 +151,8 @@ bool lists_show(struct engine *eng, const char *name, struct buf *b) {
     if (!g) return buf_str(b, *name ? "null" : "[]");
     bool fine = true;
     const struct named_list *one = *name ? lists_named(&g->lists, name) : NULL;
-    if (*name)
-        fine = one ? show_one(one, b) : buf_str(b, "null");
-    else
-        buf_str(b, "[");
+    if (*name) fine = one ? show_one(one, b) : buf_str(b, "null");
+    else buf_str(b, "[");
     for (unsigned i = 0; fine && !*name && i < g->lists.n; i++) {
         struct view v;
         fine = look(&v, &g->lists.list[i]);

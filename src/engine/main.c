@@ -10,10 +10,16 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } roles[] = {
-    {"--engine", engine_main}, {"--plan", planner_main},       {"check", cmd_check},     {"plan", cmd_plan},         {"explain", cmd_explain},
-    {"ini", cmd_ini},          {"list", cmd_list},             {"lists", cmd_lists},       {"mint", cmd_mint},       {"events", cmd_events},
-    {"console", cmd_console},  {"eval", cmd_eval},             {"test", cmd_test},       {"login-link", cmd_login_link}, {"why", cmd_why},         {"would", cmd_would},
-    {"ban", cmd_ban},          {"unban", cmd_unban},           {"bans", cmd_bans},       {"reap", cmd_reap},
+    {"--engine", engine_main}, {"--plan", planner_main},
+    {"check", cmd_check},      {"plan", cmd_plan},
+    {"explain", cmd_explain},  {"ini", cmd_ini},
+    {"list", cmd_list},        {"lists", cmd_lists},
+    {"mint", cmd_mint},        {"events", cmd_events},
+    {"console", cmd_console},  {"eval", cmd_eval},
+    {"test", cmd_test},        {"login-link", cmd_login_link},
+    {"why", cmd_why},          {"would", cmd_would},
+    {"ban", cmd_ban},          {"unban", cmd_unban},
+    {"bans", cmd_bans},        {"reap", cmd_reap},
 };
 
 int main(int argc, char **argv) {

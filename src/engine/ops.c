@@ -36,7 +36,9 @@ bool ops_metrics(struct engine *eng, struct buf *out) {
     for (uint32_t i = 0; g && i < g->plan.nsockets; i++) {
         bool first = true; /* one line a listener name, however many sockets it has */
         for (uint32_t k = 0; k < i; k++) first &= g->listener[k].id != g->listener[i].id;
-        if (first) buf_fmt(out, "portreeve_connections{listener=\"%s\"} %u\n", g->listener[i].plan->name, atomic_load(&eng->live->listener[g->listener[i].id]));
+        if (first)
+            buf_fmt(out, "portreeve_connections{listener=\"%s\"} %u\n", g->listener[i].plan->name,
+                    atomic_load(&eng->live->listener[g->listener[i].id]));
     }
     generation_unref(g);
     backends_metrics(&eng->backends, out);

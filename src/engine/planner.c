@@ -92,10 +92,8 @@ static void say_fault(void *ctx, const char *text) {
 static void try_bundle(struct planner *p, int bundle_fd) {
     struct err e;
     struct bundle *b = bundle_write(p->files, bundle_fd, &e) ? bundle_map(bundle_fd, &e) : NULL;
-    if (b)
-        check_certs(p, b);
-    else
-        planner_error(p, "%s", e.text);
+    if (b) check_certs(p, b);
+    else planner_error(p, "%s", e.text);
     bundle_unmap(b);
 }
 
@@ -204,8 +202,8 @@ static bool place_of(struct planner *p, const char *name, size_t n, const char *
     struct {
         const char *name;
         const char **place;
-    } known[] = {{"--conf", &p->conf}, {"--policies", &p->policies}, {"--state", &p->state}, {"--set", &p->set[p->nsets]},
-                 {"--edit", &p->edit[p->nedits].text}, {"--edit-remove", &p->edit[p->nedits].text}};
+    } known[] = {{"--conf", &p->conf},         {"--policies", &p->policies},         {"--state", &p->state},
+                 {"--set", &p->set[p->nsets]}, {"--edit", &p->edit[p->nedits].text}, {"--edit-remove", &p->edit[p->nedits].text}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strlen(known[i].name) == n && memcmp(known[i].name, name, n) == 0) {
             *out = known[i].place;

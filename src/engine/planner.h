@@ -13,8 +13,8 @@
 #ifndef PORTREEVE_ENGINE_PLANNER_H
 #define PORTREEVE_ENGINE_PLANNER_H
 #include "base/buf.h"
-#include "net/ifwatch.h"
 #include "base/pset.h"
+#include "net/ifwatch.h"
 #include "plan/bundle.h"
 #include "plan/plan.h"
 
@@ -33,17 +33,17 @@ struct planner {
         bool remove;
     } edit[PLANNER_EDITS + 1]; /* one more than allowed: where the next one is put before it is counted */
     unsigned nedits;
-    bool may_write; /* the development certificate may be made below state */
-    bool preflight; /* try to bind each address */
-    bool tap;       /* every test of a policy prints a line */
-    bool again;     /* set by planner_run_again */
-    struct bundle *base; /* of the running generation, for lists that have not changed; NULL = none */
+    bool may_write;                     /* the development certificate may be made below state */
+    bool preflight;                     /* try to bind each address */
+    bool tap;                           /* every test of a policy prints a line */
+    bool again;                         /* set by planner_run_again */
+    struct bundle *base;                /* of the running generation, for lists that have not changed; NULL = none */
     struct planner_ahead *ahead, *keep; /* what has been done ahead; where to keep what is done now. NULL as a rule */
 
     /* what came of it */
-    struct buf report; /* lines for people: "warning: …" or the error itself */
-    struct buf edited; /* lines for people: what the edits changed */
-    struct buf unedited; /* listeners.ini without them */
+    struct buf report;    /* lines for people: "warning: …" or the error itself */
+    struct buf edited;    /* lines for people: what the edits changed */
+    struct buf unedited;  /* listeners.ini without them */
     bool edits_listeners; /* they are about that file */
     bool tunnel_edits;    /* TunnelEdits: they may be about tunnels */
     unsigned errors, warnings, hidden;
@@ -53,7 +53,7 @@ struct planner {
     struct planner_inline { /* a list written into listeners.ini; its name is that of the entry, "NAME.List" */
         char name[PLAN_NAME], file[BUNDLE_PATH], *text;
         unsigned line;
-    } *inlines;
+    } * inlines;
     unsigned ninlines;
     char policies_dir[PLANNER_PATH], certs_dir[PLANNER_PATH]; /* as read */
     char luadir[PLANNER_PATH];
@@ -104,9 +104,9 @@ bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf 
 bool planner_edit(struct planner *p, const char *logical, const char *display, bool there, struct buf *text);
 void planner_edit_closed(struct planner *p, const char *listener); /* nothing of this one may be changed: an edit that does is an error */
 void planner_edit_plan(struct planner *p); /* the same of those that are tunnels in p->plan, unless TunnelEdits is On */
-void planner_lua(struct planner *p);      /* fills p->plan but for what planner_certs adds to the bundle */
-void planner_policies(struct planner *p); /* rules, policies, tests; no plan */
-void planner_certs(struct planner *p);    /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */
+void planner_lua(struct planner *p);       /* fills p->plan but for what planner_certs adds to the bundle */
+void planner_policies(struct planner *p);  /* rules, policies, tests; no plan */
+void planner_certs(struct planner *p);     /* p->plan.cert[] come with chain and key as the operator wrote them; leave as bundle paths */
 
 /* planner_clients.c: the files with CAs of callers' certificates. take: one that the plan may need, without a word where it cannot be read; it
  * is read once. clients: p->plan.socket[].client_ca come as the operator wrote them; leave as bundle paths. */
@@ -120,9 +120,11 @@ struct alist_text;
 bool planner_list(void *planner, const char *name, struct alist_text *out); /* alist_fetch from p->files */
 /* Each list of p->files as a prefix set beside it, "sets/NAME"; afterwards the files' texts are gone. */
 void planner_sets(struct planner *p);
-const struct pset *planner_set(const struct planner *p, const char *name); /* from then on; NULL = there is no such list, or it was not made again */
+const struct pset *planner_set(const struct planner *p,
+                               const char *name); /* from then on; NULL = there is no such list, or it was not made again */
 /* "conf/listeners.ini:12: shop.List=lan": the entry that says so of this socket; where there is none, what opens the socket. */
-void planner_place(const struct planner *p, const struct plan_socket *s, const char *word, const char *value, char *out, size_t cap); /* planner_place.c */
+void planner_place(const struct planner *p, const struct plan_socket *s, const char *word, const char *value, char *out,
+                   size_t cap);          /* planner_place.c */
 void planner_scripts(struct planner *p); /* planner_scripts.c: those that listeners name are there */
 void planner_ask_for_lists(struct planner *p);
 bool planner_inline_add(struct planner *p, const char *name, const char *text, const char *file, unsigned line); /* false: out of memory */

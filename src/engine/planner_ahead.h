@@ -7,10 +7,10 @@
 #include "script/vm.h"
 
 struct planner_ahead {
-    struct planner *did;   /* the run that was ahead: its files, its settings */
-    struct vm *rules;      /* a state that has read the rules, so that the library is loaded and long lists are known */
-    struct vm *bind;       /* the same with policies/bind.lua compiled: its function is the only value on the stack */
-    bool tested;           /* all policies compile, and their tests pass */
+    struct planner *did; /* the run that was ahead: its files, its settings */
+    struct vm *rules;    /* a state that has read the rules, so that the library is loaded and long lists are known */
+    struct vm *bind;     /* the same with policies/bind.lua compiled: its function is the only value on the stack */
+    bool tested;         /* all policies compile, and their tests pass */
 };
 
 /* Do what can be done ahead with the files as they are; `called` is asked between the steps, and ends it. */

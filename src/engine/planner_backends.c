@@ -122,13 +122,14 @@ static void judge(struct planner *p, const struct plan_backend *b, const char *p
     const struct plan_because *y = &b->because;
     snprintf(at, sizeof at, "%s:%u: %s: unix:%s", y->file, y->line, y->entry, path);
     if (!y->file[0]) snprintf(at, sizeof at, "%s: %s: unix:%s", y->policy, b->set, path);
-    if (!resolve(path, &w))
-        planner_error(p, "%s: the path is too long, or its links lead in a ring: name the socket itself", at);
-    else if (w.proc)
-        planner_error(p, "%s: a path by way of /proc means something else to each process: name the socket itself", at);
+    if (!resolve(path, &w)) planner_error(p, "%s: the path is too long, or its links lead in a ring: name the socket itself", at);
+    else if (w.proc) planner_error(p, "%s: a path by way of /proc means something else to each process: name the socket itself", at);
     else if (below(w.done, run->path, run->there ? &run->st : NULL) || is_one_of(w.done, run->path))
-        planner_error(p, "%s: this leads to portreeve's own sockets (%s), which take whoever comes through a tunnel for the administrator of this "
-                         "server: name another backend", at, run->path);
+        planner_error(
+            p,
+            "%s: this leads to portreeve's own sockets (%s), which take whoever comes through a tunnel for the administrator of this "
+            "server: name another backend",
+            at, run->path);
 }
 
 void planner_backends(struct planner *p) {

@@ -1,6 +1,6 @@
 /* The machine: its addresses as facts for bind.lua, and the preflight that asks the kernel about each address of the plan. */
-#include "engine/planner.h"
 #include "base/sort.h"
+#include "engine/planner.h"
 #include "engine/supervisor.h"
 #include "net/owner.h"
 #include "net/sock.h"
@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define HELD_MAX       (8u << 20)
+#define HELD_MAX (8u << 20)
 
 /* ---- addresses that are not here ---- */
 

@@ -23,17 +23,14 @@ static void take(struct planner *p, struct plan_cert *c, char field[PLAN_PATH], 
     struct err e;
     uint32_t mode = 0;
     bool absent;
-    if (field[0] == '/')
-        snprintf(path, sizeof path, "%s", field);
-    else
-        snprintf(path, sizeof path, "%s/%s", p->certs_dir, field);
+    if (field[0] == '/') snprintf(path, sizeof path, "%s", field);
+    else snprintf(path, sizeof path, "%s/%s", p->certs_dir, field);
     snprintf(logical, sizeof logical, "certs/%s.%s", c->name, kind);
     size_t n = strlen(path);
     const char *display = n < BUNDLE_PATH ? path : path + n - BUNDLE_PATH + 1;
     bool good = planner_read_file(path, CERT_MAX, false, &text, &mode, &absent, &e) &&
                 bundle_add(p->files, logical, display, text.p ? text.p : "", text.n, mode, &e);
-    if (!good)
-        planner_error(p, "%s:%u: %s.%s=%s: %s", file, c->because.line, c->name, entry, field, e.text);
+    if (!good) planner_error(p, "%s:%u: %s.%s=%s: %s", file, c->because.line, c->name, entry, field, e.text);
     else if (secret && (mode & 007))
         planner_warn(p, "%s:%u: %s.%s=%s: everybody on this machine may read the key: chmod 600 %s", file, c->because.line, c->name, entry,
                      field, path);
@@ -119,8 +116,9 @@ static void find_again(struct planner *p, struct plan_cert *c, char field[PLAN_P
     char logical[BUNDLE_PATH];
     snprintf(logical, sizeof logical, "certs/%s.%s", c->name, kind);
     if (!bundle_writer_find(p->files, logical, NULL))
-        planner_error(p, "%s:%u: certificate %s was not readable when this generation was read, and is needed now: `portreeve reload` reads it",
-                      c->because.file, c->because.line, c->name);
+        planner_error(
+            p, "%s:%u: certificate %s was not readable when this generation was read, and is needed now: `portreeve reload` reads it",
+            c->because.file, c->because.line, c->name);
     snprintf(field, PLAN_PATH, "%.*s", PLAN_PATH - 1, logical);
 }
 

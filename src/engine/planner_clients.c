@@ -44,8 +44,7 @@ static bool find(struct planner *p, const struct plan_socket *s, const char *log
     if (bundle_writer_find(p->files, logical, NULL)) return true;
     if (p->again && !p->nedits)
         err_set(&e, "it was not readable when this generation was read, and is needed now: `portreeve reload` reads it");
-    else if (read_into(p, s->client_ca, logical, &e))
-        return true;
+    else if (read_into(p, s->client_ca, logical, &e)) return true;
     planner_place(p, s, "ClientCA", s->client_ca, place, sizeof place);
     planner_error(p, "%s: %s", place, e.text);
     return false;

@@ -17,8 +17,9 @@ static bool overridden(struct planner *p, const char *file, const char *entry, s
         const char *set = entry_of(p->set[i], file);
         bool section = n > 2 && memcmp(entry + n - 2, ".*", 2) == 0;
         if (!set || strncmp(set, entry, section ? n - 1 : n) != 0 || (!section && set[n] != '=')) continue;
-        planner_error(p, "%s: %.*s: portreeve was started with --set %s, which stands above the file: start it without, then change the entry", file,
-                      (int)n, entry, p->set[i]);
+        planner_error(p,
+                      "%s: %.*s: portreeve was started with --set %s, which stands above the file: start it without, then change the entry",
+                      file, (int)n, entry, p->set[i]);
         return true;
     }
     return false;
@@ -89,8 +90,11 @@ void planner_edit_closed(struct planner *p, const char *listener) {
         if (is_about(p->edit[i].text, listener) && (!found || strstr(p->edit[i].text, ".Services="))) found = p->edit[i].text;
     const char *entry = found ? entry_of(found, "listeners.ini") : NULL;
     if (!entry) return;
-    planner_error(p, "listeners.ini: %.*s: %s carries a tunnel, and nothing of such a listener is changed from hub and console here: edit the file "
-                     "and reload, or write TunnelEdits=On into portreeve.ini", (int)strcspn(entry, "="), entry, listener);
+    planner_error(
+        p,
+        "listeners.ini: %.*s: %s carries a tunnel, and nothing of such a listener is changed from hub and console here: edit the file "
+        "and reload, or write TunnelEdits=On into portreeve.ini",
+        (int)strcspn(entry, "="), entry, listener);
 }
 
 /* A bind policy may make tunnels of what does not look like one. */

@@ -81,10 +81,8 @@ static void make_set(struct planner *p, const struct bundle_file *list) {
     snprintf(path, sizeof path, "sets/%.200s", name);
     const struct pset *before = known(p, list, path, name);
     struct pset *made = before ? NULL : alist_load(name, planner_list, p, &e);
-    if (before || made)
-        keep(p, name, list->display, before ? before : made);
-    else
-        planner_error(p, "%s", e.text);
+    if (before || made) keep(p, name, list->display, before ? before : made);
+    else planner_error(p, "%s", e.text);
     pset_destroy(made);
 }
 
@@ -101,10 +99,8 @@ static void make_inline(struct planner *p, const struct planner_inline *l) {
     struct err e;
     if (EVP_Digest(l->text, strlen(l->text), hash, NULL, EVP_sha256(), NULL) != 1) memset(hash, 0, sizeof hash);
     struct pset *made = alist_inline(l->text, strlen(l->text), l->file, l->line, hash, &e);
-    if (made)
-        keep(p, l->name, l->file, made);
-    else
-        say_entry(p, l, e.text);
+    if (made) keep(p, l->name, l->file, made);
+    else say_entry(p, l, e.text);
     pset_destroy(made);
 }
 
@@ -119,8 +115,9 @@ static void say_missing(struct planner *p, const struct plan_socket *s, const ch
     for (unsigned i = 0; i < p->ninlines; i++)
         if (strcmp(p->inlines[i].name, list) == 0) return; /* it stands in the entry, and what is wrong with it has been said */
     planner_place(p, s, word, list, place, sizeof place);
-    planner_error(p, "%s: listener %s %s the address list %s, but there is no file lists/%s.list: make it, or write the addresses themselves", place, s->name,
-                  does, list, list);
+    planner_error(p,
+                  "%s: listener %s %s the address list %s, but there is no file lists/%s.list: make it, or write the addresses themselves",
+                  place, s->name, does, list, list);
 }
 
 /* The list of those whose PROXY headers the i-th socket believes is there. Sockets alike are told of once. */
@@ -141,7 +138,8 @@ void planner_ask_for_lists(struct planner *p) {
         if (s->proxy) ask_for_devices(p, i);
         if (s->restriction == RESTRICT_NONE) continue;
         snprintf(path, sizeof path, "sets/%s", s->list);
-        bool told = last && strcmp(last->name, s->name) == 0 && strcmp(last->list, s->list) == 0; /* the listener's sockets stand together */
+        bool told =
+            last && strcmp(last->name, s->name) == 0 && strcmp(last->list, s->list) == 0; /* the listener's sockets stand together */
         last = s;
         if (!told && !bundle_writer_find(p->files, path, NULL)) say_missing(p, s, "List", s->list, "asks for");
     }

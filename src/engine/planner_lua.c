@@ -9,7 +9,7 @@
 
 #define RULES_STEPS  1000000000ll /* our own code over files of bounded size: a backstop only */
 #define RULES_MEMORY (1ull << 30)
-#define GC_PAUSE     1000 /* percent that the memory may grow before it is collected */
+#define GC_PAUSE     1000        /* percent that the memory may grow before it is collected */
 #define POLICY_STEPS 100000000ll /* a policy file, all tests of a file, or bind: far below the processor time the planner may use */
 
 static const char *fetch(void *ctx, const char *name, size_t *n, const char **display) {
@@ -86,10 +86,8 @@ void planner_push_host(lua_State *L, const struct host *h) {
 }
 
 static void say(void *ctx, bool error, const char *text) {
-    if (error)
-        planner_error(ctx, "%s", text);
-    else
-        planner_warn(ctx, "%s", text);
+    if (error) planner_error(ctx, "%s", text);
+    else planner_warn(ctx, "%s", text);
 }
 
 /* Where the function on top of the stack begins: the best place for a fault in the value it returned. */

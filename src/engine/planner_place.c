@@ -9,10 +9,8 @@ static const struct ini_entry *entry_of(const struct ini *ini, const struct plan
     const char *dot = strrchr(s->because.entry, '.');
     int row = dot ? (int)(dot - s->because.entry) : 0;
     for (unsigned own = 1; own < 2; own--) {
-        if (own)
-            snprintf(key, sizeof key, "%.*s.%s", row, s->because.entry, word);
-        else
-            snprintf(key, sizeof key, "%s.%s", s->name, word);
+        if (own) snprintf(key, sizeof key, "%.*s.%s", row, s->because.entry, word);
+        else snprintf(key, sizeof key, "%s.%s", s->name, word);
         const struct ini_entry *found = ini_find(ini, key);
         if (found) return strcmp(found->value, value) == 0 ? found : NULL;
     }
@@ -25,9 +23,7 @@ void planner_place(const struct planner *p, const struct plan_socket *s, const c
     struct ini ini = {0};
     struct err e;
     const struct ini_entry *found = f && ini_parse(text, f->size, f->display, &ini, &e) ? entry_of(&ini, s, word, value) : NULL;
-    if (found)
-        snprintf(out, cap, "%s:%u: %s=%s", f->display, found->line, found->key, value);
-    else
-        snprintf(out, cap, "%s:%u: %s", s->because.file, s->because.line, s->because.entry);
+    if (found) snprintf(out, cap, "%s:%u: %s=%s", f->display, found->line, found->key, value);
+    else snprintf(out, cap, "%s:%u: %s", s->because.file, s->because.line, s->because.entry);
     ini_finish(&ini);
 }

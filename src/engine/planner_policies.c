@@ -62,7 +62,8 @@ static bool try_admission(const struct planner *p, struct vm *v, const char *dis
         const struct rule *one = &r.rule[i];
         const char *name[] = {one->list, one->listed, one->except};
         for (unsigned k = 0; good && k < 3; k++)
-            good = list_there(p, name[k]) || err_at(e, one->file, one->line, "%s: there is no address list '%s': make lists/%s.list", one->op->name, name[k], name[k]);
+            good = list_there(p, name[k]) || err_at(e, one->file, one->line, "%s: there is no address list '%s': make lists/%s.list",
+                                                    one->op->name, name[k], name[k]);
     }
     rules_finish(&r);
     return good;

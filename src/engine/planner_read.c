@@ -20,11 +20,7 @@
 static const struct {
     const char *name, *text;
 } shipped_lists[] = {
-    {"denied", ""},
-    {"clients", ""},
-    {"cluster", ""},
-    {"admin", "127.0.0.0/8\n::1\n"},
-    {"components", "127.0.0.0/8\n::1\n"},
+    {"denied", ""}, {"clients", ""}, {"cluster", ""}, {"admin", "127.0.0.0/8\n::1\n"}, {"components", "127.0.0.0/8\n::1\n"},
 };
 
 static void sha256(const void *p, size_t n, uint8_t out[32]) {
@@ -56,8 +52,10 @@ bool planner_read_file(const char *path, size_t most, bool nofollow, struct buf 
         return err_set(e, "%s: there is no such file", path);
     }
     if (fd < 0 && errno == EACCES)
-        return err_set(e, "%s: cannot be read: Permission denied for uid %u, as whom this runs: chown or chgrp it, or let that user into "
-                          "its folders", path, (unsigned)geteuid());
+        return err_set(e,
+                       "%s: cannot be read: Permission denied for uid %u, as whom this runs: chown or chgrp it, or let that user into "
+                       "its folders",
+                       path, (unsigned)geteuid());
     if (fd < 0)
         return err_set(e, "%s: cannot be read: %s", path,
                        errno == ELOOP ? "it is a symbolic link, which is not followed here" : strerror(errno));
@@ -103,10 +101,8 @@ static void read_known(struct planner *p) {
             return;
         }
         bool both = access(flat, F_OK) == 0 && access(tree, F_OK) == 0;
-        if (both)
-            planner_error(p, "%s and %s: two files of one meaning: remove one", flat, tree);
-        else
-            (void)take(p, f->name, path, INI_MAX_BYTES, false);
+        if (both) planner_error(p, "%s and %s: two files of one meaning: remove one", flat, tree);
+        else (void)take(p, f->name, path, INI_MAX_BYTES, false);
     }
 }
 
@@ -143,10 +139,8 @@ static bool name_known(const char *name) {
 static void note(struct planner *p, const char *logical, const char *path, bool policy) {
     const struct bundle_file *f = bundle_writer_find(p->files, logical, NULL);
     unsigned *n = policy ? &p->npolicies : &p->nlists;
-    if (f && *n == PLANNER_FILES)
-        planner_error(p, "%s: more than %d %s", path, PLANNER_FILES, policy ? "policies" : "address lists");
-    else if (f)
-        (policy ? p->policy : p->list)[(*n)++] = f;
+    if (f && *n == PLANNER_FILES) planner_error(p, "%s: more than %d %s", path, PLANNER_FILES, policy ? "policies" : "address lists");
+    else if (f) (policy ? p->policy : p->list)[(*n)++] = f;
 }
 
 /* Every file of `dir` that ends with `tail`, in order of names, as folder/NAME<tail>. */
@@ -196,8 +190,7 @@ static void read_lists(struct planner *p) {
         if (bundle_writer_find(p->files, logical, NULL)) continue;
         if (bundle_add(p->files, logical, display, shipped_lists[i].text, strlen(shipped_lists[i].text), 0644, &e))
             note(p, logical, display, false);
-        else
-            planner_error(p, "%s", e.text);
+        else planner_error(p, "%s", e.text);
     }
 }
 
@@ -255,14 +248,10 @@ static bool add_override(struct buf *out, const char *set) {
     bool good = buf_add(out, set, (size_t)(colon - set)) && buf_str(out, " ");
     if (isspace((unsigned char)colon[1]) || strchr("=:", colon[1])) return false;
     for (const char *s = colon + 1; *s && good; s++) {
-        if (*s == '\\')
-            good = buf_str(out, "\\\\");
-        else if (*s == '\n')
-            good = buf_str(out, "\\n");
-        else if (*s == '\r')
-            good = buf_str(out, "\\r");
-        else
-            good = buf_add(out, s, 1);
+        if (*s == '\\') good = buf_str(out, "\\\\");
+        else if (*s == '\n') good = buf_str(out, "\\n");
+        else if (*s == '\r') good = buf_str(out, "\\r");
+        else good = buf_add(out, s, 1);
     }
     return good && buf_str(out, "\n");
 }

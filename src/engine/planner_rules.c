@@ -13,8 +13,8 @@
 
 /* { ["tomcat.ini"] = { text =, display = }, … } of every INI file, services and the overrides, as hooks_push_conf makes it from a bundle. */
 static void push_texts(lua_State *L, const struct planner *p) {
-    static const char *const names[] = {"tomcat.ini", "hub.ini",       "lui.ini",       "tracker.ini",      "ssl.ini",
-                                        "my.ini",     "listeners.ini", "portreeve.ini", "certificates.ini", "services", "--set"};
+    static const char *const names[] = {"tomcat.ini",    "hub.ini",       "lui.ini",          "tracker.ini", "ssl.ini", "my.ini",
+                                        "listeners.ini", "portreeve.ini", "certificates.ini", "services",    "--set"};
     lua_newtable(L);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *text;
@@ -44,10 +44,8 @@ void planner_messages(struct planner *p, lua_State *L, const char *field, bool e
     for (lua_Unsigned i = 1; i <= lua_rawlen(L, -1); i++) {
         lua_rawgeti(L, -1, (lua_Integer)i);
         const char *s = lua_tostring(L, -1);
-        if (s && error)
-            planner_error(p, "%s", s);
-        else if (s)
-            planner_warn(p, "%s", s);
+        if (s && error) planner_error(p, "%s", s);
+        else if (s) planner_warn(p, "%s", s);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -74,10 +72,8 @@ static bool text_field(struct planner *p, lua_State *L, const char *name, const 
     lua_getfield(L, -1, name);
     const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : "";
     bool good = n < cap && strlen(s) == n;
-    if (good)
-        memcpy(out, s, n + 1);
-    else
-        planner_error(p, "%s: %s is longer than %zu bytes or holds a NUL", place, name, cap - 1);
+    if (good) memcpy(out, s, n + 1);
+    else planner_error(p, "%s: %s is longer than %zu bytes or holds a NUL", place, name, cap - 1);
     lua_pop(L, 1);
     return good;
 }
@@ -94,17 +90,14 @@ static void take_password(struct planner *p, struct plan_cert *c, const char *pl
     snprintf(logical, sizeof logical, "certs/%s.password", c->name);
     const struct bundle_file *f = p->again ? bundle_writer_find(p->files, logical, &kept) : NULL;
     bool good = p->again ? f && buf_add(&text, kept, f->size) : planner_read_file(path, PASSWORD_MAX, false, &text, &mode, &absent, &e);
-    if (good && !p->again) good = bundle_add(p->files, logical, strlen(path) < BUNDLE_PATH ? path : "password file", text.p ? text.p : "", text.n, mode, &e);
-    if (!good && !p->again)
-        planner_error(p, "%s: %s.PasswordFile: %s", place, c->name, e.text);
-    else if (mode & 077)
-        planner_warn(p, "%s: %s.PasswordFile: others than its owner may read %s: chmod 600", place, c->name, path);
+    if (good && !p->again)
+        good = bundle_add(p->files, logical, strlen(path) < BUNDLE_PATH ? path : "password file", text.p ? text.p : "", text.n, mode, &e);
+    if (!good && !p->again) planner_error(p, "%s: %s.PasswordFile: %s", place, c->name, e.text);
+    else if (mode & 077) planner_warn(p, "%s: %s.PasswordFile: others than its owner may read %s: chmod 600", place, c->name, path);
     size_t n = 0; /* a file of one line */
     while (n < text.n && text.p[n] && text.p[n] != '\r' && text.p[n] != '\n') n++;
-    if (n < sizeof c->password)
-        memcpy(c->password, text.p ? text.p : "", n);
-    else
-        planner_error(p, "%s: %s.PasswordFile: the password is longer than %zu bytes", place, c->name, sizeof c->password - 1);
+    if (n < sizeof c->password) memcpy(c->password, text.p ? text.p : "", n);
+    else planner_error(p, "%s: %s.PasswordFile: the password is longer than %zu bytes", place, c->name, sizeof c->password - 1);
     if (text.p) explicit_bzero(text.p, text.cap);
     buf_free(&text);
 }
@@ -124,26 +117,24 @@ static void take_cert(struct planner *p, lua_State *L, struct plan_cert *c) {
     lua_pop(L, 1);
     if (!text_field(p, L, "file", "certificates.ini", file, sizeof file)) return;
     snprintf(place, sizeof place, "%s:%" PRIu32, file, c->because.line);
-    bool good = text_field(p, L, "name", place, c->name, sizeof c->name) &&
-                text_field(p, L, "entry", place, entry, sizeof entry) && keep_text(p, file, &c->because.file) &&
-                keep_text(p, entry, &c->because.entry) &&
+    bool good = text_field(p, L, "name", place, c->name, sizeof c->name) && text_field(p, L, "entry", place, entry, sizeof entry) &&
+                keep_text(p, file, &c->because.file) && keep_text(p, entry, &c->because.entry) &&
                 text_field(p, L, "certificate", place, c->chain, sizeof c->chain) &&
                 text_field(p, L, "key", place, c->key, sizeof c->key) && text_field(p, L, "names", place, c->names, sizeof c->names) &&
                 text_field(p, L, "password", place, c->password, sizeof c->password) &&
                 text_field(p, L, "password_file", place, password_file, sizeof password_file);
     const struct bundle_file *ini = bundle_writer_find(p->files, "certificates.ini", NULL);
     if (good && c->password[0] && ini && (ini->mode & 007))
-        planner_warn(p, "%s: %s.Password: everybody on this machine may read it: chmod o= %s, or use PasswordFile", place, c->name, ini->display);
+        planner_warn(p, "%s: %s.Password: everybody on this machine may read it: chmod o= %s, or use PasswordFile", place, c->name,
+                     ini->display);
     if (good && password_file[0]) take_password(p, c, place, password_file);
 }
 
 static void take_certs(struct planner *p, lua_State *L) {
     lua_getfield(L, -1, "certificates");
     lua_Unsigned n = lua_rawlen(L, -1);
-    if (n > MOST_CERTS)
-        planner_error(p, "certificates.ini: more than %d certificates", MOST_CERTS);
-    else
-        p->plan.cert = calloc(n ? n : 1, sizeof *p->plan.cert);
+    if (n > MOST_CERTS) planner_error(p, "certificates.ini: more than %d certificates", MOST_CERTS);
+    else p->plan.cert = calloc(n ? n : 1, sizeof *p->plan.cert);
     for (lua_Unsigned i = 1; p->plan.cert && i <= n; i++) {
         lua_rawgeti(L, -1, (lua_Integer)i);
         take_cert(p, L, &p->plan.cert[p->plan.ncerts++]);

@@ -21,7 +21,8 @@ static void try_script(struct planner *p, const struct bundle_file *f, const cha
 static void say_missing(struct planner *p, const struct plan_socket *s) {
     char place[PLAN_PATH + 300];
     planner_place(p, s, "Script", s->script, place, sizeof place);
-    planner_error(p, "%s: listener %s wants the script %s, but there is no file %s.lua among the policies", place, s->name, s->script, s->script);
+    planner_error(p, "%s: listener %s wants the script %s, but there is no file %s.lua among the policies", place, s->name, s->script,
+                  s->script);
 }
 
 void planner_scripts(struct planner *p) {
@@ -32,9 +33,7 @@ void planner_scripts(struct planner *p) {
         const char *text = NULL;
         snprintf(path, sizeof path, "policies/%.200s.lua", s->script);
         const struct bundle_file *f = bundle_writer_find(p->files, path, &text);
-        if (!f)
-            say_missing(p, s);
-        else if (!p->again)
-            try_script(p, f, text);
+        if (!f) say_missing(p, s);
+        else if (!p->again) try_script(p, f, text);
     }
 }

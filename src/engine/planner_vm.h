@@ -4,9 +4,9 @@
 #include "engine/planner.h"
 #include "script/vm.h"
 
-struct vm *planner_vm(struct planner *p, struct err *e); /* for code of ours: wide limits, a backstop only */
-struct vm *planner_policy_vm(struct planner *p, struct err *e); /* for a policy file: the limits of portreeve.ini */
-void planner_vm_source(struct vm *v, struct planner *p);        /* policies of p are what it can require */
+struct vm *planner_vm(struct planner *p, struct err *e);                /* for code of ours: wide limits, a backstop only */
+struct vm *planner_policy_vm(struct planner *p, struct err *e);         /* for a policy file: the limits of portreeve.ini */
+void planner_vm_source(struct vm *v, struct planner *p);                /* policies of p are what it can require */
 bool planner_push_bind(struct planner *p, struct vm *v, struct err *e); /* compile bind.lua; its function is pushed */
 void planner_push_host(lua_State *L, const struct host *h);
 
@@ -14,7 +14,8 @@ void planner_push_host(lua_State *L, const struct host *h);
 void planner_rules(struct planner *p);
 /* Push the rules; messages are taken only where `report` (they are the same every time). */
 bool planner_push_rules(struct planner *p, struct vm *v, bool report, struct err *e);
-void planner_messages(struct planner *p, lua_State *L, const char *field, bool error); /* the list of texts in this field of the table on top */
+void planner_messages(struct planner *p, lua_State *L, const char *field,
+                      bool error); /* the list of texts in this field of the table on top */
 
 void planner_try_policies(struct planner *p); /* planner_policies.c: compile, test */
 

@@ -1,6 +1,6 @@
-#include "engine/probe_i.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/probe_i.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,10 +9,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define EVENTS 128
+#define EVENTS     128
 #define TOLD_LINES 100u
-#define PATIENCE 30 /* s, of who waits for a round */
-#define NICE 10 /* a worker's work goes before */
+#define PATIENCE   30 /* s, of who waits for a round */
+#define NICE       10 /* a worker's work goes before */
 
 int64_t probe_now_us(void) {
     struct timespec t;
@@ -22,7 +22,8 @@ int64_t probe_now_us(void) {
 
 static void wake(struct probe *p) {
     const uint64_t one = 1;
-    if (write(p->table->wake, &one, sizeof one) < 0 && errno != EAGAIN) log_error("probe", "the self-probe cannot be woken: %s", strerror(errno));
+    if (write(p->table->wake, &one, sizeof one) < 0 && errno != EAGAIN)
+        log_error("probe", "the self-probe cannot be woken: %s", strerror(errno));
 }
 
 static void ask(struct probe *p, struct target *t) {
@@ -249,7 +250,8 @@ bool probe_again(struct probe *p) {
 
 void probe_look(struct probe *p, const struct generation *g, uint32_t i, struct proof *out) {
     pthread_mutex_lock(&p->lock);
-    *out = p->gen == g && i < p->n ? p->target[i].shown : (struct proof){.state = g->plan.socket[i].waiting ? PROOF_WAITING : PROOF_PROBING};
+    *out =
+        p->gen == g && i < p->n ? p->target[i].shown : (struct proof){.state = g->plan.socket[i].waiting ? PROOF_WAITING : PROOF_PROBING};
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -12,13 +12,13 @@
 
 struct probe;
 struct probe *probe_start(struct engine *eng, struct err *e);
-void probe_stop(struct probe *p); /* end the thread, before the workers end; what it found stays to be looked at. NULL is legal */
+void probe_stop(struct probe *p);    /* end the thread, before the workers end; what it found stays to be looked at. NULL is legal */
 void probe_destroy(struct probe *p); /* when nobody asks any more; NULL is legal */
 /* Control thread. A generation is committed: its sockets are known, and not proved until probe_begin. */
 void probe_generation(struct probe *p, struct generation *g);
 /* Nobody else takes callers any more (WIRE_PROVE). sockets: "INDEX\n" each, to be called again though they were proved; "" = none. */
 void probe_begin(struct probe *p, uint64_t generation, const char *sockets);
-void probe_rest(struct probe *p);                       /* the engine drains: no more calls */
+void probe_rest(struct probe *p); /* the engine drains: no more calls */
 /* Any thread. */
 /* Call every socket once more, and wait for the answers (at most 30 s). false: not all have come. Not from a worker or the control thread. */
 bool probe_again(struct probe *p);

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define SHAKES 16 /* turns of a handshake before the poll set is asked */
+#define SHAKES          16 /* turns of a handshake before the poll set is asked */
 #define SAME_PORT_TRIES 8
 
 /* ---- whom to call ---- */
@@ -202,7 +202,8 @@ static bool as_planned(struct probe *p, struct slot *s) {
         char at[ADDR_TEXT];
         const struct gen_listener *l = &p->gen->listener[s->claim.listener];
         plan_at_text(l->plan, l->port, at);
-        end_call(p, s, PROOF_FAILED, "the call arrived at %s (listener %s): a packet filter redirects it (see `nft list ruleset`)", at, l->plan->name);
+        end_call(p, s, PROOF_FAILED, "the call arrived at %s (listener %s): a packet filter redirects it (see `nft list ruleset`)", at,
+                 l->plan->name);
         return false;
     }
     return true;
@@ -230,7 +231,8 @@ static void proved(struct probe *p, struct slot *s, const char *version) {
         return;
     }
     char text[PROOF_TEXT];
-    snprintf(text, sizeof text, "worker %u, %s, %s, certificate %s", s->claim.worker, plan_scheme_text(t->plan), version, t->plan->certificate);
+    snprintf(text, sizeof text, "worker %u, %s, %s, certificate %s", s->claim.worker, plan_scheme_text(t->plan), version,
+             t->plan->certificate);
     close_call(p, s);
     if (next_name(s)) begin_call(p, s);
     else end_call(p, s, PROOF_PROVED, "%s", text);

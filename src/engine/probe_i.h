@@ -5,10 +5,10 @@
 #include "engine/probe.h"
 #include "engine/probe_table.h"
 
-#define PROBE_MS 2000 /* one call */
-#define PROBE_NAMES 16u /* of one certificate; that further ones are not asked for is no loss: one table serves them all */
+#define PROBE_MS      2000 /* one call */
+#define PROBE_NAMES   16u  /* of one certificate; that further ones are not asked for is no loss: one table serves them all */
 #define PROBE_TELL_MS 100
-#define NEVER INT64_MAX
+#define NEVER         INT64_MAX
 
 struct target { /* one socket of the plan; by the same index. Written by the prober's thread only */
     const struct plan_socket *plan;
@@ -16,14 +16,14 @@ struct target { /* one socket of the plan; by the same index. Written by the pro
     uint64_t inode;
     bool tls;
     struct tls_print print;
-    const char *names; /* names to ask for besides none: on one socket of each certificate; else "" */
-    struct proof answer;      /* of the last call */
-    uint64_t sharer, seen;    /* a stranger's listening socket at the same place: known, and found by the look under way */
+    const char *names;     /* names to ask for besides none: on one socket of each certificate; else "" */
+    struct proof answer;   /* of the last call */
+    uint64_t sharer, seen; /* a stranger's listening socket at the same place: known, and found by the look under way */
     uint32_t sharer_uid;
-    bool shared;              /* the sharer was there twice */
-    struct proof shown;       /* what others are told; changed under probe->lock */
+    bool shared;        /* the sharer was there twice */
+    struct proof shown; /* what others are told; changed under probe->lock */
     bool busy;
-    bool fresh; /* no answer in this round yet */
+    bool fresh;      /* no answer in this round yet */
     bool news, sent; /* the supervisor does not know yet; was told just now */
     int64_t due;
     uint32_t backoff_ms;
@@ -69,16 +69,17 @@ struct probe {
     uint64_t *ours; /* inodes of every socket of gen, sorted */
     uint32_t nours;
     bool begun, news;
-    bool counting; /* a round is under way */
+    bool counting;       /* a round is under way */
     uint32_t unanswered; /* of it */
-    uint64_t taken; /* p->asked when it began */
+    uint64_t taken;      /* p->asked when it began */
     int64_t round_ms, told_ms, look_ms, next_due;
     uint32_t look_backoff_ms, cursor;
 };
 
 int64_t probe_now_us(void);
 /* probe_target.c: the answer of a call. PROOF_PROVED, PROOF_FAILED or PROOF_WAITING. */
-void probe_answer(struct probe *p, struct target *t, enum proof_state state, uint32_t us, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void probe_answer(struct probe *p, struct target *t, enum proof_state state, uint32_t us, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
 void probe_adopt(struct probe *p, struct generation *g); /* takes the reference */
 void probe_look_around(struct probe *p, int64_t now);    /* for strangers, when it is time to */
 void probe_tell(struct probe *p);                        /* the supervisor, what is new */

@@ -46,8 +46,7 @@ int probe_table_connect(struct probe_table *t, unsigned slot, int fd, const stru
         t->entry[slot].open = true;
         t->entry[slot].claimed = false;
         t->entry[slot].client = *client;
-    } else
-        atomic_fetch_sub(&t->open, 1);
+    } else atomic_fetch_sub(&t->open, 1);
     pthread_mutex_unlock(&t->lock);
     return why;
 }

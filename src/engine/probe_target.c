@@ -9,9 +9,9 @@
 #include <string.h>
 
 #define BACKOFF_FIRST_MS 1000u
-#define BACKOFF_MOST_MS 60000u
-#define SURE_MS 500 /* a stranger must be seen twice: during a change of generation our own new sockets look like one */
-#define SEND_MS 3000
+#define BACKOFF_MOST_MS  60000u
+#define SURE_MS          500 /* a stranger must be seen twice: during a change of generation our own new sockets look like one */
+#define SEND_MS          3000
 
 /* ---- results ---- */
 
@@ -27,7 +27,8 @@ static void judge(const struct target *t, struct proof *out) {
     out->us = 0;
     out->text[0] = '\0';
     if (t->shared)
-        snprintf(out->text, sizeof out->text, "another process (of uid %u) listens there too and gets a share of the callers: `ss -ltnp sport = :%u` names it",
+        snprintf(out->text, sizeof out->text,
+                 "another process (of uid %u) listens there too and gets a share of the callers: `ss -ltnp sport = :%u` names it",
                  t->sharer_uid, t->at.port);
 }
 
@@ -35,8 +36,10 @@ static void say_change(const struct target *t, enum proof_state was) {
     char at[ADDR_TEXT];
     addr_format(&t->at, at);
     const char *scheme = plan_scheme_text(t->plan);
-    if (t->shown.state == PROOF_FAILED) log_warn("probe", "%s %s (listener %s) is not proved: %s", scheme, at, t->plan->name, t->shown.text);
-    if (t->shown.state == PROOF_PROVED && was == PROOF_FAILED) log_notice("probe", "%s %s (listener %s) is proved now", scheme, at, t->plan->name);
+    if (t->shown.state == PROOF_FAILED)
+        log_warn("probe", "%s %s (listener %s) is not proved: %s", scheme, at, t->plan->name, t->shown.text);
+    if (t->shown.state == PROOF_PROVED && was == PROOF_FAILED)
+        log_notice("probe", "%s %s (listener %s) is proved now", scheme, at, t->plan->name);
 }
 
 static void show(struct probe *p, struct target *t) {
@@ -92,7 +95,8 @@ void probe_tell(struct probe *p) {
     for (uint32_t i = 0; i <= p->n; i++) {
         bool last = i == p->n;
         if (b.n && (last || b.n + PROOF_TEXT + 64 > FDLINK_DATA)) {
-            if (!fdlink_send(p->eng->wire, WIRE_PROOFS, b.p, b.n, NULL, 0, SEND_MS, &e)) log_warn("probe", "the supervisor cannot be told: %s", e.text);
+            if (!fdlink_send(p->eng->wire, WIRE_PROOFS, b.p, b.n, NULL, 0, SEND_MS, &e))
+                log_warn("probe", "the supervisor cannot be told: %s", e.text);
             buf_clear(&b);
         }
         if (last || !p->target[i].news) continue;
@@ -120,8 +124,9 @@ void probe_end_round(struct probe *p) {
     }
     char wait[64] = "";
     if (waiting) snprintf(wait, sizeof wait, ", %u waiting for %s", waiting, waiting == 1 ? "its address" : "their addresses");
-    log_say(p->failed ? LOG_LVL_WARN : LOG_LVL_INFO, "probe", "generation %llu: %u of %u sockets proved within %lld ms%s%s", (unsigned long long)p->gen->id, proved,
-            ours - waiting, (long long)(clock_mono_ms() - p->round_ms), wait, p->failed ? ", not all: see `portreeve status`" : "");
+    log_say(p->failed ? LOG_LVL_WARN : LOG_LVL_INFO, "probe", "generation %llu: %u of %u sockets proved within %lld ms%s%s",
+            (unsigned long long)p->gen->id, proved, ours - waiting, (long long)(clock_mono_ms() - p->round_ms), wait,
+            p->failed ? ", not all: see `portreeve status`" : "");
 }
 
 /* ---- a new generation ---- */
@@ -132,7 +137,8 @@ static int by_inode(const void *a, const void *b) {
 }
 
 static bool same_promise(const struct target *a, const struct target *b) {
-    return a->at.port == b->at.port && addr_same_ip(&a->at, &b->at) && a->tls == b->tls && memcmp(&a->print, &b->print, sizeof a->print) == 0;
+    return a->at.port == b->at.port && addr_same_ip(&a->at, &b->at) && a->tls == b->tls &&
+           memcmp(&a->print, &b->print, sizeof a->print) == 0;
 }
 
 /* What was found out of a socket stays true while it is the same socket and promises the same. */
@@ -161,7 +167,9 @@ static void inherit(struct probe *p, struct target *t, uint32_t n) {
 static const char *names_for(const struct generation *g, uint32_t i) {
     const struct plan_socket *s = g->listener[i].plan;
     for (uint32_t k = 0; k < i; k++)
-        if (g->listener[k].plan->scheme == SCHEME_HTTPS && g->listener[k].inode && strcmp(g->listener[k].plan->certificate, s->certificate) == 0) return "";
+        if (g->listener[k].plan->scheme == SCHEME_HTTPS && g->listener[k].inode &&
+            strcmp(g->listener[k].plan->certificate, s->certificate) == 0)
+            return "";
     for (uint32_t k = 0; k < g->plan.ncerts; k++)
         if (strcmp(g->plan.cert[k].name, s->certificate) == 0 && g->plan.cert[k].names[0]) return g->plan.cert[k].names;
     return tls_certs_names(g->certs, s->certificate);
@@ -177,7 +185,8 @@ static void describe(const struct generation *g, uint32_t i, struct target *t) {
         else snprintf(t->answer.text, sizeof t->answer.text, "held by the supervisor itself");
         t->due = NEVER;
     } else if (t->tls) {
-        if (!tls_certs_print(g->certs, l->plan->certificate, &t->print)) log_warn("probe", "certificate %s cannot be read", l->plan->certificate);
+        if (!tls_certs_print(g->certs, l->plan->certificate, &t->print))
+            log_warn("probe", "certificate %s cannot be read", l->plan->certificate);
         t->names = names_for(g, i);
     }
     t->shown = t->answer;
@@ -232,4 +241,3 @@ void probe_look_around(struct probe *p, int64_t now) {
     p->look_backoff_ms = !any || unsure ? 0 : longer(p->look_backoff_ms);
     p->look_ms = !any ? NEVER : now + (unsure ? SURE_MS : p->look_backoff_ms);
 }
-

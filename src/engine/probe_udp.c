@@ -38,13 +38,11 @@ void probe_datagrams(struct probe *p, struct target *t) {
     struct looking l = {.p = p, .t = t};
     bool told = diag_udp(1u << TCP_CLOSE, t->at.port, each, &l);
     uint32_t us = (uint32_t)(probe_now_us() - began);
-    if (!told)
-        probe_answer(p, t, PROOF_NONE, 0, "UDP answers nobody, and the kernel does not tell who receives there");
-    else if (!l.first)
-        probe_answer(p, t, PROOF_FAILED, us, "the kernel does not list our socket there");
+    if (!told) probe_answer(p, t, PROOF_NONE, 0, "UDP answers nobody, and the kernel does not tell who receives there");
+    else if (!l.first) probe_answer(p, t, PROOF_FAILED, us, "the kernel does not list our socket there");
     else if (l.stranger)
-        probe_answer(p, t, PROOF_FAILED, us, "another process (of uid %u) receives there too and gets a share: `ss -lunp sport = :%u` names it", l.stranger_uid,
+        probe_answer(p, t, PROOF_FAILED, us,
+                     "another process (of uid %u) receives there too and gets a share: `ss -lunp sport = :%u` names it", l.stranger_uid,
                      (unsigned)t->at.port);
-    else
-        probe_answer(p, t, PROOF_PROVED, us, "%u socket%s of ours in the kernel's list, nobody else's", l.mine, l.mine == 1 ? "" : "s");
+    else probe_answer(p, t, PROOF_PROVED, us, "%u socket%s of ours in the kernel's list, nobody else's", l.mine, l.mine == 1 ? "" : "s");
 }

@@ -19,7 +19,7 @@ struct reap {
     struct worker_call call;
     struct polled part; /* goes on at the next turn */
     struct engine *eng;
-    struct worker *w;  /* at whom it is */
+    struct worker *w; /* at whom it is */
     unsigned worker, nworkers;
     bool dry, finished;
     char who[100];
@@ -83,7 +83,8 @@ static void doom(struct reap *r, const struct conn *c) {
 }
 
 static bool can_be_judged(const struct conn *c) {
-    return c->state != CONN_DEAD && c->state != CONN_PREFACE && c->state != CONN_PARKED && c->ticket.held && !c->retired && !(c->guest && c->guest->status);
+    return c->state != CONN_DEAD && c->state != CONN_PREFACE && c->state != CONN_PARKED && c->ticket.held && !c->retired &&
+           !(c->guest && c->guest->status);
 }
 
 static bool refused(struct reap *r, struct conn *c, struct verdict *v) {
@@ -107,7 +108,8 @@ static bool refused(struct reap *r, struct conn *c, struct verdict *v) {
 static void name(struct reap *r, const struct conn *c, const struct verdict *v) {
     char who[ADDR_TEXT];
     addr_format_ip(&c->remote, who);
-    const char *kv[] = {"address", who, "listener", c->listener->plan->name, "reason", refusal_name(v->refusal), "because", v->because, NULL};
+    const char *kv[] = {"address", who,        "listener", c->listener->plan->name, "reason", refusal_name(v->refusal),
+                        "because", v->because, NULL};
     if (!r->dry) log_kv(LOG_LVL_NOTICE, "reap", kv, "ended");
     if (r->named == REAP_SHOWN) return;
     buf_fmt(&r->out, "%s{\"address\":\"%s\",\"listener\":", r->named++ ? "," : "", who);
@@ -173,8 +175,8 @@ static void go_on(struct reap *r) {
 }
 
 static bool tell(const struct reap *r, struct buf *out) {
-    return buf_fmt(out, "{\"dry\":%s,\"judged\":%u,\"closed\":%u,\"closing\":%u,\"unnamed\":%u,\"list\":[", r->dry ? "true" : "false", r->judged, r->closed, r->closing,
-                   r->closed + r->closing - r->named) &&
+    return buf_fmt(out, "{\"dry\":%s,\"judged\":%u,\"closed\":%u,\"closing\":%u,\"unnamed\":%u,\"list\":[", r->dry ? "true" : "false",
+                   r->judged, r->closed, r->closing, r->closed + r->closing - r->named) &&
            (!r->out.n || buf_add(out, r->out.p, r->out.n)) && buf_str(out, "]}");
 }
 
@@ -218,7 +220,8 @@ bool reap_run(struct engine *eng, bool dry, const char *who, struct buf *out) {
     while (!r->finished && pthread_cond_timedwait(&r->done, &r->lock, &until) == 0) continue;
     bool fine = r->finished && tell(r, out);
     if (r->finished)
-        log_notice("reap", "%s by %s: %u connections judged again, %u closed, %u close after their answer", dry ? "tried" : "asked for", who, r->judged, r->closed, r->closing);
+        log_notice("reap", "%s by %s: %u connections judged again, %u closed, %u close after their answer", dry ? "tried" : "asked for",
+                   who, r->judged, r->closed, r->closing);
     pthread_mutex_unlock(&r->lock);
     unref(r);
     return fine;

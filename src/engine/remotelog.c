@@ -165,7 +165,8 @@ static void write_lines(struct remotelog *r, uint16_t id) {
     if (!written) {
         lose(r, r->nlines);
         r->lost_here += r->nlines;
-        if (f->why != was) log_error("remote-log", "%s cannot be written: %s: messages are dropped and counted until it can", f->path, strerror(f->why));
+        if (f->why != was)
+            log_error("remote-log", "%s cannot be written: %s: messages are dropped and counted until it can", f->path, strerror(f->why));
     } else if (was) {
         log_notice("remote-log", "%s can be written again; %llu messages were lost meanwhile", f->path, (unsigned long long)r->lost_here);
         r->lost_here = 0;

@@ -80,10 +80,8 @@ static bool beyond_rules(const struct decision *d) {
 static void put_place(char *out, size_t cap, const char *file, uint32_t line) {
     size_t n = strlen(out);
     if (!*file || n >= cap) return;
-    if (line)
-        snprintf(out + n, cap - n, ", %s:%" PRIu32, file, line);
-    else
-        snprintf(out + n, cap - n, ", %s", file);
+    if (line) snprintf(out + n, cap - n, ", %s:%" PRIu32, file, line);
+    else snprintf(out + n, cap - n, ", %s", file);
 }
 
 static void put_by(char *out, size_t cap, const struct decision *d) {

@@ -27,13 +27,16 @@ static void write_plain(struct conn *c, int status, const char *type, const char
     struct request_state *rq = c->rq;
     char fields[256];
     int k = snprintf(fields, sizeof fields, "Content-Type: %s\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s", type,
-                     status == 405 ? "Allow: GET, HEAD\r\n" : status == 503 ? "Retry-After: 5\r\n" : "");
+                     status == 405   ? "Allow: GET, HEAD\r\n"
+                     : status == 503 ? "Retry-After: 5\r\n"
+                                     : "");
     const struct request *req = rq->abandoned ? NULL : &rq->x.req;
     size_t before = rq->out.n;
     rq->status = status;
     rq->close_after |= close;
-    whole(c, before, h1_write_head(&rq->out, status, fields, (size_t)k, (int64_t)n, req, close, c->w->date) &&
-                         (!carries_body(req, status) || buf_add(&rq->out, body, n)));
+    whole(c, before,
+          h1_write_head(&rq->out, status, fields, (size_t)k, (int64_t)n, req, close, c->w->date) &&
+              (!carries_body(req, status) || buf_add(&rq->out, body, n)));
 }
 
 void respond_error(struct conn *c, int status, bool close) {
@@ -104,10 +107,8 @@ static size_t escape_html(const char *s, char *out, size_t cap) {
     size_t n = 0;
     for (; *s && n + 8 < cap; s++) {
         const char *as = *s == '<' ? "&lt;" : *s == '>' ? "&gt;" : *s == '&' ? "&amp;" : NULL;
-        if (as)
-            n += (size_t)snprintf(out + n, cap - n, "%s", as);
-        else
-            out[n++] = *s;
+        if (as) n += (size_t)snprintf(out + n, cap - n, "%s", as);
+        else out[n++] = *s;
     }
     out[n] = '\0';
     return n;
@@ -140,11 +141,11 @@ static void write_outcome(struct conn *c, const struct outcome *o) {
     const struct request *req = &rq->x.req;
     size_t before = rq->out.n;
     rq->status = o->status;
-    if (o->fixed)
-        whole(c, before, h1_fixed_write(&rq->out, o->fixed, req, rq->close_after, c->w->date));
+    if (o->fixed) whole(c, before, h1_fixed_write(&rq->out, o->fixed, req, rq->close_after, c->w->date));
     else
-        whole(c, before, h1_write_head(&rq->out, o->status, o->fields->p, o->fields->n, (int64_t)o->body->n, req, rq->close_after, c->w->date) &&
-                             (!carries_body(req, o->status) || buf_add(&rq->out, o->body->p, o->body->n)));
+        whole(c, before,
+              h1_write_head(&rq->out, o->status, o->fields->p, o->fields->n, (int64_t)o->body->n, req, rq->close_after, c->w->date) &&
+                  (!carries_body(req, o->status) || buf_add(&rq->out, o->body->p, o->body->n)));
 }
 
 /* Hand the event to the spool. false: the answer waits for the commit. */
@@ -167,10 +168,8 @@ static bool record(struct conn *c, struct outcome *o) {
     rq->ticket = ticket;
     rq->must_commit = o->wait;
     rq->commit_next = NULL;
-    if (w->commit_last)
-        w->commit_last->rq->commit_next = c;
-    else
-        w->commit_first = c;
+    if (w->commit_last) w->commit_last->rq->commit_next = c;
+    else w->commit_first = c;
     w->commit_last = c;
     c->state = CONN_COMMIT;
     return false;
@@ -186,11 +185,11 @@ static bool respond_ops(struct conn *c) {
     struct buf body = {.max = 1 << 20};
     enum method m = c->rq->x.req.method;
     int status = m == M_GET || m == M_HEAD ? ops_answer(c->w->eng, &c->rq->x.req, &body) : 405;
-    if (status == 404 || status == 405)
-        respond_error(c, status, false);
+    if (status == 404 || status == 405) respond_error(c, status, false);
     else
-        write_plain(c, status, slice_is(c->rq->x.req.path, "/metrics") ? "text/plain; version=0.0.4; charset=utf-8" : "text/plain; charset=utf-8", body.p, body.n,
-                    c->rq->close_after);
+        write_plain(c, status,
+                    slice_is(c->rq->x.req.path, "/metrics") ? "text/plain; version=0.0.4; charset=utf-8" : "text/plain; charset=utf-8",
+                    body.p, body.n, c->rq->close_after);
     buf_free(&body);
     return true;
 }
@@ -213,10 +212,8 @@ static bool respond_app(struct conn *c) {
 
 void respond_job(struct conn *c, struct job *j) {
     struct outcome o = {.status = j->status, .fields = &j->fields, .body = &j->reply};
-    if (j->status)
-        write_outcome(c, &o);
-    else
-        respond_error(c, 500, false);
+    if (j->status) write_outcome(c, &o);
+    else respond_error(c, 500, false);
 }
 
 static bool respond_as(struct conn *c, struct outcome *o) {

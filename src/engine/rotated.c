@@ -21,10 +21,8 @@ static void put_aside(struct rotated *f, unsigned most) {
     char from[sizeof f->path + 16], to[sizeof f->path + 16];
     for (unsigned i = most - 1; i > 0; i--) {
         snprintf(to, sizeof to, "%s.%u", f->path, i);
-        if (i > 1)
-            snprintf(from, sizeof from, "%s.%u", f->path, i - 1);
-        else
-            snprintf(from, sizeof from, "%s", f->path);
+        if (i > 1) snprintf(from, sizeof from, "%s.%u", f->path, i - 1);
+        else snprintf(from, sizeof from, "%s", f->path);
         (void)rename(from, to);
     }
     if (most == 1) (void)unlink(f->path);
@@ -34,7 +32,9 @@ static void put_aside(struct rotated *f, unsigned most) {
 /* The file of that name, whoever may have put another one aside; *size is what it holds. */
 static bool have_open(struct rotated *f, int64_t *size) {
     struct stat mine, there;
-    if (f->fd >= 0 && (stat(f->path, &there) != 0 || fstat(f->fd, &mine) != 0 || mine.st_ino != there.st_ino || mine.st_dev != there.st_dev)) rotated_finish(f);
+    if (f->fd >= 0 &&
+        (stat(f->path, &there) != 0 || fstat(f->fd, &mine) != 0 || mine.st_ino != there.st_ino || mine.st_dev != there.st_dev))
+        rotated_finish(f);
     if (f->fd < 0) {
         f->ragged = false;
         f->fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);

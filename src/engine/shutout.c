@@ -25,7 +25,7 @@ void shutout_member(const struct pset *cluster, const struct addr *a, char *out,
 struct asker { /* one side */
     const struct shutout_side *s;
     struct hooks *hooks, *made;
-    struct verdict v;  /* the last refusal */
+    struct verdict v; /* the last refusal */
     const char *listener;
     struct err failed; /* the policy's */
     bool broken;
@@ -33,13 +33,22 @@ struct asker { /* one side */
 
 /* Does this socket judge its callers as the one before it? Most do, where there are thousands. */
 static bool alike(const struct plan_socket *a, const struct plan_socket *b) {
-    return a->services == b->services && a->restriction == b->restriction && a->client == b->client && strcmp(a->name, b->name) == 0 && strcmp(a->list, b->list) == 0;
+    return a->services == b->services && a->restriction == b->restriction && a->client == b->client && strcmp(a->name, b->name) == 0 &&
+           strcmp(a->list, b->list) == 0;
 }
 
 static bool lets_in(struct asker *k, uint32_t i, const struct addr *a) {
     const struct plan_socket *l = &k->s->plan->socket[i];
-    struct facts f = {.stage = STAGE_PEER, .remote = *a, .fd = -1, .listener = l, .local_port = l->at.port, .lists = k->s->lists, .counts = {1, 1},
-                      .real_ms = clock_real_ms(), .mono_ms = clock_mono_ms(), .living = true};
+    struct facts f = {.stage = STAGE_PEER,
+                      .remote = *a,
+                      .fd = -1,
+                      .listener = l,
+                      .local_port = l->at.port,
+                      .lists = k->s->lists,
+                      .counts = {1, 1},
+                      .real_ms = clock_real_ms(),
+                      .mono_ms = clock_mono_ms(),
+                      .living = true};
     struct verdict v;
     if (!hooks_judge(k->hooks, &f, &v, &k->failed)) k->broken = true;
     if (v.kind == VERDICT_ALLOW) return true;
@@ -131,8 +140,8 @@ static bool refuse(const struct asker *k, const char *who, uint32_t lost, struct
     char services[128], by[PLAN_PATH + 32] = "";
     plan_services_text(lost, services, sizeof services);
     if (k->v.policy) snprintf(by, sizeof by, " (rule at %s:%u)", k->v.policy, k->v.policy_line);
-    return err_set(e, "%s would be shut out of %s: listener %s refuses it (%s) because of %.300s%s", who,
-                   services, k->listener ? k->listener : "", refusal_name(k->v.refusal), k->v.because, by);
+    return err_set(e, "%s would be shut out of %s: listener %s refuses it (%s) because of %.300s%s", who, services,
+                   k->listener ? k->listener : "", refusal_name(k->v.refusal), k->v.because, by);
 }
 
 /* The rules of before are asked only about those whom the next ones refuse something. */
@@ -191,7 +200,8 @@ static bool spares_cluster(struct shutting *q, bool *full, struct err *e) {
     return fine;
 }
 
-bool shutout_spares(const struct shutout_side *next, const struct shutout_side *old, const struct admin *admin, unsigned nadmins, const char **partly, struct err *e) {
+bool shutout_spares(const struct shutout_side *next, const struct shutout_side *old, const struct admin *admin, unsigned nadmins,
+                    const char **partly, struct err *e) {
     struct shutting *q = calloc(1, sizeof *q);
     bool full = false;
     int64_t now = clock_mono_ms();

@@ -10,20 +10,21 @@
 #include "script/hooks.h"
 
 #define GUARDED_SERVICES ((uint32_t)(SVC_HUB | SVC_OPS | SVC_INTERNAL | SVC_TRANSFER))
-#define SHUTOUT_MS 2000 /* then the rest is not asked about */
-#define SHUTOUT_OWN 2u
+#define SHUTOUT_MS       2000 /* then the rest is not asked about */
+#define SHUTOUT_OWN      2u
 
 struct shutout_side { /* rules; what is pointed to is borrowed */
     const struct plan *plan;
     const struct lists *lists;
-    struct hooks *hooks;              /* used by the calling thread alone; NULL: made when there is need, as `make` says */
+    struct hooks *hooks; /* used by the calling thread alone; NULL: made when there is need, as `make` says */
     const struct hooks_config *make;
 };
 /* true: nobody is shut out, as far as was asked: *partly is NULL, or says in words what was not. false: e names who, the reason and the line (or memory
  * is out). */
-bool shutout_spares(const struct shutout_side *next, const struct shutout_side *old, const struct admin *admin, unsigned nadmins, const char **partly, struct err *e);
+bool shutout_spares(const struct shutout_side *next, const struct shutout_side *old, const struct admin *admin, unsigned nadmins,
+                    const char **partly, struct err *e);
 
 void shutout_self(struct addr out[SHUTOUT_OWN]);
-void shutout_ago(int64_t ms, char out[32]); /* "40 s", "12 min" */
+void shutout_ago(int64_t ms, char out[32]);                                                   /* "40 s", "12 min" */
 void shutout_member(const struct pset *cluster, const struct addr *a, char *out, size_t cap); /* the line that makes it one */
 #endif

@@ -15,7 +15,7 @@
 struct log_talk {
     struct syslog_frames frames;
     bool resting, timed; /* timed: a message is under way, with its deadline */
-    uint32_t n; /* of the message under way */
+    uint32_t n;          /* of the message under way */
     char text[];
 };
 
@@ -26,8 +26,10 @@ static struct log_talk *talk_of(const struct conn *c) {
 /* A peer that has gone without a word is noticed by the kernel; a quiet one may stay. */
 static void keep_alive(int fd) {
     int on = 1, idle = 60, every = 15, times = 4;
-    (void)(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == 0 && setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) == 0 &&
-           setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every) == 0 && setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times) == 0);
+    (void)(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == 0 &&
+           setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) == 0 &&
+           setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every) == 0 &&
+           setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times) == 0);
 }
 
 static void start(struct conn *c) {
@@ -42,7 +44,8 @@ static void start(struct conn *c) {
 
 static void pass_on(struct conn *c, struct slice msg, bool cut) {
     struct worker *w = c->w;
-    struct log_note note = {.ms = w->real_ms, .from = c->remote, .listener_id = c->listener->id, .way = c->stream ? LOG_WAY_TLS : LOG_WAY_TCP, .cut = cut};
+    struct log_note note = {
+        .ms = w->real_ms, .from = c->remote, .listener_id = c->listener->id, .way = c->stream ? LOG_WAY_TLS : LOG_WAY_TCP, .cut = cut};
     worker_log(w, &note, msg.p, msg.n);
 }
 
@@ -158,5 +161,11 @@ static void done(struct conn *c) {
 }
 
 const struct speech speech_log = {
-    .name = "remote-log", .start = start, .advance = advance, .timeout = timeout, .close = done, .idle = idle, .drain = drain,
+    .name = "remote-log",
+    .start = start,
+    .advance = advance,
+    .timeout = timeout,
+    .close = done,
+    .idle = idle,
+    .drain = drain,
 };

@@ -28,8 +28,11 @@ static struct script_talk *talk_of(const struct conn *c) {
 static void tell_listener(void *ctx, uint32_t i, struct script_listener *out) {
     const struct conn *c = ctx;
     const struct gen_listener *l = &c->gen->listener[i];
-    *out = (struct script_listener){.name = l->plan->name, .scheme = plan_scheme_text(l->plan), .port = l->port ? l->port : l->plan->at.port,
-                                    .active = atomic_load_explicit(&c->w->eng->live->listener[l->id], memory_order_relaxed), .waiting = l->plan->waiting};
+    *out = (struct script_listener){.name = l->plan->name,
+                                    .scheme = plan_scheme_text(l->plan),
+                                    .port = l->port ? l->port : l->plan->at.port,
+                                    .active = atomic_load_explicit(&c->w->eng->live->listener[l->id], memory_order_relaxed),
+                                    .waiting = l->plan->waiting};
     addr_format_ip(&l->plan->at, out->address);
     plan_services_text(l->plan->services, out->services, sizeof out->services);
 }
@@ -41,10 +44,21 @@ static bool ask(struct conn *c, const char *line, size_t n) {
     struct facts f;
     struct err e;
     conn_facts(c, STAGE_IDENTITY, &f);
-    struct script_server server = {.version = PORTREEVE_VERSION, .generation = c->gen->id, .since_ms = w->eng->started_ms, .now_ms = w->real_ms,
-                                   .listeners = c->gen->plan.nsockets, .listener = tell_listener, .ctx = c};
-    struct script_call call = {.script = c->listener->plan->script, .facts = &f, .line = line, .n = n, .server = &server, .state = &t->state,
-                               .has_state = t->has_state, .answer = &t->out};
+    struct script_server server = {.version = PORTREEVE_VERSION,
+                                   .generation = c->gen->id,
+                                   .since_ms = w->eng->started_ms,
+                                   .now_ms = w->real_ms,
+                                   .listeners = c->gen->plan.nsockets,
+                                   .listener = tell_listener,
+                                   .ctx = c};
+    struct script_call call = {.script = c->listener->plan->script,
+                               .facts = &f,
+                               .line = line,
+                               .n = n,
+                               .server = &server,
+                               .state = &t->state,
+                               .has_state = t->has_state,
+                               .answer = &t->out};
     if (!hooks_script(c->gen->hooks[w->index], &call, &e)) {
         COUNT(w->count, policy_errors);
         log_error("script", "%s: the connection was closed", e.text);
@@ -131,10 +145,8 @@ static bool flush(struct conn *c) {
             t->sent += (size_t)n;
             continue;
         }
-        if (n == STREAM_WANT_READ || n == STREAM_WANT_WRITE)
-            conn_blocked(c, n);
-        else
-            conn_close(c, "the client went away while it was answered");
+        if (n == STREAM_WANT_READ || n == STREAM_WANT_WRITE) conn_blocked(c, n);
+        else conn_close(c, "the client went away while it was answered");
         return false;
     }
     buf_clear(&t->out);
@@ -235,5 +247,11 @@ static void done(struct conn *c) {
 }
 
 const struct speech speech_script = {
-    .name = "script", .start = start, .advance = advance, .timeout = timeout, .close = done, .drain = drain, .answer = answer,
+    .name = "script",
+    .start = start,
+    .advance = advance,
+    .timeout = timeout,
+    .close = done,
+    .drain = drain,
+    .answer = answer,
 };

@@ -1,8 +1,8 @@
 #include "engine/status.h"
-#include "engine/banning_api.h"
 #include "base/clock.h"
 #include "engine/accept.h"
 #include "engine/ask.h"
+#include "engine/banning_api.h"
 #include "engine/decisions.h"
 #include "engine/generation.h"
 #include "engine/harden.h"
@@ -27,8 +27,9 @@ static bool counters_json(struct engine *eng, struct buf *b) {
     for (unsigned i = 0; counter_defs[i].field; i++)
         buf_fmt(b, "%s\"%s\":%" PRIu64, i ? "," : "", counter_defs[i].field, counters_sum(eng->counters, counter_defs[i].offset));
     const struct counters_super *s = &eng->counters->super;
-    return buf_fmt(b, ",\"engine_starts\":%" PRIu64 ",\"engine_crashes\":%" PRIu64 ",\"reloads_ok\":%" PRIu64 ",\"reloads_failed\":%" PRIu64 "}", s->engine_starts,
-                   s->engine_crashes, s->reloads_ok, s->reloads_failed);
+    return buf_fmt(
+        b, ",\"engine_starts\":%" PRIu64 ",\"engine_crashes\":%" PRIu64 ",\"reloads_ok\":%" PRIu64 ",\"reloads_failed\":%" PRIu64 "}",
+        s->engine_starts, s->engine_crashes, s->reloads_ok, s->reloads_failed);
 }
 
 static void listener_json(struct engine *eng, const struct generation *g, uint32_t i, struct buf *b) {
@@ -38,24 +39,28 @@ static void listener_json(struct engine *eng, const struct generation *g, uint32
     uint16_t port = l->port ? l->port : s->at.port;
     addr_format_ip(&s->at, ip);
     plan_at_text(s, port, at);
-    if (s->waiting)
-        plan_state_text(s, true, state);
+    if (s->waiting) plan_state_text(s, true, state);
     else
-        snprintf(state, sizeof state, "%s %s", s->services & SVC_SHUTDOWN ? "taking the shutdown command on" : s->at.udp ? "receiving datagrams on" : "accepting connections on", at);
+        snprintf(state, sizeof state, "%s %s",
+                 s->services & SVC_SHUTDOWN ? "taking the shutdown command on"
+                 : s->at.udp                ? "receiving datagrams on"
+                                            : "accepting connections on",
+                 at);
     plan_services_text(s->services, services, sizeof services);
     buf_str(b, i ? ",{" : "{");
     text(b, "name", s->name);
     buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, port,
-            s->at.udp ? "udp" : "tcp", plan_scheme_text(s),
-            s->external_tls ? "true" : "false", services);
+            s->at.udp ? "udp" : "tcp", plan_scheme_text(s), s->external_tls ? "true" : "false", services);
     buf_fmt(b, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_name(s->proxy), s->proxy_inside ? "true" : "false");
     text(b, "proxy_from", s->proxy_from);
     buf_str(b, ",");
     text(b, "certificate", s->certificate);
     buf_fmt(b, ",\"client_certificate\":\"%s\"", plan_client_name(s->client));
-    buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state, s->waiting ? "true" : "false",
-            atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
-            s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");
+    buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state,
+            s->waiting ? "true" : "false", atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
+            s->restriction == RESTRICT_GRANT  ? "grant"
+            : s->restriction == RESTRICT_DENY ? "deny"
+                                              : "none");
     char to[PLAN_TO];
     plan_backends_text(&g->plan, s->backends, to, sizeof to);
     text(b, "backend", to);
@@ -93,9 +98,11 @@ static void spool_json(struct engine *eng, struct buf *b) {
     struct spool_stats s;
     spool_stats(eng->spool, &s);
     buf_fmt(b,
-            ",\"spool\":{\"queued\":%" PRIu64 ",\"committed\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"commits\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"epoch\":%" PRIu64
-            ",\"last_seq\":%" PRIu64 ",\"bytes\":%" PRId64 ",\"backlog\":%" PRId64 ",\"last_commit_us\":%" PRId64 ",\"failing\":%s}",
-            s.queued, s.committed, s.dropped, s.commits, s.failures, s.epoch, s.last_seq, s.bytes, s.backlog, s.last_commit_us, s.failing ? "true" : "false");
+            ",\"spool\":{\"queued\":%" PRIu64 ",\"committed\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"commits\":%" PRIu64
+            ",\"failures\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"last_seq\":%" PRIu64 ",\"bytes\":%" PRId64 ",\"backlog\":%" PRId64
+            ",\"last_commit_us\":%" PRId64 ",\"failing\":%s}",
+            s.queued, s.committed, s.dropped, s.commits, s.failures, s.epoch, s.last_seq, s.bytes, s.backlog, s.last_commit_us,
+            s.failing ? "true" : "false");
 }
 
 static void settings_json(const struct generation *g, struct buf *b) {
@@ -110,8 +117,10 @@ static bool status(void *ctx, struct buf *b) {
     struct engine *eng = ctx;
     struct generation *g = engine_current(eng);
     if (!g) return buf_str(b, "{}");
-    buf_fmt(b, "{\"version\":\"%s\",\"pid\":%d,\"workers\":%u,\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"generation_ms\":%" PRId64 ",\"now_ms\":%" PRId64 ",", PORTREEVE_VERSION,
-            (int)getpid(), eng->nworkers, g->id, eng->started_ms, g->made_ms, clock_real_ms());
+    buf_fmt(b,
+            "{\"version\":\"%s\",\"pid\":%d,\"workers\":%u,\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"generation_ms\":%" PRId64
+            ",\"now_ms\":%" PRId64 ",",
+            PORTREEVE_VERSION, (int)getpid(), eng->nworkers, g->id, eng->started_ms, g->made_ms, clock_real_ms());
     text(b, "components", g->plan.components);
     buf_str(b, ",");
     text(b, "tracker_id", eng->tracker_id);
@@ -231,7 +240,19 @@ static bool would(void *ctx, const struct question *q, struct buf *out, struct e
 }
 
 void status_api(struct engine *eng, struct engine_api *out) {
-    *out = (struct engine_api){.ctx = eng, .state_dir = eng->state_dir, .status = status, .connections = connections, .decisions = status_decisions, .would = would, .rules = status_rules, .logs = logs, .plan = plan, .stats = stats, .reload = reload, .edit = edit,
-                               .probe = probe, .lists = lists};
+    *out = (struct engine_api){.ctx = eng,
+                               .state_dir = eng->state_dir,
+                               .status = status,
+                               .connections = connections,
+                               .decisions = status_decisions,
+                               .would = would,
+                               .rules = status_rules,
+                               .logs = logs,
+                               .plan = plan,
+                               .stats = stats,
+                               .reload = reload,
+                               .edit = edit,
+                               .probe = probe,
+                               .lists = lists};
     banning_api(out);
 }

@@ -56,7 +56,8 @@ void status_policy(struct engine *eng, const struct generation *g, struct buf *b
     unsigned lua = 0;
     for (uint32_t i = 0; r && i < r->n; i++) lua += r->rule[i].lua;
     buf_fmt(b, ",\"policy\":{\"rules\":%u,\"in_lua\":%u,\"on_error\":\"%s\",\"errors\":%" PRIu64 ",\"suspended\":%s", r ? r->n : 0, lua,
-            r && r->on_error == ON_ERROR_LAST ? "last" : "closed", atomic_load(&g->health.errors_total), health_suspended(&g->health) ? "true" : "false");
+            r && r->on_error == ON_ERROR_LAST ? "last" : "closed", atomic_load(&g->health.errors_total),
+            health_suspended(&g->health) ? "true" : "false");
     int64_t since = atomic_load(&eng->counters->policy_suspended_ms);
     if (since) buf_fmt(b, ",\"suspended_ms\":%" PRId64, since);
     buf_str(b, "}");

@@ -41,10 +41,8 @@ static bool talk(int fd, const char *request, struct buf *out) {
     while (got > 0) {
         if (!buf_reserve(out, 65536)) return errno = ENOMEM, false;
         got = recv(fd, out->p + out->n, 65536, 0);
-        if (got < 0 && errno == EINTR)
-            got = 1;
-        else if (got > 0)
-            out->n += (size_t)got;
+        if (got < 0 && errno == EINTR) got = 1;
+        else if (got > 0) out->n += (size_t)got;
     }
     return got == 0;
 }
@@ -66,8 +64,7 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
     bool good = fd >= 0 && talk(fd, request, out);
     int why = errno;
     if (fd >= 0) close(fd);
-    if (good)
-        good = out->n > 3 && memcmp(out->p, "ok\n", 3) == 0;
+    if (good) good = out->n > 3 && memcmp(out->p, "ok\n", 3) == 0;
     else if (fd < 0 && (why == EACCES || why == EPERM))
         err_set(e, "%s/run: %s; ask as root or as the user portreeve runs as", state, strerror(why));
     else
@@ -105,7 +102,8 @@ static enum asked borrow(const char *state, const char *request, int *got, unsig
     struct err why;
     int fd = reach(state);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)) return ASKED_NOBODY;
-    if (fd < 0) err_set(&why, "%s%s", strerror(errno), errno == EACCES || errno == EPERM ? "; ask as root or as the user portreeve runs as" : "");
+    if (fd < 0)
+        err_set(&why, "%s%s", strerror(errno), errno == EACCES || errno == EPERM ? "; ask as root or as the user portreeve runs as" : "");
     bool good = fd >= 0 && take_fds(fd, request, got, n, &why);
     if (fd >= 0) close(fd);
     if (!good) err_set(e, "%s/run/control.sock: %.800s", state, why.text);

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CHUNK 32768u /* measured: larger ones are copied more often, since receivers take them in parts */
+#define CHUNK      32768u       /* measured: larger ones are copied more often, since receivers take them in parts */
 #define TURN_BYTES (512u << 10) /* each way, before other connections have their turn */
 
 static struct tunnel *tunnel_of(const struct conn *c) {
@@ -135,7 +135,9 @@ static void timeout(struct conn *c) {
         return;
     }
     COUNT(c->w->count, timeouts);
-    conn_close(c, t->phase == TUNNEL_HELLO ? "no ClientHello in time" : t->end_ms && now >= t->end_ms ? "its listener is gone and DrainTimeout over" : "nothing has moved for TunnelIdleTimeout");
+    conn_close(c, t->phase == TUNNEL_HELLO        ? "no ClientHello in time"
+                  : t->end_ms && now >= t->end_ms ? "its listener is gone and DrainTimeout over"
+                                                  : "nothing has moved for TunnelIdleTimeout");
 }
 
 static void log_end(struct conn *c, const struct tunnel *t) {
@@ -144,8 +146,8 @@ static void log_end(struct conn *c, const struct tunnel *t) {
     access_begin(b, c->w->real_ms, &c->remote, c->listener->plan->name, plan_service_name(c->listener->plan->services & SVC_TUNNELS));
     buf_str(b, ",\"backend\":");
     buf_json(b, t->to ? t->to->text : "", t->to ? strlen(t->to->text) : 0);
-    buf_fmt(b, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"ms\":%" PRId64 ",\"tls\":\"%s\",\"sni\":\"%s\"", relay_bytes(&t->relay, 0), relay_bytes(&t->relay, 1),
-            c->w->now_ms - c->since_ms, c->stream ? tls_version(c->stream) : "", t->sni ? t->sni : "");
+    buf_fmt(b, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"ms\":%" PRId64 ",\"tls\":\"%s\",\"sni\":\"%s\"", relay_bytes(&t->relay, 0),
+            relay_bytes(&t->relay, 1), c->w->now_ms - c->since_ms, c->stream ? tls_version(c->stream) : "", t->sni ? t->sni : "");
     access_end(c->w->eng->access, b);
 }
 
@@ -198,8 +200,8 @@ static void describe(const struct conn *c, struct buf *out) {
     if (!t) return;
     buf_str(out, ",\"backend\":");
     buf_json(out, t->to ? t->to->text : "", t->to ? strlen(t->to->text) : 0);
-    buf_fmt(out, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"idle_ms\":%" PRId64 ",\"admitted\":%" PRIu64, relay_bytes(&t->relay, 0), relay_bytes(&t->relay, 1),
-            t->phase == TUNNEL_RELAY ? c->w->now_ms - t->moved_ms : 0, t->admitted);
+    buf_fmt(out, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"idle_ms\":%" PRId64 ",\"admitted\":%" PRIu64, relay_bytes(&t->relay, 0),
+            relay_bytes(&t->relay, 1), t->phase == TUNNEL_RELAY ? c->w->now_ms - t->moved_ms : 0, t->admitted);
     if (t->sni) buf_fmt(out, ",\"sni\":\"%s\"", t->sni);
 }
 

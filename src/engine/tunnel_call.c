@@ -95,7 +95,8 @@ static enum called call(struct conn *c) {
     bool done = connect(t->fd, &t->to->at.any, t->to->size) == 0;
     if (!done && errno != EINPROGRESS) return CALL_FAILED;
     if (done && t->to->at.any.sa_family == AF_UNIX && own_socket(t->fd)) return CALL_OWN;
-    if (!worker_poll(c->w, EPOLL_CTL_ADD, t->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, POLLED_OTHER, &t->polled)) return CALL_IMPOSSIBLE;
+    if (!worker_poll(c->w, EPOLL_CTL_ADD, t->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, POLLED_OTHER, &t->polled))
+        return CALL_IMPOSSIBLE;
     return done ? CALL_DONE : CALL_BEGUN;
 }
 
@@ -122,10 +123,13 @@ void tunnel_call(struct conn *c) {
         case CALL_BEGUN: conn_deadline(c, conn_settings(c)->connect_ms); return;
         case CALL_DONE: begin(c, 0); return;
         case CALL_FAILED: failed(c, strerrordesc_np(errno)); break;
-        case CALL_OWN: failed(c, "it is a socket of this server itself, which takes whoever comes through a tunnel for its administrator"); break;
+        case CALL_OWN:
+            failed(c, "it is a socket of this server itself, which takes whoever comes through a tunnel for its administrator");
+            break;
         case CALL_IMPOSSIBLE:
             COUNT(c->w->count, tunnels_refused);
-            log_error("tunnel", "backend %s of listener %s cannot be called: %s (raise LimitNOFILE)", b->text, b->listener, strerrordesc_np(errno));
+            log_error("tunnel", "backend %s of listener %s cannot be called: %s (raise LimitNOFILE)", b->text, b->listener,
+                      strerrordesc_np(errno));
             conn_close(c, "no descriptor for its backend");
             return;
         }
@@ -155,7 +159,8 @@ void tunnel_choose(struct conn *c, const char *sni) {
     }
     char who[ADDR_TEXT];
     addr_format_ip(&c->remote, who);
-    log_info("tunnel", "%s on %s: no backend for %s, and none for all others: closed", who, c->listener->plan->name, sni[0] ? sni : "callers who ask for no name");
+    log_info("tunnel", "%s on %s: no backend for %s, and none for all others: closed", who, c->listener->plan->name,
+             sni[0] ? sni : "callers who ask for no name");
     COUNT(c->w->count, tunnels_refused);
     if (!c->stream) tunnel_unknown(c);
     conn_close(c, "no backend for that name");

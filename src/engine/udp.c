@@ -9,11 +9,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define BATCH       32
-#define TURN        4     /* batches a turn: connections are waiting too */
-#define LEAST       512u  /* bytes of its buffer that the kernel charges for the smallest datagram, at least */
-#define FLOWS       1024u /* verdicts remembered, 2 in each place; a third one pushes out the older */
-#define FLOW_MS     1000  /* … for so long: a ban or a counter must not wait */
+#define BATCH   32
+#define TURN    4     /* batches a turn: connections are waiting too */
+#define LEAST   512u  /* bytes of its buffer that the kernel charges for the smallest datagram, at least */
+#define FLOWS   1024u /* verdicts remembered, 2 in each place; a third one pushes out the older */
+#define FLOW_MS 1000  /* … for so long: a ban or a counter must not wait */
 
 struct flow {
     uint64_t generation, bans; /* of the set of bans: a new one counts at once */
@@ -59,16 +59,22 @@ static struct flow *place_of(const struct worker *w, uint16_t id, const struct a
 }
 
 static bool is_flow(const struct flow *f, const struct acceptor *a, const struct addr *from) {
-    return f->generation == a->gen->id && f->bans == a->worker->bans_turn &&
-           f->listener_id == a->listener->id && f->until > a->worker->now_ms && f->from.family == from->family &&
-           memcmp(f->from.ip, from->ip, sizeof from->ip) == 0 && f->from.scope == from->scope;
+    return f->generation == a->gen->id && f->bans == a->worker->bans_turn && f->listener_id == a->listener->id &&
+           f->until > a->worker->now_ms && f->from.family == from->family && memcmp(f->from.ip, from->ip, sizeof from->ip) == 0 &&
+           f->from.scope == from->scope;
 }
 
 /* One judgement of a flow, at the peer stage. Delays, tags and rates have no meaning for datagrams; whatever kind a refusal is, it is silence. */
 static bool judge(struct acceptor *a, const struct addr *from) {
     struct worker *w = a->worker;
-    struct facts f = {.stage = STAGE_PEER, .remote = *from, .fd = a->fd, .listener = a->listener->plan, .local_port = a->listener->port,
-                      .listener_id = a->listener->id, .lists = &a->gen->lists, .real_ms = w->real_ms};
+    struct facts f = {.stage = STAGE_PEER,
+                      .remote = *from,
+                      .fd = a->fd,
+                      .listener = a->listener->plan,
+                      .local_port = a->listener->port,
+                      .listener_id = a->listener->id,
+                      .lists = &a->gen->lists,
+                      .real_ms = w->real_ms};
     struct verdict v;
     struct err e;
     worker_fill_facts(w, a->listener, &f);
@@ -88,8 +94,12 @@ static bool let_in(struct acceptor *a, const struct addr *from) {
     if (is_flow(&f[1], a, from)) return f[1].in;
     struct flow *to = f[0].until <= f[1].until ? &f[0] : &f[1];
     bool in = judge(a, from);
-    *to = (struct flow){.generation = a->gen->id, .bans = a->worker->bans_turn, .until = a->worker->now_ms + FLOW_MS, .from = *from,
-                        .listener_id = a->listener->id, .in = in};
+    *to = (struct flow){.generation = a->gen->id,
+                        .bans = a->worker->bans_turn,
+                        .until = a->worker->now_ms + FLOW_MS,
+                        .from = *from,
+                        .listener_id = a->listener->id,
+                        .in = in};
     return to->in;
 }
 
@@ -115,10 +125,8 @@ static bool read_batch(struct acceptor *a) {
         struct addr from;
         addr_from_sockaddr((const struct sockaddr *)&u->from[i], &from);
         COUNT(w->count, datagrams);
-        if (!let_in(a, &from))
-            COUNT(w->count, datagrams_refused);
-        else if (u->msg[i].msg_len > 0)
-            hand_over(a, &from, &u->msg[i]);
+        if (!let_in(a, &from)) COUNT(w->count, datagrams_refused);
+        else if (u->msg[i].msg_len > 0) hand_over(a, &from, &u->msg[i]);
     }
     return n == BATCH;
 }

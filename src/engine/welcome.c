@@ -17,11 +17,10 @@ static bool base_url(const struct generation *g, uint32_t service, char *out, si
         if (!(s->services & service) || s->waiting || (k < g->plan.nsockets && behind_device(s))) continue;
         char host[ADDR_TEXT];
         struct addr a = s->at;
-        if (addr_is_any(&a))
-            snprintf(host, sizeof host, "localhost");
-        else
-            addr_format_ip(&a, host);
-        snprintf(out, cap, strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u", s->scheme == SCHEME_HTTPS || s->external_tls ? "https" : "http", host, g->listener[i].port);
+        if (addr_is_any(&a)) snprintf(host, sizeof host, "localhost");
+        else addr_format_ip(&a, host);
+        snprintf(out, cap, strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
+                 s->scheme == SCHEME_HTTPS || s->external_tls ? "https" : "http", host, g->listener[i].port);
         return true;
     }
     return false;
@@ -57,10 +56,8 @@ static void command_path(char *out, size_t cap) {
     if (slash) *slash = '\0';
     const char *dir = exe;
     if (getcwd(here, sizeof here) && strncmp(exe, here, strlen(here)) == 0 && exe[strlen(here)] == '/') dir = exe + strlen(here) + 1;
-    if (!slash || strcmp(exe, LIBEXECDIR) == 0)
-        snprintf(out, cap, "portreeve");
-    else
-        snprintf(out, cap, "%s/portreeve", dir);
+    if (!slash || strcmp(exe, LIBEXECDIR) == 0) snprintf(out, cap, "portreeve");
+    else snprintf(out, cap, "%s/portreeve", dir);
 }
 
 void welcome(struct engine *eng, const struct generation *g) {

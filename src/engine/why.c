@@ -48,10 +48,8 @@ bool why_memory(struct why *w, const struct recorder *r, struct err *e) {
         w->oldest_memory_ms = d.ms;
         if (!decision_matches(&w->q, &d) || !wanted(w, d.us)) continue;
         good = decision_json(&d, recorder_run(r), &b) && buf_add(&b, "", 1);
-        if (good)
-            put(w, d.ms * 1000 + d.us, b.p);
-        else
-            buf_free(&b);
+        if (good) put(w, d.ms * 1000 + d.us, b.p);
+        else buf_free(&b);
     }
     recorder_view_destroy(v);
     return good || err_set(e, "out of memory");
@@ -114,10 +112,8 @@ bool why_files(struct why *w, const char *state_dir, struct err *e) {
     char path[4200];
     for (unsigned i = 0; i <= 100; i++) {
         unsigned before = w->files;
-        if (i)
-            snprintf(path, sizeof path, "%s/log/decisions.log.%u", state_dir, i);
-        else
-            snprintf(path, sizeof path, "%s/log/decisions.log", state_dir);
+        if (i) snprintf(path, sizeof path, "%s/log/decisions.log.%u", state_dir, i);
+        else snprintf(path, sizeof path, "%s/log/decisions.log", state_dir);
         bool enough = i > 0 && w->at_ms == 0 && w->n == w->q.limit; /* older files know older ones */
         if (!read_file(w, path, enough, e)) return false;
         if (i > 0 && w->files == before) break;

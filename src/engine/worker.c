@@ -1,11 +1,11 @@
 #include "engine/worker.h"
-#include "engine/banning.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/access.h"
 #include "engine/accept.h"
+#include "engine/access.h"
 #include "engine/affinity.h"
 #include "engine/app.h"
+#include "engine/banning.h"
 #include "engine/conn.h"
 #include "engine/remotelog.h"
 #include "engine/udp.h"
@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define POLL_BATCH 256
-#define GATHER_MS 2
+#define GATHER_MS  2
 
 static void note_time(struct worker *w) {
     w->now_ms = clock_mono_ms();
@@ -108,8 +108,7 @@ void worker_committed(struct worker *w, uint64_t upto, bool ok) {
     if (last && (last->ok == ok || w->nnotes == sizeof w->note / sizeof *w->note)) {
         last->upto = upto;
         last->ok &= ok; /* more turns of luck than fit: say the worse of the two */
-    } else
-        w->note[w->nnotes++] = (struct commit_note){upto, ok};
+    } else w->note[w->nnotes++] = (struct commit_note){upto, ok};
     pthread_mutex_unlock(&w->lock);
     wake(w);
 }
@@ -201,10 +200,8 @@ static void read_letter(struct worker *w, struct mail *m) {
         break;
     case MAIL_STOP: w->stopping = true; break;
     case MAIL_JOB:
-        if (m->job->conn)
-            conn_resume(m->job->conn);
-        else
-            job_free(m->job);
+        if (m->job->conn) conn_resume(m->job->conn);
+        else job_free(m->job);
         break;
     case MAIL_SNAPSHOT: take_snapshot(w, m->snapshot); break;
     case MAIL_CALL: m->call->run(w, m->call); break;
@@ -245,10 +242,8 @@ static void handle(struct worker *w, const struct epoll_event *ev, int n) {
     static const uint64_t kind = 3; /* the low bits of a pointer */
     bool others = false;
     for (int i = 0; i < n; i++) {
-        if ((ev[i].data.u64 & kind) == POLLED_CONN)
-            conn_event(ev[i].data.ptr, ev[i].events);
-        else
-            others = true;
+        if ((ev[i].data.u64 & kind) == POLLED_CONN) conn_event(ev[i].data.ptr, ev[i].events);
+        else others = true;
     }
     if (!others) return;
     bool mail = false;

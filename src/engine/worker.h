@@ -26,10 +26,10 @@ struct acceptor { /* one listening socket of this worker */
     int expected; /* accepts to try at a turn */
     int cpu;      /* whose packets it is preferred for; -1 = any, -2 = not known (another engine may have set it) */
     bool retired;
-    bool polled; /* in the poll set */
-    bool resting;              /* see accept_rested */
+    bool polled;  /* in the poll set */
+    bool resting; /* see accept_rested */
     struct acceptor *rest_next;
-    int64_t refused_ms;        /* the millisecond in which `refused` callers in a row were refused */
+    int64_t refused_ms; /* the millisecond in which `refused` callers in a row were refused */
     int refused;
 };
 
@@ -62,13 +62,13 @@ struct worker {
     unsigned index;
     struct engine *eng;
     pthread_t thread;
-    int epoll; /* listeners (level-triggered), connections and `wake` (edge-triggered) */
-    int wake;  /* eventfd: there is mail; never read, each write is an edge */
+    int epoll;          /* listeners (level-triggered), connections and `wake` (edge-triggered) */
+    int wake;           /* eventfd: there is mail; never read, each write is an edge */
     _Atomic bool woken; /* written to and not looked at yet: further letters need no write */
     bool stopping;
     struct acceptor *resting; /* looked at again at rest_us (clock_mono_us) */
     int64_t rest_us;
-    int cpu; /* it runs on this one; -1 = on any */
+    int cpu;                    /* it runs on this one; -1 = on any */
     int64_t tick_ms, resume_ms; /* next turn of the wheel; when accepting goes on after a pause, 0 = no pause */
     unsigned ticks;
     bool pushed; /* events went into the spool's queue and it has not been woken */
@@ -83,27 +83,31 @@ struct worker {
     uint64_t bans_turn;
     struct acceptor *acceptors, *by_inode[ACCEPTOR_SLOTS];
     struct polled *dead_others, *again; /* again: those with more to do at the next turn */
-    unsigned parked, answering, leaving; /* connections that wait behind a delay, for the page that refuses them, or to hear their alert: each bounded (conn_admit.c) */
-    struct conn *reap_next; /* reap.c: who is judged next */
+    unsigned parked, answering,
+        leaving; /* connections that wait behind a delay, for the page that refuses them, or to hear their alert: each bounded (conn_admit.c) */
+    struct conn *reap_next;    /* reap.c: who is judged next */
     struct conn *conns, *dead; /* dead: marked closed, freed at the end of the turn */
-    _Atomic unsigned live; /* connections; read by control while draining */
-    _Atomic bool draining; /* set here, read by control: until then a connection may still come in */
+    _Atomic unsigned live;     /* connections; read by control while draining */
+    _Atomic bool draining;     /* set here, read by control: until then a connection may still come in */
 
     struct conn *commit_first, *commit_last; /* answers waiting for the spool, in ticket order */
     struct request_state *spare;             /* free request states */
-    unsigned nspare, spare_low; /* spare_low: least since the last trim */
+    unsigned nspare, spare_low;              /* spare_low: least since the last trim */
     struct conn *spare_conns;
     int early;       /* how often a request was there right after accept, of 256 (moving average) */
     unsigned starts; /* connections started */
-    size_t bodies;  /* memory under the request bodies of all connections */
-    char *scratch; /* WORKER_SCRATCH bytes for bodies and discarding */
+    size_t bodies;   /* memory under the request bodies of all connections */
+    char *scratch;   /* WORKER_SCRATCH bytes for bodies and discarding */
     struct buf access;
     struct udp_state *udp; /* NULL until there is a UDP socket */
     struct buf letter;     /* messages for the remote log, of this turn */
 
     pthread_mutex_t lock; /* below: any thread */
     struct mail *mail, **mail_tail;
-    struct commit_note { uint64_t upto; bool ok; } note[64];
+    struct commit_note {
+        uint64_t upto;
+        bool ok;
+    } note[64];
     unsigned nnotes;
     unsigned acks; /* swaps and retirements done; control waits on eng->turned */
 };
@@ -118,7 +122,8 @@ bool worker_post(struct worker *w, enum mail_kind kind, void *p, int64_t ms);
 void worker_committed(struct worker *w, uint64_t upto, bool ok);
 
 /* For conn.c and accept.c, on the worker's own thread. */
-struct polled { /* anything else that wants to hear of a descriptor: a backend, a datagram socket. Removed by worker_unpoll; freed no earlier than
+struct
+    polled { /* anything else that wants to hear of a descriptor: a backend, a datagram socket. Removed by worker_unpoll; freed no earlier than
                  * the end of the turn (worker_bury), since later events of the batch may still name it. */
     void (*event)(struct polled *p, uint32_t events);
     void (*free)(struct polled *p); /* for worker_bury */
@@ -129,10 +134,11 @@ struct polled { /* anything else that wants to hear of a descriptor: a backend, 
 void worker_again(struct worker *w, struct polled *p);
 void worker_bury(struct worker *w, struct polled *p); /* its event is not called any more; freed at the end of the turn */
 enum polled_kind { POLLED_CONN, POLLED_ACCEPTOR, POLLED_MAIL, POLLED_OTHER }; /* what a descriptor of the poll set belongs to */
-bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled_kind kind, void *what); /* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD */
+bool worker_poll(struct worker *w, int op, int fd, uint32_t events, enum polled_kind kind,
+                 void *what); /* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD */
 void worker_unpoll(struct worker *w, int fd);
 /* conn_admit.c: a verdict for the flight recorder, and by it for the log. local: the address called, where it is known (else family 0). */
 void worker_record(struct worker *w, const struct generation *g, const struct addr *local, const struct facts *f, const struct verdict *v);
 void worker_log(struct worker *w, const struct log_note *note, const char *p, size_t n); /* a message for the remote log */
-void worker_adopt(struct worker *w, struct generation *g); /* MAIL_SWAP */
+void worker_adopt(struct worker *w, struct generation *g);                               /* MAIL_SWAP */
 #endif

@@ -261,13 +261,8 @@ static bool ask_generation(struct engine *eng, const struct generation *g, const
     struct policy_health health = {.suspended = health_suspended(&g->health)};
     struct hooks_config cfg = {
         .bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &health};
-    struct would_world w = {.plan = &g->plan,
-                            .port = port,
-                            .id = id,
-                            .lists = &g->lists,
-                            .eng = eng,
-                            .bans = banning_current(eng),
-                            .generation = g->id};
+    struct would_world w = {
+        .plan = &g->plan, .port = port, .id = id, .lists = &g->lists, .eng = eng, .bans = banning_current(eng), .generation = g->id};
     bool good = (port && id) || err_set(e, "out of memory");
     for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
         port[i] = g->listener[i].port;

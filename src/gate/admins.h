@@ -5,7 +5,7 @@
 #include "base/addr.h"
 #include "gate/hold.h"
 
-#define ADMINS_MAX 256u
+#define ADMINS_MAX       256u
 #define ADMINS_LATELY_MS 3600000
 
 struct admin {

@@ -7,15 +7,15 @@
 #include "base/pset.h"
 #include "gate/hold.h"
 
-#define BANS_MAX 16384u /* one more is refused; 6 MiB, of which only what is used takes memory */
+#define BANS_MAX     16384u /* one more is refused; 6 MiB, of which only what is used takes memory */
 #define BANS_FOREVER INT64_MAX
-#define BANS_TEXT 100u
+#define BANS_TEXT    100u
 
 struct ban {
-    uint64_t id;                /* counts up in a run */
-    struct addr lo, hi;         /* both ends belong to it */
-    int64_t expires_ms;         /* BANS_FOREVER: until it is taken back */
-    int64_t made_ms, until_ms;  /* unix; until 0 = for ever */
+    uint64_t id;               /* counts up in a run */
+    struct addr lo, hi;        /* both ends belong to it */
+    int64_t expires_ms;        /* BANS_FOREVER: until it is taken back */
+    int64_t made_ms, until_ms; /* unix; until 0 = for ever */
     char reason[BANS_TEXT], who[BANS_TEXT];
 };
 struct ban_slot {
@@ -54,7 +54,7 @@ uint32_t ban_set_count(const struct ban_set *s);
 const struct ban *ban_set_at(const struct ban_set *s, uint32_t i); /* in the order of their end */
 /* The ban that shuts this address out now, or NULL; belongs to the set. */
 const struct ban *ban_set_find(const struct ban_set *s, const struct addr *a, int64_t now_ms);
-void ban_set_hit(const struct ban_set *s, const struct ban *b); /* counts in the table; any thread */
+void ban_set_hit(const struct ban_set *s, const struct ban *b);      /* counts in the table; any thread */
 uint64_t ban_set_hits(const struct ban_set *s, const struct ban *b); /* so far */
 
 /* One address, prefix or range, as a line of an address list writes it (plan/alist.h). */

@@ -15,7 +15,7 @@ const struct counter_def counter_defs[] = {
 #define COUNTERS_DEF(field, metric, help) {#field, metric, help, offsetof(struct counters_block, field)},
     COUNTERS(COUNTERS_DEF)
 #undef COUNTERS_DEF
-    {NULL, NULL, NULL, 0}};
+        {NULL, NULL, NULL, 0}};
 
 static struct counters *map_fd(int fd) {
     void *p = mmap(NULL, sizeof(struct counters), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -71,7 +71,8 @@ bool counters_admins(int fd, struct admins *out, struct err *e) {
     uint64_t head[2];
     if (pread(fd, head, sizeof head, 0) != sizeof head || head[0] != COUNTERS_MAGIC || head[1] != sizeof(struct counters))
         return err_set(e, "the counters' memory is of another version; supervisor and command differ: stop and start");
-    return pread(fd, out, sizeof *out, offsetof(struct counters, admins)) == sizeof *out || err_set(e, "cannot read the counters' memory: %s", strerror(errno));
+    return pread(fd, out, sizeof *out, offsetof(struct counters, admins)) == sizeof *out ||
+           err_set(e, "cannot read the counters' memory: %s", strerror(errno));
 }
 
 void counters_reset_live(struct counters *c, unsigned instance) {
@@ -150,7 +151,8 @@ static bool take_listener(struct counters_live *l, uint16_t listener, uint32_t m
     return true;
 }
 
-bool live_take_within(struct counters_live *l, uint16_t listener, uint64_t key, uint32_t most, uint32_t most_from, uint32_t *n, uint32_t *from) {
+bool live_take_within(struct counters_live *l, uint16_t listener, uint64_t key, uint32_t most, uint32_t most_from, uint32_t *n,
+                      uint32_t *from) {
     struct live_bucket *b = lock_bucket(l, key);
     int w = way_for(b, key);
     *from = w < 0 ? UINT32_MAX : b->way[w].n + 1;

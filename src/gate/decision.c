@@ -21,10 +21,8 @@ static bool put_text(struct buf *b, const char *key, const char *value) {
 static bool put_place(struct buf *b, const char *key, const char *file, uint32_t line) {
     char place[400];
     if (!*file) return true;
-    if (line)
-        snprintf(place, sizeof place, "%.380s:%" PRIu32, file, line);
-    else
-        snprintf(place, sizeof place, "%.380s", file);
+    if (line) snprintf(place, sizeof place, "%.380s:%" PRIu32, file, line);
+    else snprintf(place, sizeof place, "%.380s", file);
     return put_text(b, key, place);
 }
 

@@ -4,9 +4,9 @@
 
 static const char *const stages[STAGES] = {"peer", "hello", "identity", "request"};
 static const char *const kinds[] = {"allow", "refuse", "reset", "answer"};
-static const char *const reasons[REFUSALS] = {"",       "denied",       "restriction", "per-address", "maximum", "reserve",
-                                              "policy", "policy-error", "banned",      "rate",        "clients",     "proxy",
-                                              "certificate"};
+static const char *const reasons[REFUSALS] = {"",        "denied", "restriction",  "per-address", "maximum",
+                                              "reserve", "policy", "policy-error", "banned",      "rate",
+                                              "clients", "proxy",  "certificate"};
 
 const char *stage_name(enum stage s) {
     return stages[s];

@@ -9,11 +9,11 @@
 #include "plan/plan.h"
 
 enum stage { STAGE_PEER, STAGE_HELLO, STAGE_IDENTITY, STAGE_REQUEST, STAGES };
-const char *stage_name(enum stage s); /* "peer", … */
+const char *stage_name(enum stage s);  /* "peer", … */
 enum stage stage_of(const char *name); /* STAGES = unknown */
 
 #define TAGS_MOST 8u
-#define TAG_NAME 32 /* letters, digits, '-', '_' and '.' */
+#define TAG_NAME  32 /* letters, digits, '-', '_' and '.' */
 struct tags {
     uint32_t n;
     char name[TAGS_MOST][TAG_NAME];
@@ -31,27 +31,41 @@ struct facts {
     const struct plan_socket *listener;
     uint16_t local_port, listener_id;
     const struct lists *lists;
-    struct ticket_counts counts;           /* taken at peer; as they were then */
-    const struct tls_hello *hello;         /* from hello on; NULL before, and where there is no TLS */
-    const struct tls_identity *identity;   /* from identity on; NULL before, and where there is no TLS */
-    const struct exchange *request;        /* at request only */
-    const struct tags *tags;               /* of earlier stages; NULL = none */
+    struct ticket_counts counts;         /* taken at peer; as they were then */
+    const struct tls_hello *hello;       /* from hello on; NULL before, and where there is no TLS */
+    const struct tls_identity *identity; /* from identity on; NULL before, and where there is no TLS */
+    const struct exchange *request;      /* at request only */
+    const struct tags *tags;             /* of earlier stages; NULL = none */
     int64_t real_ms;
-    struct counters *counters;             /* for rates; NULL = none is asked */
+    struct counters *counters; /* for rates; NULL = none is asked */
     struct holder_id holder;
-    uint64_t listener_key;                 /* hash_text of its name: the same in every engine of a run */
-    const struct ban_set *bans;            /* NULL = none */
-    int64_t mono_ms;                       /* of this turn of the loop */
-    bool living;                           /* judged again (reap, guards): rates are not asked, and no hit is counted */
-    bool *unknown;                         /* set where a policy asks for what is not known of a decision of yesterday; NULL = all is known */
+    uint64_t listener_key;      /* hash_text of its name: the same in every engine of a run */
+    const struct ban_set *bans; /* NULL = none */
+    int64_t mono_ms;            /* of this turn of the loop */
+    bool living;                /* judged again (reap, guards): rates are not asked, and no hit is counted */
+    bool *unknown;              /* set where a policy asks for what is not known of a decision of yesterday; NULL = all is known */
 };
 
 /* Ask a list on behalf of a decision: the line that spoke is counted, unless the facts are those of a question (`would`: fd is -1). */
 struct pset_hit facts_ask(const struct facts *f, const struct pset *set);
 
 /* Why. The order is that of refusal_name, of counters and of records: append, never insert. */
-enum refusal { REFUSE_NONE, REFUSE_DENIED, REFUSE_RESTRICTION, REFUSE_PER_ADDRESS, REFUSE_MAXIMUM, REFUSE_RESERVE, REFUSE_POLICY, REFUSE_ERROR,
-               REFUSE_BANNED, REFUSE_RATE, REFUSE_CLIENTS, REFUSE_PROXY, REFUSE_CERTIFICATE, REFUSALS };
+enum refusal {
+    REFUSE_NONE,
+    REFUSE_DENIED,
+    REFUSE_RESTRICTION,
+    REFUSE_PER_ADDRESS,
+    REFUSE_MAXIMUM,
+    REFUSE_RESERVE,
+    REFUSE_POLICY,
+    REFUSE_ERROR,
+    REFUSE_BANNED,
+    REFUSE_RATE,
+    REFUSE_CLIENTS,
+    REFUSE_PROXY,
+    REFUSE_CERTIFICATE,
+    REFUSALS
+};
 const char *refusal_name(enum refusal r);  /* "denied", "per-address", … as policies write them */
 enum refusal refusal_of(const char *name); /* REFUSE_NONE = unknown, or none that a policy may give */
 
@@ -64,12 +78,12 @@ enum verdict_kind {
 const char *verdict_name(enum verdict_kind k);
 
 #define DELAY_MOST_MS 30000u
-#define VERDICT_TEXT 256
+#define VERDICT_TEXT  256
 struct verdict {
     enum verdict_kind kind;
-    enum refusal refusal;    /* REFUSE_NONE where kind is VERDICT_ALLOW */
+    enum refusal refusal; /* REFUSE_NONE where kind is VERDICT_ALLOW */
     enum stage stage;
-    const char *policy;      /* file of the rule that decided, lives as long as the rules; NULL = none did (the list came to its end) */
+    const char *policy; /* file of the rule that decided, lives as long as the rules; NULL = none did (the list came to its end) */
     uint32_t policy_line;
     uint32_t rule;           /* its place in the list, from 1; 0 = none */
     uint32_t only;           /* services that stay open to the connection; UINT32_MAX = all of its socket's */

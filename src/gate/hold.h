@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct hold_roll { /* of living engines; in the same memory as the locks */
+struct hold_roll {              /* of living engines; in the same memory as the locks */
     _Atomic uint32_t numbered;  /* engines so far */
     _Atomic uint32_t living[2]; /* by instance; 0 = none */
 };

@@ -40,8 +40,7 @@ static void add_hits(struct list_hits *h, uint32_t place, uint32_t n) {
     if (had == 0) atomic_fetch_add_explicit(&h->lines, 1, memory_order_relaxed);
     if (had < UINT32_MAX - n && had < UINT32_MAX - 65536) /* far enough from the end for every thread that has looked meanwhile */
         atomic_fetch_add_explicit(&h->count[place], n, memory_order_relaxed);
-    else
-        atomic_store_explicit(&h->count[place], UINT32_MAX, memory_order_relaxed);
+    else atomic_store_explicit(&h->count[place], UINT32_MAX, memory_order_relaxed);
 }
 
 bool lists_add(struct lists *l, const char *name, const struct pset *set, struct err *e) {
@@ -76,7 +75,7 @@ static bool same_set(const struct pset *a, const struct pset *b) {
 struct counted {
     struct line {
         uint32_t print, place, hits;
-    } *line;
+    } * line;
     size_t mask;
 };
 
@@ -126,8 +125,7 @@ void lists_carry(struct lists *l, const struct lists *before) {
             hits_unref(l->list[i].hits);
             atomic_fetch_add(&old->hits->refs, 1);
             l->list[i].hits = old->hits;
-        } else
-            carry(&l->list[i], old);
+        } else carry(&l->list[i], old);
     }
 }
 

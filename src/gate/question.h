@@ -10,7 +10,7 @@ struct question {
     uint16_t port;        /* of the listener's sockets the one with this port; 0 = the first that fits */
     const char *sni, *alpn, *ja4;
     const char *certificate, *certificate_issuer, *certificate_names; /* subject of a good one that he shows; its issuer and names */
-    const char *method, *path, *host; /* any of them: a request is asked about too */
-    int64_t at_ms;                    /* unix; 0 = now */
+    const char *method, *path, *host;                                 /* any of them: a request is asked about too */
+    int64_t at_ms;                                                    /* unix; 0 = now */
 };
 #endif

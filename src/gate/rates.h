@@ -11,12 +11,15 @@
 #include "gate/hold.h"
 
 #define RATES_BUCKETS 32768u /* 4 MiB, of which only what is touched takes memory */
-#define RATES_WAYS 7u
+#define RATES_WAYS    7u
 #define RATES_AT_ONCE 2u /* limits that are taken together, or none of them */
 
 struct rates_bucket {
     _Alignas(128) struct hold lock;
-    struct { uint64_t key; int64_t paid_ns; } cell[RATES_WAYS];
+    struct {
+        uint64_t key;
+        int64_t paid_ns;
+    } cell[RATES_WAYS];
 };
 struct rates {
     _Atomic uint64_t lost; /* cells that had to go before their time */

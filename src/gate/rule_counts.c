@@ -68,8 +68,8 @@ static void explain(const struct facts *f, const struct claims *c, int over, int
     whom(f, c->bits[over], who);
     bool seconds = r->ms % 1000 == 0;
     if (wait_ms) snprintf(wait, sizeof wait, ": again in %" PRId64 " ms", wait_ms);
-    snprintf(out, cap, "%s=%" PRIu32 "/%" PRIu32 "%s of listener %s%s, %s%s", plan_limit_name(c->limit[over]), r->n, seconds ? r->ms / 1000 : r->ms,
-             seconds ? "s" : "ms", f->listener->name, at, who, wait);
+    snprintf(out, cap, "%s=%" PRIu32 "/%" PRIu32 "%s of listener %s%s, %s%s", plan_limit_name(c->limit[over]), r->n,
+             seconds ? r->ms / 1000 : r->ms, seconds ? "s" : "ms", f->listener->name, at, who, wait);
 }
 
 enum plan_limit facts_over_rate(const struct facts *f, enum rate_kind kind, char *out, size_t cap) {
@@ -115,6 +115,8 @@ enum rule_says rule_rate_requests(const struct rule *r, const struct facts *f, s
 }
 
 bool rule_wants_rate(const struct rule *r, const struct plan_socket *s) {
-    unsigned kind = r->op->judge == rule_rate_connections ? RATE_CONNECTIONS : r->op->judge == rule_rate_handshakes ? RATE_HANDSHAKES : RATE_REQUESTS;
+    unsigned kind = r->op->judge == rule_rate_connections  ? RATE_CONNECTIONS
+                    : r->op->judge == rule_rate_handshakes ? RATE_HANDSHAKES
+                                                           : RATE_REQUESTS;
     return s->rate[kind].n || s->rate[kind + PLAN_RATE_KINDS].n;
 }

@@ -51,7 +51,8 @@ static enum rule_says restriction(const struct rule *r, const struct facts *f, s
 }
 
 /* A limit is the listener's, or stands in the policy. */
-static enum rule_says over(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why, enum plan_limit entry, uint32_t limit) {
+static enum rule_says over(const struct rule *r, const struct facts *f, struct verdict *v, enum refusal why, enum plan_limit entry,
+                           uint32_t limit) {
     char at[PLAN_PATH + 24];
     if (r->number >= 0) return rule_refuse(v, why, "%s(%lld) of %s:%u", r->op->name, (long long)r->number, r->file, r->line);
     v->limit = entry;

@@ -47,7 +47,8 @@ uint8_t rules_asks(const struct rules *r, const struct plan_socket *s, bool lua_
 }
 
 bool rule_applies(const struct rule *r, const struct facts *f) {
-    return concerns(r, f->listener) && (!r->listed_set || facts_ask(f, r->listed_set).in) && (!r->except_set || !facts_ask(f, r->except_set).in);
+    return concerns(r, f->listener) && (!r->listed_set || facts_ask(f, r->listed_set).in) &&
+           (!r->except_set || !facts_ask(f, r->except_set).in);
 }
 
 static void decided(const struct rule *r, uint32_t place, struct verdict *v) {
@@ -62,7 +63,8 @@ static void refused(const struct rule *r, struct verdict *v) {
     if (r->how == VERDICT_ANSWER) memcpy(v->text, r->text, sizeof v->text);
 }
 
-unsigned rules_judge(const struct rules *r, const struct facts *f, unsigned at, bool skip_lua, struct verdict *v, struct rule_count *count) {
+unsigned rules_judge(const struct rules *r, const struct facts *f, unsigned at, bool skip_lua, struct verdict *v,
+                     struct rule_count *count) {
     unsigned end = r->first[f->stage + 1];
     if (at < r->first[f->stage]) at = r->first[f->stage];
     for (; at < end; at++) {
@@ -147,8 +149,8 @@ static bool find_list(const struct rule *r, const char *name, const struct lists
 static bool bind_rule(struct rule *r, const struct lists *l, struct err *e) {
     if (r->op->needs_list && !r->list[0]) return err_at(e, r->file, r->line, "%s needs the name of an address list", r->op->name);
     if (r->how == VERDICT_ANSWER && !r->status) r->status = STATUS_FORBIDDEN;
-    return find_list(r, r->list, l, &r->set, e) && find_list(r, r->listed, l, &r->listed_set, e) && find_list(r, r->except, l, &r->except_set, e) &&
-           (!r->op->bind || r->op->bind(r, l, e));
+    return find_list(r, r->list, l, &r->set, e) && find_list(r, r->listed, l, &r->listed_set, e) &&
+           find_list(r, r->except, l, &r->except_set, e) && (!r->op->bind || r->op->bind(r, l, e));
 }
 
 bool rules_bind(struct rules *r, const struct lists *l, struct err *e) {
@@ -165,8 +167,13 @@ bool rules_bind(struct rules *r, const struct lists *l, struct err *e) {
 }
 
 bool rules_builtin(struct rules *out, const struct lists *l, struct err *e) {
-    static const struct { const char *op, *list, *except; } builtin[] = {
-        {"refuse_listed", "denied", ""}, {"restriction", "", ""}, {"per_address", "", "cluster"}, {"maximum", "", ""}, {"reserve", "clients", ""}};
+    static const struct {
+        const char *op, *list, *except;
+    } builtin[] = {{"refuse_listed", "denied", ""},
+                   {"restriction", "", ""},
+                   {"per_address", "", "cluster"},
+                   {"maximum", "", ""},
+                   {"reserve", "clients", ""}};
     *out = (struct rules){.n = sizeof builtin / sizeof *builtin};
     out->rule = calloc(out->n, sizeof *out->rule);
     if (!out->rule) return err_set(e, "out of memory");

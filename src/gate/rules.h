@@ -8,11 +8,13 @@
 #define PORTREEVE_GATE_RULES_H
 #include "gate/facts.h"
 
-#define RULES_MOST 256u
+#define RULES_MOST     256u
 #define RULE_LISTENERS 8u
 
 struct rule;
-struct rule_bounds { uint32_t active, from_address; }; /* UINT32_MAX = none */
+struct rule_bounds {
+    uint32_t active, from_address;
+}; /* UINT32_MAX = none */
 enum rule_says {
     RULE_NEXT,  /* nothing to say */
     RULE_ALLOW, /* come in: the rules behind are not asked at this stage */
@@ -30,36 +32,36 @@ struct rule_op {
     bool (*bind)(struct rule *r, const struct lists *l, struct err *e);
     enum rule_says (*judge)(const struct rule *r, const struct facts *f, struct verdict *v); /* NULL: a Lua rule */
 };
-extern const struct rule_op rule_ops[]; /* ends with name NULL */
+extern const struct rule_op rule_ops[];             /* ends with name NULL */
 const struct rule_op *rule_op_of(const char *name); /* NULL = unknown */
 
 struct rule {
     const struct rule_op *op;
     enum stage stage;
-    bool lua;                  /* its function is in the hooks' state, by place */
-    bool strict;               /* a Lua rule that must give a verdict (a policy that is one function) */
-    enum verdict_kind how;     /* of a refusal: VERDICT_REFUSE, _RESET or _ANSWER */
-    uint16_t status;           /* of an answer */
-    uint32_t line;             /* of the policy */
+    bool lua;              /* its function is in the hooks' state, by place */
+    bool strict;           /* a Lua rule that must give a verdict (a policy that is one function) */
+    enum verdict_kind how; /* of a refusal: VERDICT_REFUSE, _RESET or _ANSWER */
+    uint16_t status;       /* of an answer */
+    uint32_t line;         /* of the policy */
     char file[PLAN_PATH];
-    char list[64];             /* name, "" = none */
-    const struct pset *set;    /* that list */
+    char list[64];               /* name, "" = none */
+    const struct pset *set;      /* that list */
     char listed[64], except[64]; /* only for these, not for those; "" = everybody */
     const struct pset *listed_set, *except_set;
     char listener[RULE_LISTENERS][PLAN_NAME];
-    uint32_t nlisteners;       /* 0 = every listener */
-    int64_t number;            /* a limit written into the policy; -1 = the listener's own */
-    uint32_t services;         /* of `only` */
-    char word[TAG_NAME];       /* a tag's name, or what an op makes of it */
-    char text[VERDICT_TEXT];   /* of an answer */
-    void *data;                /* an op's own, NULL by default; freed with free() */
+    uint32_t nlisteners;     /* 0 = every listener */
+    int64_t number;          /* a limit written into the policy; -1 = the listener's own */
+    uint32_t services;       /* of `only` */
+    char word[TAG_NAME];     /* a tag's name, or what an op makes of it */
+    char text[VERDICT_TEXT]; /* of an answer */
+    void *data;              /* an op's own, NULL by default; freed with free() */
 };
 enum on_error { ON_ERROR_CLOSED, ON_ERROR_LAST };
 struct rules {
     uint32_t n;
-    struct rule *rule;      /* sorted by stage, otherwise in the policy's order */
+    struct rule *rule;          /* sorted by stage, otherwise in the policy's order */
     uint32_t first[STAGES + 1]; /* rules of stage s: first[s] … first[s + 1] - 1 */
-    bool lua[STAGES];       /* is there a Lua rule at that stage */
+    bool lua[STAGES];           /* is there a Lua rule at that stage */
     enum on_error on_error;
     uint32_t suspend_after; /* errors within a minute; 0 = never */
 };
@@ -67,7 +69,8 @@ struct rules {
 struct rule_count {
     _Atomic uint64_t asked, refused, failed;
 };
-#define RULE_COUNT(c, field) atomic_store_explicit(&(c)->field, atomic_load_explicit(&(c)->field, memory_order_relaxed) + 1, memory_order_relaxed)
+#define RULE_COUNT(c, field)                                                                                                               \
+    atomic_store_explicit(&(c)->field, atomic_load_explicit(&(c)->field, memory_order_relaxed) + 1, memory_order_relaxed)
 
 /* Walk the rules of f->stage from place `at` (0, or behind a Lua rule) on. Returns the place of a Lua rule to be asked, or r->n when the verdict
  * stands. v must have been cleared. With skip_lua, Lua rules are passed over (a suspended policy). count may be NULL. */

@@ -18,8 +18,8 @@ void ticket_take(struct ticket *t, struct counters *c, struct counters_live *liv
     out->from_address = n ? n : UINT32_MAX;
 }
 
-void ticket_look(struct ticket *t, const struct counters *c, struct counters_live *live, uint16_t listener_id, const struct addr *remote, unsigned bits,
-                 struct ticket_counts *out) {
+void ticket_look(struct ticket *t, const struct counters *c, struct counters_live *live, uint16_t listener_id, const struct addr *remote,
+                 unsigned bits, struct ticket_counts *out) {
     t->listener_id = listener_id;
     t->key = address_key(c, listener_id, remote, bits);
     out->active = atomic_load_explicit(&live->listener[listener_id], memory_order_relaxed) + 1;

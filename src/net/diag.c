@@ -111,9 +111,13 @@ struct socket_question {
 };
 
 static struct socket_question socket_question(uint8_t family, uint8_t protocol, uint32_t states, uint16_t flags) {
-    return (struct socket_question){
-        .h = {.nlmsg_len = sizeof(struct socket_question), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)},
-        .r = {.sdiag_family = family, .sdiag_protocol = protocol, .idiag_states = states, .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
+    return (struct socket_question){.h = {.nlmsg_len = sizeof(struct socket_question),
+                                          .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+                                          .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)},
+                                    .r = {.sdiag_family = family,
+                                          .sdiag_protocol = protocol,
+                                          .idiag_states = states,
+                                          .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
 }
 
 struct listing {
@@ -150,7 +154,8 @@ static enum told take_socket(struct asked *a, const struct nlmsghdr *h) {
     struct listing *list = a->ctx;
     const struct inet_diag_msg *m = NLMSG_DATA(h);
     if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof *m)) return TOLD_MORE;
-    struct diag_socket s = {.state = m->idiag_state, .v6 = m->idiag_family == AF_INET6, .inode = m->idiag_inode, .uid = m->idiag_uid, .device = m->id.idiag_if};
+    struct diag_socket s = {
+        .state = m->idiag_state, .v6 = m->idiag_family == AF_INET6, .inode = m->idiag_inode, .uid = m->idiag_uid, .device = m->id.idiag_if};
     s.at = address_of(&s, m->id.idiag_src, m->id.idiag_sport, m->id.idiag_if);
     if (m->id.idiag_dport) s.peer = address_of(&s, m->id.idiag_dst, m->id.idiag_dport, m->id.idiag_if);
     take_attributes(h, &s);

@@ -3,9 +3,9 @@
 
 enum { RECORD_HANDSHAKE = 22, MESSAGE_HELLO = 1 };
 enum { EXT_SERVER_NAME = 0, EXT_ALGORITHMS = 13, EXT_ALPN = 16, EXT_VERSIONS = 43 };
-#define RECORD_HEAD 5u
+#define RECORD_HEAD  5u
 #define MESSAGE_HEAD 4u
-#define RECORD_MOST 16384u
+#define RECORD_MOST  16384u
 
 /* What is left of a message. A read past its end makes it bad and gives nothing. */
 struct cursor {
@@ -118,7 +118,8 @@ static const char *read_body(struct hello_part body, struct hello *out) {
     if (more) out->extensions = vector(&c, 2);
     if (c.bad || c.n) return "its fields do not fill it";
     if (out->version >> 8 != 3) return "it is of no version of TLS";
-    if (session > 32 || out->ciphers.n < 2 || out->ciphers.n % 2 || compressions < 1) return "session, ciphers or compressions have no good length";
+    if (session > 32 || out->ciphers.n < 2 || out->ciphers.n % 2 || compressions < 1)
+        return "session, ciphers or compressions have no good length";
     return read_extensions(out);
 }
 

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HELLO_MOST 16384u /* bytes of records that a ClientHello may fill; a longer one is refused */
+#define HELLO_MOST       16384u /* bytes of records that a ClientHello may fill; a longer one is refused */
 #define HELLO_EXTENSIONS 100u
-#define HELLO_NAME 256
+#define HELLO_NAME       256
 
 enum hello_result { HELLO_MORE, HELLO_DONE, HELLO_BAD };
 
@@ -17,12 +17,12 @@ struct hello_part { /* a place in the caller's bytes; n 0 = not there (or empty)
     uint32_t n;
 };
 struct hello {
-    uint16_t version; /* legacy_version */
-    bool tls13;       /* offered in supported_versions */
+    uint16_t version;     /* legacy_version */
+    bool tls13;           /* offered in supported_versions */
     char sni[HELLO_NAME]; /* lower case, without a dot at its end; "" = none. Letters, digits, - _ and . only: fit for logs and look-ups */
-    struct hello_part ciphers;    /* two bytes each */
-    struct hello_part extensions; /* type, length, content, one after the other; each type once */
-    struct hello_part alpn;       /* length byte, name, … */
+    struct hello_part ciphers;              /* two bytes each */
+    struct hello_part extensions;           /* type, length, content, one after the other; each type once */
+    struct hello_part alpn;                 /* length byte, name, … */
     struct hello_part versions, algorithms; /* supported_versions, signature_algorithms: two bytes each */
 };
 

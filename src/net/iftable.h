@@ -24,9 +24,9 @@ struct iftable {
 };
 
 struct known_address *iftable_address(const struct iftable *t, const struct addr *at, uint32_t index); /* NULL = unknown */
-bool iftable_add(struct iftable *t, const struct known_address *k); /* false: full, or out of memory */
-void iftable_remove(struct iftable *t, struct known_address *k);    /* others move: pointers into the table are void */
-bool iftable_has(const struct iftable *t, const struct addr *at);   /* on any interface, and usable */
+bool iftable_add(struct iftable *t, const struct known_address *k);                                    /* false: full, or out of memory */
+void iftable_remove(struct iftable *t, struct known_address *k);  /* others move: pointers into the table are void */
+bool iftable_has(const struct iftable *t, const struct addr *at); /* on any interface, and usable */
 struct known_link *iftable_link(const struct iftable *t, uint32_t index);
 struct known_link *iftable_add_link(struct iftable *t, uint32_t index); /* NULL: full, or out of memory */
 void iftable_remove_link(struct iftable *t, struct known_link *l);

@@ -4,7 +4,7 @@
 #define PORTREEVE_NET_IFWATCH_H
 #include "base/addr.h"
 
-#define IFWATCH_NAME 16
+#define IFWATCH_NAME      16
 #define IFWATCH_ADDRESSES 65536u /* beyond these an address is not told apart: each word about it is a change */
 #define IFWATCH_LINKS     16384u
 
@@ -23,7 +23,7 @@ enum ifchange_what {
 };
 struct ifchange {
     enum ifchange_what what;
-    struct addr at; /* of an address; the scope as the kernel has it for link-local ones; port 0 */
+    struct addr at;                             /* of an address; the scope as the kernel has it for link-local ones; port 0 */
     char name[IFWATCH_NAME], was[IFWATCH_NAME]; /* interface; its former name where renamed */
 };
 
@@ -40,15 +40,15 @@ bool ifwatch_has(const struct ifwatch *w, const struct addr *at);
 
 struct iflist { /* what there is, in the kernel's order */
     struct ifaddress {
-        struct addr at; /* scope of link-local ones: the interface */
-        uint32_t index; /* of the interface */
+        struct addr at;          /* scope of link-local ones: the interface */
+        uint32_t index;          /* of the interface */
         char name[IFWATCH_NAME]; /* its name, not the label that an IPv4 address may have */
         bool tentative, duplicate;
-    } *address;
+    } * address;
     struct iflink {
         uint32_t index;
         char name[IFWATCH_NAME];
-    } *link;
+    } * link;
     uint32_t naddresses, nlinks;
 };
 bool iflist_read(struct iflist *l, struct err *e); /* as it is at this moment */

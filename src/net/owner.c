@@ -159,22 +159,17 @@ void owner_find(const struct port_use *u, struct owner *out) {
         unit_of_group(u->cgroup, out->unit, sizeof out->unit);
     }
     struct passwd *p = getpwuid(uid);
-    if (p)
-        snprintf(out->user, sizeof out->user, "%.60s", p->pw_name);
-    else
-        snprintf(out->user, sizeof out->user, "%u", (unsigned)uid);
+    if (p) snprintf(out->user, sizeof out->user, "%.60s", p->pw_name);
+    else snprintf(out->user, sizeof out->user, "%u", (unsigned)uid);
 }
 
 void owner_text(const struct port_use *u, char *out, size_t cap) {
     struct owner o;
     owner_find(u, &o);
     const char *in = o.unit[0] ? ", unit " : "";
-    if (o.pid > 0)
-        snprintf(out, cap, "pid %ld (%s), user %s%s%s", (long)o.pid, o.command, o.user, in, o.unit);
-    else if (u->inode)
-        snprintf(out, cap, "a program of user %s (socket:[%ju])%s%s", o.user, (uintmax_t)u->inode, in, o.unit);
-    else
-        snprintf(out, cap, "a program of user %s%s%s", o.user, in, o.unit);
+    if (o.pid > 0) snprintf(out, cap, "pid %ld (%s), user %s%s%s", (long)o.pid, o.command, o.user, in, o.unit);
+    else if (u->inode) snprintf(out, cap, "a program of user %s (socket:[%ju])%s%s", o.user, (uintmax_t)u->inode, in, o.unit);
+    else snprintf(out, cap, "a program of user %s%s%s", o.user, in, o.unit);
 }
 
 static void say_connection(const struct port_use *u, const char *who, const char *here, char *out, size_t cap) {

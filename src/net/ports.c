@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BOUND_INACTIVE 13 /* bound and nothing else; kernels before 6.8 do not list these */
-#define FIRST_ROOM     256
+#define BOUND_INACTIVE  13 /* bound and nothing else; kernels before 6.8 do not list these */
+#define FIRST_ROOM      256
 #define UDP_UNCONNECTED TCP_CLOSE
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -157,10 +157,8 @@ static uint32_t first_of(const struct ports *p, uint16_t port) {
     uint32_t low = 0, high = p->n;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (p->use[mid].at.port < port)
-            low = mid + 1;
-        else
-            high = mid;
+        if (p->use[mid].at.port < port) low = mid + 1;
+        else high = mid;
     }
     return low;
 }

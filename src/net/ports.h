@@ -9,8 +9,8 @@
 struct port_use {
     struct addr at;
     struct addr peer; /* of a connection that uses the port; family 0 where there is none */
-    bool listening; /* UDP: takes datagrams of everybody */
-    bool dual; /* an IPv6 wildcard that takes IPv4 too (IPV6_V6ONLY is off) */
+    bool listening;   /* UDP: takes datagrams of everybody */
+    bool dual;        /* an IPv6 wildcard that takes IPv4 too (IPV6_V6ONLY is off) */
     ino_t inode;
     uid_t uid;       /* who made the socket */
     uint64_t cgroup; /* its control group's number, 0 = unknown */

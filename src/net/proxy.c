@@ -4,8 +4,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#define V1_TCP4_MAX 56u
-#define V1_TCP6_MAX 104u
+#define V1_TCP4_MAX   56u
+#define V1_TCP6_MAX   104u
 #define UNIQUE_ID_MAX 128u
 
 const char proxy_signature[PROXY_SIGNATURE] = "\r\n\r\n\0\r\nQUIT\n";
@@ -67,7 +67,8 @@ static enum proxy_result parse_v1(const char *p, size_t n, struct proxy_header *
     size_t i = most == PROXY_V1_MAX ? sizeof unknown - 1 : sizeof tcp4 - 1;
     if (!most) return bad(why, "neither a PROXY line nor a binary header");
     if (n <= i) return PROXY_MORE; /* short enough to be any of the three */
-    if (most == PROXY_V1_MAX && p[i] != ' ' && p[i] != '\r') return bad(why, "UNKNOWN is followed by something else than a space or the line's end");
+    if (most == PROXY_V1_MAX && p[i] != ' ' && p[i] != '\r')
+        return bad(why, "UNKNOWN is followed by something else than a space or the line's end");
     const char *allowed = most == V1_TCP4_MAX ? "0123456789. " : most == V1_TCP6_MAX ? "0123456789abcdefABCDEF: " : NULL;
     size_t first = i;
     for (; i < n && i < most - 1 && p[i] != '\r'; i++) {
@@ -171,7 +172,9 @@ static const char *read_tlvs(const char *p, size_t n, struct line l, struct prox
         case PP2_ALPN: why = keep(&out->alpn, value, false); break;
         case PP2_AUTHORITY: why = keep(&out->authority, value, true); break;
         case PP2_CRC32C: why = keep(&crc, value, false); break;
-        case PP2_UNIQUE_ID: why = value.n > UNIQUE_ID_MAX ? "a unique id has at most 128 bytes" : keep(&out->unique_id, value, false); break;
+        case PP2_UNIQUE_ID:
+            why = value.n > UNIQUE_ID_MAX ? "a unique id has at most 128 bytes" : keep(&out->unique_id, value, false);
+            break;
         case PP2_SSL: why = read_ssl(value, out); break;
         default: break;
         }

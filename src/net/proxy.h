@@ -26,10 +26,10 @@ struct proxy_header {
     bool local;           /* LOCAL: the device's own connection, a health check mostly */
     struct addr from, to; /* with ports; family 0: the header names nobody, and the connection's own ends count */
     struct proxy_text alpn, authority, unique_id;
-    bool ssl; /* the TLV is there, and with it: */
-    bool tls;            /* the client speaks TLS with the device */
+    bool ssl;                /* the TLV is there, and with it: */
+    bool tls;                /* the client speaks TLS with the device */
     bool cert, cert_session; /* it showed a certificate: on this connection; within this TLS session */
-    bool verified;       /* verify was 0 and a certificate was shown: the device found it good */
+    bool verified;           /* verify was 0 and a certificate was shown: the device found it good */
     struct proxy_text tls_version, cn, cipher;
 };
 

@@ -8,7 +8,8 @@ static void format_ip(const struct addr *a, char out[ADDR_TEXT]) {
     const uint8_t *b = a->ip;
     int n = 0;
     if (a->family == 4) snprintf(out, ADDR_TEXT, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
-    for (int i = 0; a->family == 6 && i < 16; i += 2) n += snprintf(out + n, (size_t)(ADDR_TEXT - n), "%s%x", i ? ":" : "", (unsigned)(b[i] << 8 | b[i + 1]));
+    for (int i = 0; a->family == 6 && i < 16; i += 2)
+        n += snprintf(out + n, (size_t)(ADDR_TEXT - n), "%s%x", i ? ":" : "", (unsigned)(b[i] << 8 | b[i + 1]));
 }
 
 size_t proxy_put_v1(char out[PROXY_V1_MAX], const struct addr *from, const struct addr *to) {

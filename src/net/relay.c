@@ -3,7 +3,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-void relay_init(struct relay *r, const struct stream_ops *ops0, void *stream0, int fd0, const struct stream_ops *ops1, void *stream1, int fd1) {
+void relay_init(struct relay *r, const struct stream_ops *ops0, void *stream0, int fd0, const struct stream_ops *ops1, void *stream1,
+                int fd1) {
     *r = (struct relay){.end = {{.ops = ops0, .stream = stream0, .fd = fd0, .reads = RELAY_READABLE, .writes = RELAY_WRITABLE},
                                 {.ops = ops1, .stream = stream1, .fd = fd1, .reads = RELAY_READABLE, .writes = RELAY_WRITABLE}}};
 }
@@ -38,7 +39,7 @@ uint64_t relay_bytes(const struct relay *r, unsigned way) {
 static bool wants(struct relay_end *e, ssize_t got, uint8_t *wait) {
     if (got != STREAM_WANT_READ && got != STREAM_WANT_WRITE) return false;
     *wait = got == STREAM_WANT_READ ? RELAY_READABLE : RELAY_WRITABLE;
-    e->ready &= (uint8_t)~*wait;
+    e->ready &= (uint8_t) ~*wait;
     return true;
 }
 
@@ -105,7 +106,8 @@ static enum relay_result one_way(struct relay *r, unsigned i, char *buffer, size
             continue;
         }
         from->reads = RELAY_READABLE;
-        if ((size_t)k < n && !from->stream && !from->hung) from->ready &= (uint8_t)~RELAY_READABLE; /* emptied: the next byte is a new edge */
+        if ((size_t)k < n && !from->stream && !from->hung)
+            from->ready &= (uint8_t)~RELAY_READABLE; /* emptied: the next byte is a new edge */
         size_t left;
         put(r, i, buffer, (size_t)k, &left);
         if (left && !hold(w, buffer + ((size_t)k - left), left)) return RELAY_BROKEN;

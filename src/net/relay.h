@@ -23,10 +23,10 @@ struct relay_end {
     const struct stream_ops *ops;
     void *stream; /* the caller's, as the fd is */
     int fd;
-    uint8_t ready;          /* what the poll set has announced, latched; cleared here when a call found it untrue */
-    uint8_t reads, writes;  /* what a read or a write waits for: TLS may want the other */
-    bool hung;              /* the poll set has announced its end: a short read is no proof that nothing is left */
-    bool ended, shut;       /* it will send no more; we have told it that we will not */
+    uint8_t ready;         /* what the poll set has announced, latched; cleared here when a call found it untrue */
+    uint8_t reads, writes; /* what a read or a write waits for: TLS may want the other */
+    bool hung;             /* the poll set has announced its end: a short read is no proof that nothing is left */
+    bool ended, shut;      /* it will send no more; we have told it that we will not */
 };
 struct relay_way { /* from end[i] to end[1 - i] */
     char *held;    /* what the other side did not take yet; NULL = nothing */
@@ -40,7 +40,8 @@ struct relay {
     struct relay_way way[2];
 };
 
-void relay_init(struct relay *r, const struct stream_ops *ops0, void *stream0, int fd0, const struct stream_ops *ops1, void *stream1, int fd1);
+void relay_init(struct relay *r, const struct stream_ops *ops0, void *stream0, int fd0, const struct stream_ops *ops1, void *stream1,
+                int fd1);
 void relay_finish(struct relay *r);
 /* Bytes that go to end[1] before any others; copied. false = no memory, or something is held already. */
 bool relay_first(struct relay *r, const void *p, size_t n);

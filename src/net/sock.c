@@ -11,28 +11,21 @@ bool sock_errno_text(int err, const struct addr *at, struct err *e) {
     char text[ADDR_TEXT];
     addr_format(at, text);
     switch (err) {
-    case EADDRINUSE:
-        return err_set(e, "cannot bind %s: port taken by another program", text);
-    case EADDRNOTAVAIL:
-        return err_set(e, "cannot bind %s: address not on this machine; see `ip address`", text);
+    case EADDRINUSE: return err_set(e, "cannot bind %s: port taken by another program", text);
+    case EADDRNOTAVAIL: return err_set(e, "cannot bind %s: address not on this machine; see `ip address`", text);
     case EACCES:
-    case EPERM:
-        return err_set(e, "cannot bind %s: needs root or CAP_NET_BIND_SERVICE; ports from 1024 up need neither", text);
+    case EPERM: return err_set(e, "cannot bind %s: needs root or CAP_NET_BIND_SERVICE; ports from 1024 up need neither", text);
     case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-        return err_set(e, "cannot bind %s: this machine has no %s", text, at->family == 6 ? "IPv6" : "IPv4");
-    case ENODEV:
-        return err_set(e, "cannot bind %s: its network interface does not exist", text);
+    case EPROTONOSUPPORT: return err_set(e, "cannot bind %s: this machine has no %s", text, at->family == 6 ? "IPv6" : "IPv4");
+    case ENODEV: return err_set(e, "cannot bind %s: its network interface does not exist", text);
     case EMFILE:
-    case ENFILE:
-        return err_set(e, "cannot bind %s: out of file descriptors; raise LimitNOFILE or `ulimit -n`", text);
+    case ENFILE: return err_set(e, "cannot bind %s: out of file descriptors; raise LimitNOFILE or `ulimit -n`", text);
     case EINVAL:
         if (at->family == 6 && addr_is_link_local(at) && at->scope == 0) {
             return err_set(e, "cannot bind %s: a link-local address needs its interface, like [fe80::1%%eth0]", text);
         }
         return err_set(e, "cannot bind %s: the kernel calls it invalid", text);
-    default:
-        return err_set(e, "cannot bind %s: %s", text, strerror(err));
+    default: return err_set(e, "cannot bind %s: %s", text, strerror(err));
     }
 }
 
@@ -59,7 +52,8 @@ static bool set_up(int fd, const struct addr *at, unsigned how) {
     if (!set_kind(fd, at)) return false;
     if (at->family == 6 && !set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) return false;
     if (!exclusive && !set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return false;
-    if ((how & SOCK_FREEBIND) && !(at->family == 6 ? set_on(fd, IPPROTO_IPV6, IPV6_FREEBIND) : set_on(fd, IPPROTO_IP, IP_FREEBIND))) return false;
+    if ((how & SOCK_FREEBIND) && !(at->family == 6 ? set_on(fd, IPPROTO_IPV6, IPV6_FREEBIND) : set_on(fd, IPPROTO_IP, IP_FREEBIND)))
+        return false;
     return true;
 }
 

@@ -14,7 +14,8 @@ enum { STREAM_ERROR = -1, STREAM_WANT_READ = -2, STREAM_WANT_WRITE = -3, STREAM_
 
 struct stream_ops {
     ssize_t (*read)(void *self, int fd, void *p, size_t n);
-    ssize_t (*write)(void *self, int fd, const void *p, size_t n, bool last); /* last: the end of the stream follows at once and may travel with p */
+    ssize_t (*write)(void *self, int fd, const void *p, size_t n,
+                     bool last);          /* last: the end of the stream follows at once and may travel with p */
     int (*handshake)(void *self, int fd); /* 1 = done, else STREAM_*; NULL for TCP */
     int (*shutdown)(void *self, int fd);  /* say goodbye (close_notify) without waiting; NULL for TCP */
     size_t (*pending)(void *self);        /* bytes readable without the fd becoming readable; NULL = 0 */

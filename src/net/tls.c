@@ -14,15 +14,15 @@ struct tls {
     struct tls_certs *certs;
     const struct tls_cert *own; /* the listener's certificate */
     const char *why;
-    struct tls_hello *hello; /* where the ClientHello's words go; NULL = nobody asks, or they have been told */
-    bool heard;              /* they stand there, and STREAM_HELLO has not been said */
-    bool unheard;            /* nothing stands there: it is none that could be judged */
+    struct tls_hello *hello;        /* where the ClientHello's words go; NULL = nobody asks, or they have been told */
+    bool heard;                     /* they stand there, and STREAM_HELLO has not been said */
+    bool unheard;                   /* nothing stands there: it is none that could be judged */
     const struct tls_hello *judged; /* what has been told by STREAM_HELLO; NULL = nothing */
-    const struct tls_rule *rule; /* about certificates of callers; NULL = nobody is asked */
-    char *unfit;                 /* why a certificate that is demanded was not taken; NULL = it has not come to that, or none was shown */
-    bool turned_away;            /* the handshake ended over the caller's certificate */
-    bool ready; /* the handshake is done */
-    bool dead;  /* a final error was seen */
+    const struct tls_rule *rule;    /* about certificates of callers; NULL = nobody is asked */
+    char *unfit;      /* why a certificate that is demanded was not taken; NULL = it has not come to that, or none was shown */
+    bool turned_away; /* the handshake ended over the caller's certificate */
+    bool ready;       /* the handshake is done */
+    bool dead;        /* a final error was seen */
 };
 
 struct tls_tickets *tls_tickets_of(SSL *ssl) {

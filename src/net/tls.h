@@ -9,10 +9,14 @@
 struct tls_certs;
 /* Load every certificate of the plan: PEM or PKCS#12, key/certificate match, wrong password, wrong key type and truncation told apart,
  * one self-handshake each; expired or soon to expire is a warning through `warn`. NULL with e naming file, entry and reason. */
-struct tls_certs *tls_certs_load(const struct plan *p, const struct bundle *b, void (*warn)(void *ctx, const char *text), void *ctx, struct err *e);
+struct tls_certs *tls_certs_load(const struct plan *p, const struct bundle *b, void (*warn)(void *ctx, const char *text), void *ctx,
+                                 struct err *e);
 void tls_certs_free(struct tls_certs *c); /* refuses nothing: live connections hold their own SSL_CTX reference */
 /* For the console and hub: i-th certificate's name, subject, SAN list, not_before/not_after (unix seconds). false past the end. */
-struct tls_cert_info { char name[PLAN_NAME], subject[256], names[1024]; int64_t not_before, not_after; };
+struct tls_cert_info {
+    char name[PLAN_NAME], subject[256], names[1024];
+    int64_t not_before, not_after;
+};
 bool tls_certs_info(const struct tls_certs *c, unsigned i, struct tls_cert_info *out);
 
 /* What a ClientHello says, before anything is answered. Also made from the TLVs of a PROXY header. */
@@ -26,9 +30,9 @@ struct tls_identity {
     char version[16], cipher[64]; /* "TLSv1.3", "TLS_AES_128_GCM_SHA256" */
     bool shown;                   /* the peer has shown a certificate; verified: and its chain is good */
     bool verified;
-    bool resumed;                 /* on an earlier connection of this TLS session, not on this one */
-    const char *reason;           /* why it is not, as OpenSSL words it; "" = it is, or nobody has said */
-    int64_t not_after_ms;         /* unix; 0 = unknown, where a device in front has told of it */
+    bool resumed;         /* on an earlier connection of this TLS session, not on this one */
+    const char *reason;   /* why it is not, as OpenSSL words it; "" = it is, or nobody has said */
+    int64_t not_after_ms; /* unix; 0 = unknown, where a device in front has told of it */
     char subject[256], issuer[256], cn[128], names[256], serial[48], sha256[65];
 };
 struct tls; /* one connection's SSL */
@@ -52,18 +56,21 @@ void tls_name(const struct tls *t, char out[TLS_NAME]); /* tls_sni to look it up
 const char *tls_version(const struct tls *t);
 const char *tls_why(const struct tls *t); /* reason of the last STREAM_ERROR, for the log */
 /* The other side, for the self-probe (tls_ask.c): a client that asks for `name` ("" = none) and looks at the certificate it is shown. */
-struct tls_print { unsigned char sha256[32]; };
+struct tls_print {
+    unsigned char sha256[32];
+};
 const char *tls_certs_names(const struct tls_certs *c, const char *certificate); /* those in it, with commas; "" = none */
-bool tls_certs_print(const struct tls_certs *c, const char *certificate, struct tls_print *out); /* of a certificate by its name in the plan */
-struct tls_asker; /* what all questions share; one thread */
-struct tls_ask;   /* one handshake; the fd stays the caller's */
-struct tls_asker *tls_asker_create(void); /* NULL on ENOMEM */
+bool tls_certs_print(const struct tls_certs *c, const char *certificate,
+                     struct tls_print *out); /* of a certificate by its name in the plan */
+struct tls_asker;                            /* what all questions share; one thread */
+struct tls_ask;                              /* one handshake; the fd stays the caller's */
+struct tls_asker *tls_asker_create(void);    /* NULL on ENOMEM */
 void tls_asker_destroy(struct tls_asker *a);
 struct tls_ask *tls_ask_open(struct tls_asker *a, int fd, const char *name);
 void tls_ask_close(struct tls_ask *t);
-int tls_ask_step(struct tls_ask *t); /* 1 = the handshake is done, else STREAM_* */
+int tls_ask_step(struct tls_ask *t);                                  /* 1 = the handshake is done, else STREAM_* */
 bool tls_ask_saw(struct tls_ask *t, const struct tls_print *planned); /* after it: was it this one? */
-const char *tls_ask_why(const struct tls_ask *t); /* what went wrong with either */
+const char *tls_ask_why(const struct tls_ask *t);                     /* what went wrong with either */
 const char *tls_ask_version(const struct tls_ask *t);
 /* Make a self-signed development certificate (P-256, SAN localhost, 127.0.0.1, ::1 and the host name) as one PEM with key, mode 0600,
  * written whole or not at all. Existing file is left alone. */

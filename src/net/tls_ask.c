@@ -66,7 +66,9 @@ int tls_ask_step(struct tls_ask *t) {
     switch (SSL_get_error(t->ssl, rc)) {
     case SSL_ERROR_WANT_READ: return STREAM_WANT_READ;
     case SSL_ERROR_WANT_WRITE: return STREAM_WANT_WRITE;
-    case SSL_ERROR_SYSCALL: snprintf(t->why, sizeof t->why, "%s", saved != 0 ? strerrordesc_np(saved) : "closed during the handshake"); break;
+    case SSL_ERROR_SYSCALL:
+        snprintf(t->why, sizeof t->why, "%s", saved != 0 ? strerrordesc_np(saved) : "closed during the handshake");
+        break;
     default: {
         const char *text = ERR_reason_error_string(ERR_peek_error());
         snprintf(t->why, sizeof t->why, "%s", text == NULL ? "TLS error" : text);

@@ -77,10 +77,8 @@ static bool self_handshake(const struct plan_cert *pc, SSL_CTX *server, struct e
     if (client == NULL) return tls_refuse(pc, pc->chain, e, "out of memory");
     SSL_CTX_set_verify(client, SSL_VERIFY_NONE, NULL);
     const char *bad = NULL, *why = "";
-    if (!shake(server, client, TLS1_3_VERSION))
-        bad = "TLS 1.3";
-    else if (!shake(server, client, TLS1_2_VERSION))
-        bad = "TLS 1.2";
+    if (!shake(server, client, TLS1_3_VERSION)) bad = "TLS 1.3";
+    else if (!shake(server, client, TLS1_2_VERSION)) bad = "TLS 1.2";
     if (bad != NULL) why = tls_last_reason();
     SSL_CTX_free(client);
     if (bad == NULL) return true;
@@ -140,10 +138,8 @@ static void describe(const struct plan_cert *pc, X509 *x, struct tls_cert_info *
     GENERAL_NAMES *san = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
     for (int i = 0; san != NULL && i < sk_GENERAL_NAME_num(san); i++) {
         const GENERAL_NAME *g = sk_GENERAL_NAME_value(san, i);
-        if (g->type == GEN_DNS)
-            add_name(info, (const char *)ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName));
-        else if (g->type == GEN_IPADD)
-            add_ip(info, g->d.iPAddress);
+        if (g->type == GEN_DNS) add_name(info, (const char *)ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName));
+        else if (g->type == GEN_IPADD) add_ip(info, g->d.iPAddress);
     }
     GENERAL_NAMES_free(san);
 }
@@ -268,10 +264,8 @@ static uint32_t find_name(const struct tls_certs *c, const char *name, bool wild
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
         int d = strcmp(c->name[mid].name, name);
-        if (d < 0 || (d == 0 && !c->name[mid].wild && wild))
-            lo = mid + 1;
-        else
-            hi = mid;
+        if (d < 0 || (d == 0 && !c->name[mid].wild && wild)) lo = mid + 1;
+        else hi = mid;
     }
     return lo < c->nnames && c->name[lo].wild == wild && strcmp(c->name[lo].name, name) == 0 ? lo : c->nnames;
 }

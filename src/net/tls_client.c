@@ -13,7 +13,8 @@
 
 #define RULES_MOST 1024u
 #define CAS_MOST   64
-#define CHAIN_MOST 12288 /* bytes of the caller's Certificate message (TLS 1.2: without those around it); its ticket comes back in a ClientHello (HELLO_MOST) */
+#define CHAIN_MOST                                                                                                                         \
+    12288 /* bytes of the caller's Certificate message (TLS 1.2: without those around it); its ticket comes back in a ClientHello (HELLO_MOST) */
 #define DEPTH_MOST 8     /* between his certificate and a CA */
 #define NAMES_MOST 32768 /* bytes of all names of CAs: they are sent to each caller */
 
@@ -64,13 +65,12 @@ static void subject_of(const X509 *x, char *out, size_t cap) {
 
 static void warn_of_time(const struct reading *r, const X509 *x, const char *subject) {
     time_t now = (time_t)(clock_real_ms() / 1000);
-    if (X509_cmp_time(X509_get0_notAfter(x), &now) < 0)
-        warn(r, "the CA %s has expired: no certificate of it is good any more", subject);
+    if (X509_cmp_time(X509_get0_notAfter(x), &now) < 0) warn(r, "the CA %s has expired: no certificate of it is good any more", subject);
     else if (X509_cmp_time(X509_get0_notBefore(x), &now) > 0)
         warn(r, "the CA %s is not valid yet: no certificate of it is good so far", subject);
 }
 
-static bool add_name(struct reading *r, const X509 *x, STACK_OF(X509_NAME) * names) {
+static bool add_name(struct reading *r, const X509 *x, STACK_OF(X509_NAME) *names) {
     X509_NAME *mine = X509_get_subject_name(x);
     for (int i = 0; i < sk_X509_NAME_num(names); i++)
         if (X509_NAME_cmp(sk_X509_NAME_value(names, i), mine) == 0) return true;

@@ -48,19 +48,21 @@ int tls_on_name(SSL *ssl, int *alert, void *certs); /* tls.c: servername callbac
 int tls_on_hello(SSL *ssl, int *alert, void *arg); /* tls.c: client hello callback */
 
 /* tls_client.c. Rules of all sockets of the plan; what is there of them when this fails is for tls_rules_finish. */
-bool tls_rules_load(struct tls_certs *c, const struct plan *p, const struct bundle *b, void (*warn)(void *ctx, const char *text), void *ctx, struct err *e);
+bool tls_rules_load(struct tls_certs *c, const struct plan *p, const struct bundle *b, void (*warn)(void *ctx, const char *text), void *ctx,
+                    struct err *e);
 void tls_rules_finish(struct tls_certs *c);
 const struct tls_rule *tls_rule_find(const struct tls_certs *c, const struct plan_socket *s); /* NULL = nobody is asked there */
-bool tls_rule_use(SSL *ssl, const struct tls_certs *c, const struct tls_rule *r);   /* false: out of memory */
-bool tls_rule_trust(SSL *ssl, const struct tls_certs *c, const struct tls_rule *r); /* the same; after SSL_set_SSL_CTX */
-int tls_on_chain(X509_STORE_CTX *chain, void *arg); /* certificate verify callback */
-SSL_TICKET_RETURN tls_on_session(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_n, SSL_TICKET_STATUS status, void *arg);
+bool tls_rule_use(SSL *ssl, const struct tls_certs *c, const struct tls_rule *r);             /* false: out of memory */
+bool tls_rule_trust(SSL *ssl, const struct tls_certs *c, const struct tls_rule *r);           /* the same; after SSL_set_SSL_CTX */
+int tls_on_chain(X509_STORE_CTX *chain, void *arg);                                           /* certificate verify callback */
+SSL_TICKET_RETURN tls_on_session(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_n, SSL_TICKET_STATUS status,
+                                 void *arg);
 
-void tls_note_unfit(SSL *ssl, const char *text); /* tls.c: why the certificate that is demanded is not taken */
-void tls_identity_of(const SSL *ssl, struct tls_identity *out); /* tls_peer.c */
+void tls_note_unfit(SSL *ssl, const char *text);                  /* tls.c: why the certificate that is demanded is not taken */
+void tls_identity_of(const SSL *ssl, struct tls_identity *out);   /* tls_peer.c */
 void tls_name_text(const X509_NAME *name, char *out, size_t cap); /* tls_peer.c: RFC 2253; what does not fit is cut off */
 const char *tls_last_reason(void);                                /* tls_certs.c: of OpenSSL's last error */
-bool tls_pem_cut(const char *p, size_t n);                        /* tls_load.c: an armour line that begins and never ends, or stops in the middle */
+bool tls_pem_cut(const char *p, size_t n); /* tls_load.c: an armour line that begins and never ends, or stops in the middle */
 
 /* tls_ticket.c: keys for session tickets, one set per certificate of a generation, and per rule about certificates of callers: a ticket must
  * never be good under another rule. They go by the listener's certificate, not by the one picked by name, since OpenSSL opens a TLS 1.2 ticket

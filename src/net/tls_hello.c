@@ -123,8 +123,8 @@ static void fingerprint(struct parsed *p, struct tls_hello *out) {
         n += hex_list(&p->signatures, text + n);
     }
     digest12(text, p->extensions.n ? n : 0, extensions);
-    snprintf(out->ja4, sizeof out->ja4, "t%s%c%02u%02u%s_%s_%s", version_text(p->version), p->sni ? 'd' : 'i', nciphers < 99 ? nciphers : 99,
-             p->nextensions < 99 ? p->nextensions : 99, alpn, ciphers, extensions);
+    snprintf(out->ja4, sizeof out->ja4, "t%s%c%02u%02u%s_%s_%s", version_text(p->version), p->sni ? 'd' : 'i',
+             nciphers < 99 ? nciphers : 99, p->nextensions < 99 ? p->nextensions : 99, alpn, ciphers, extensions);
 }
 
 void tls_hello_of(const struct hello *h, struct tls_hello *out) {

@@ -232,9 +232,7 @@ bool tls_material_load(const struct plan_cert *pc, const struct bundle *b, struc
         fine = p12 == NULL ? refuse_unknown(pc, file, p, n, e) : p12_load(pc, file, p12, out, e) && key_fits(pc, file, out, e);
         PKCS12_free(p12);
     }
-    if (fine)
-        sort_chain(out);
-    else
-        tls_material_finish(out);
+    if (fine) sort_chain(out);
+    else tls_material_finish(out);
     return fine;
 }

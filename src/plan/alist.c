@@ -158,8 +158,7 @@ static bool read_quick(struct loader *l, const char *s, size_t n) {
         } else if (c == '.' && digits && v < 256 && part < 3) {
             ip[part++] = (uint8_t)v;
             v = digits = 0;
-        } else
-            break;
+        } else break;
     }
     if (part != 3 || !digits || v > 255) return false;
     ip[3] = (uint8_t)v;
@@ -244,7 +243,8 @@ static bool read_inline(struct loader *l, const char *s, size_t n, struct err *e
         trim(&item, &k);
         if (k == 0) return refuse(l, e, "an item is missing: write addresses, ranges and networks with one comma between them");
         if (*item == '#')
-            return refuse(l, e, "\"%.*s\": a list within an entry takes in no other list; make it a file lists/NAME.list, and write List=NAME",
+            return refuse(l, e,
+                          "\"%.*s\": a list within an entry takes in no other list; make it a file lists/NAME.list, and write List=NAME",
                           SHOWN(item, k));
         if (!read_signed(l, item, k, e)) return false;
     }

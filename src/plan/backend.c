@@ -11,9 +11,11 @@ static bool same_to(const struct plan_to *a, const struct plan_to *b) {
 static bool parse_one(const char *s, size_t n, struct plan_to *out, struct err *e) {
     memset(out, 0, sizeof *out);
     if (n > 5 && memcmp(s, "unix:", 5) == 0) {
-        if (s[5] != '/' || n - 5 >= sizeof out->path) return err_set(e, "%.*s: a unix socket is written unix:/PATH, at most %zu bytes", (int)n, s, sizeof out->path - 1);
+        if (s[5] != '/' || n - 5 >= sizeof out->path)
+            return err_set(e, "%.*s: a unix socket is written unix:/PATH, at most %zu bytes", (int)n, s, sizeof out->path - 1);
         for (size_t i = 5; i < n; i++)
-            if ((unsigned char)s[i] < ' ' || s[i] == '"' || s[i] == '\\' || s[i] == 0x7f) return err_set(e, "a path with a quote, a backslash or a control character");
+            if ((unsigned char)s[i] < ' ' || s[i] == '"' || s[i] == '\\' || s[i] == 0x7f)
+                return err_set(e, "a path with a quote, a backslash or a control character");
         memcpy(out->path, s + 5, n - 5);
         return true;
     }
@@ -86,6 +88,7 @@ void plan_backends_text(const struct plan *p, const char *set, char *out, size_t
     int n = snprintf(out, cap, "%s", rest ? rest->to : "");
     if (!first || n < 0 || (size_t)n >= cap) return;
     n += snprintf(out + n, cap - (size_t)n, "%s%s: %s", rest ? " (" : "", first->sni, first->to);
-    if (names > 1 && (size_t)n < cap) n += snprintf(out + n, cap - (size_t)n, ", and %u more name%s", (unsigned)names - 1, names > 2 ? "s" : "");
+    if (names > 1 && (size_t)n < cap)
+        n += snprintf(out + n, cap - (size_t)n, ", and %u more name%s", (unsigned)names - 1, names > 2 ? "s" : "");
     if (rest && (size_t)n < cap) snprintf(out + n, cap - (size_t)n, ")");
 }

@@ -116,7 +116,6 @@ void bundle_forget(struct bundle_writer *w, const char *path) {
     }
 }
 
-
 static bool write_all(int fd, const void *p, size_t n) {
     const char *s = p;
     while (n > 0) {

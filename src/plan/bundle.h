@@ -9,7 +9,7 @@
 
 #define BUNDLE_MAX_BYTES (512ull << 20)
 #define BUNDLE_MAX_FILES 4096u
-#define BUNDLE_PATH 256
+#define BUNDLE_PATH      256
 
 struct bundle_file {
     char path[BUNDLE_PATH];    /* logical path */
@@ -33,7 +33,7 @@ bool bundle_add(struct bundle_writer *w, const char *path, const char *display, 
 const struct bundle_file *bundle_writer_find(const struct bundle_writer *w, const char *path, const char **text);
 bool bundle_write(struct bundle_writer *w, int memfd, struct err *e); /* writes and seals */
 
-struct bundle; /* a read-only mapping, MADV_DONTDUMP */
+struct bundle;                                       /* a read-only mapping, MADV_DONTDUMP */
 struct bundle *bundle_map(int memfd, struct err *e); /* checks every offset; the fd stays the caller's */
 void bundle_unmap(struct bundle *b);                 /* NULL is legal */
 unsigned bundle_count(const struct bundle *b);

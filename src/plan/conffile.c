@@ -5,8 +5,16 @@
 #include <sys/stat.h>
 
 const struct conffile conffiles[] = {
-    {"tomcat.ini", "conf"},     {"hub.ini", "hub"},        {"lui.ini", "lui"},        {"tracker.ini", "trk"},       {"ssl.ini", "commands"},
-    {"my.ini", "lui/database"}, {"listeners.ini", "conf"}, {"portreeve.ini", "conf"}, {"certificates.ini", "conf"}, {"services", "conf"},
+    {"tomcat.ini", "conf"},
+    {"hub.ini", "hub"},
+    {"lui.ini", "lui"},
+    {"tracker.ini", "trk"},
+    {"ssl.ini", "commands"},
+    {"my.ini", "lui/database"},
+    {"listeners.ini", "conf"},
+    {"portreeve.ini", "conf"},
+    {"certificates.ini", "conf"},
+    {"services", "conf"},
     {NULL, NULL},
 };
 
@@ -29,7 +37,8 @@ bool conffile_path(const char *conf, const char *name, char *out, size_t cap) {
         char rel[128];
         if (strcmp(f->name, name) != 0) continue;
         snprintf(rel, sizeof rel, "%s/%s", f->folder, f->name);
-        bool tree = !there(conf, name) && (there(conf, rel) || (!there(conf, "tomcat.ini") && there(conf, "conf/tomcat.ini") && there(conf, f->folder)));
+        bool tree = !there(conf, name) &&
+                    (there(conf, rel) || (!there(conf, "tomcat.ini") && there(conf, "conf/tomcat.ini") && there(conf, f->folder)));
         return conffile_join(out, cap, conf, tree ? rel : name);
     }
     return false;

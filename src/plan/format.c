@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD "portreeve-plan "
+#define HEAD       "portreeve-plan "
 #define TEXT_OF(n) #n
-#define DIGITS(n) TEXT_OF(n)
+#define DIGITS(n)  TEXT_OF(n)
 const char format_head[] = HEAD DIGITS(FORMAT);
 
 uint64_t format_mix(uint64_t hash, const void *p, size_t n) { /* FNV-1a */

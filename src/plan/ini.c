@@ -13,7 +13,7 @@ struct reader {
     char *line; /* the logical line: comments gone, continuations joined, escapes still there */
     size_t len;
     uint32_t begin, last; /* the physical lines on which it begins and ends */
-    char *scratch;  /* as long as text: room for one unescaped key and value */
+    char *scratch;        /* as long as text: room for one unescaped key and value */
 };
 
 static bool is_blank(char c) {
@@ -140,24 +140,17 @@ static bool put_unicode(const struct reader *r, const char *s, size_t n, char *o
 
 static char simple_escape(char c, bool *unknown) {
     switch (c) {
-    case 't':
-        return '\t';
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 'f':
-        return '\f';
+    case 't': return '\t';
+    case 'n': return '\n';
+    case 'r': return '\r';
+    case 'f': return '\f';
     case '\\':
     case '"':
     case '\'':
     case ' ':
     case '=':
-    case ':':
-        return c;
-    default:
-        *unknown = true;
-        return c;
+    case ':': return c;
+    default: *unknown = true; return c;
     }
 }
 
@@ -288,10 +281,8 @@ bool ini_parse(const char *text, size_t n, const char *display, struct ini *out,
     } else {
         fine = parse_utf8(text, n, display, &made, e);
     }
-    if (fine)
-        *out = made;
-    else
-        ini_finish(&made);
+    if (fine) *out = made;
+    else ini_finish(&made);
     return fine;
 }
 

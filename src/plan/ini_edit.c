@@ -42,8 +42,7 @@ static const char *eol_of(const char *text, size_t n, size_t at) {
     size_t i = at;
     if (i == 0 || !is_eol(text[i - 1]))
         for (i = 0; i < n && !is_eol(text[i]);) i++;
-    else
-        i -= i >= 2 && text[i - 1] == '\n' && text[i - 2] == '\r' ? 2 : 1;
+    else i -= i >= 2 && text[i - 1] == '\n' && text[i - 2] == '\r' ? 2 : 1;
     if (i >= n) return "\n";
     if (text[i] == '\n') return "\n";
     return i + 1 < n && text[i + 1] == '\n' ? "\r\n" : "\r";
@@ -181,7 +180,8 @@ static bool check(struct edit *d) {
     if (!ini_parse(d->out->p ? d->out->p : "", d->out->n, d->display, &now, d->e)) return false;
     bool good = as_asked(d, &now);
     ini_finish(&now);
-    return good || err_set(d->e, "%s: %s cannot be changed here without changing other lines too: edit the file by hand", d->display, d->c->entry);
+    return good ||
+           err_set(d->e, "%s: %s cannot be changed here without changing other lines too: edit the file by hand", d->display, d->c->entry);
 }
 
 static void find_place(struct edit *d) {
@@ -203,11 +203,13 @@ static bool one(struct edit *d) {
     bool good, section = whole_section(d->c->entry);
     if (!d->c->value && d->at == NONE && !section)
         good = buf_add(d->out, d->text, d->n) || err_set(d->e, "%s: out of memory", d->display); /* it is gone already */
-    else if (!d->c->value && d->at == NONE)
-        good = err_set(d->e, "%s: %s: there is no such entry to remove", d->display, d->c->entry);
+    else if (!d->c->value && d->at == NONE) good = err_set(d->e, "%s: %s: there is no such entry to remove", d->display, d->c->entry);
     else
-        good = (!d->c->value ? remove_entries(d) : d->at != NONE ? change_value(d) : add_entry(d)) ? check(d)
-                                                                                                    : err_set(d->e, "%s: out of memory", d->display);
+        good = (!d->c->value    ? remove_entries(d)
+                : d->at != NONE ? change_value(d)
+                                : add_entry(d))
+                   ? check(d)
+                   : err_set(d->e, "%s: out of memory", d->display);
     ini_finish(&d->ini);
     return good;
 }
@@ -225,7 +227,8 @@ static bool say(const struct ini *was, const struct ini *now, const char *displa
     const struct ini_entry *x = ini_find(now, c->entry);
     if (!x) return true; /* a later change of the same list took it away again */
     if (old && is_value(old, c->value)) return buf_fmt(said, "%s:%" PRIu32 ": %s=%s as before\n", display, x->line, c->entry, c->value);
-    return buf_fmt(said, "%s:%" PRIu32 ": %s=%s (%s%s)\n", display, x->line, c->entry, c->value, old ? "was " : "new", old ? old->value : "");
+    return buf_fmt(said, "%s:%" PRIu32 ": %s=%s (%s%s)\n", display, x->line, c->entry, c->value, old ? "was " : "new",
+                   old ? old->value : "");
 }
 
 static bool say_all(const char *text, size_t n, const char *display, const struct ini_change *c, unsigned nc, const struct buf *out,

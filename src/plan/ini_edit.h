@@ -7,7 +7,8 @@
 #include "base/err.h"
 
 struct ini_change {
-    const char *entry; /* as written: letters, digits, _ - . * only; "NAME.*" (removal only) = every entry of the section NAME, rows (NAME.2.…) too */
+    const char *
+        entry; /* as written: letters, digits, _ - . * only; "NAME.*" (removal only) = every entry of the section NAME, rows (NAME.2.…) too */
     const char *value; /* printable ASCII; NULL = the entry goes, its continuation lines too */
 };
 

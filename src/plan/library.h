@@ -11,5 +11,5 @@ int library_take(const char *dir, struct err *e); /* a memfd (CLOEXEC, sealed) o
 bool library_open(int fd, struct err *e);
 bool library_held(void);
 bool library_dir(char *out, size_t cap, struct err *e); /* where it is read from; "" where it is held, and need not be on disk */
-const char *library_text(const char *path, size_t *n); /* "portreeve/rules.lua", not NUL-terminated; NULL = not in it */
+const char *library_text(const char *path, size_t *n);  /* "portreeve/rules.lua", not NUL-terminated; NULL = not in it */
 #endif

@@ -19,8 +19,17 @@ static const struct {
     uint32_t bit;
     const char *name;
 } services[] = {
-    {SVC_TRACKER, "tracker"}, {SVC_UI, "ui"}, {SVC_HUB, "hub"}, {SVC_OPS, "ops"}, {SVC_INTERNAL, "internal"}, {SVC_TRANSFER, "transfer"},
-    {SVC_SHUTDOWN, "shutdown"}, {SVC_TUNNEL, "tunnel"}, {SVC_TLS_TUNNEL, "tls-tunnel"}, {SVC_REMOTE_LOG, "remote-log"}, {SVC_SCRIPT, "script"},
+    {SVC_TRACKER, "tracker"},
+    {SVC_UI, "ui"},
+    {SVC_HUB, "hub"},
+    {SVC_OPS, "ops"},
+    {SVC_INTERNAL, "internal"},
+    {SVC_TRANSFER, "transfer"},
+    {SVC_SHUTDOWN, "shutdown"},
+    {SVC_TUNNEL, "tunnel"},
+    {SVC_TLS_TUNNEL, "tls-tunnel"},
+    {SVC_REMOTE_LOG, "remote-log"},
+    {SVC_SCRIPT, "script"},
 };
 
 const char *plan_client_name(enum plan_client c) {
@@ -87,12 +96,9 @@ void plan_at_text(const struct plan_socket *s, uint16_t port, char out[ADDR_TEXT
 void plan_state_text(const struct plan_socket *s, bool bound, char out[PLAN_STATE]) {
     char ip[ADDR_TEXT];
     addr_format_ip(&s->at, ip);
-    if (s->waiting)
-        snprintf(out, PLAN_STATE, "waiting for %s%s%s", ip, s->zone[0] ? "%" : "", s->zone);
-    else if (bound && s->away)
-        snprintf(out, PLAN_STATE, "bound, %s is away", ip);
-    else
-        snprintf(out, PLAN_STATE, "%s", bound ? "bound" : "planned");
+    if (s->waiting) snprintf(out, PLAN_STATE, "waiting for %s%s%s", ip, s->zone[0] ? "%" : "", s->zone);
+    else if (bound && s->away) snprintf(out, PLAN_STATE, "bound, %s is away", ip);
+    else snprintf(out, PLAN_STATE, "%s", bound ? "bound" : "planned");
 }
 
 bool plan_has_udp(const struct plan *p) {

@@ -124,8 +124,10 @@ static bool check_scheme(const struct plan *p, const struct plan_socket *s, stru
 static bool check_client(const struct plan_socket *s, struct err *e) {
     if (s->client > CLIENT_REQUIRE) return refuse(s, e, "unknown word for client certificates");
     if (s->client == CLIENT_OFF) return !s->client_ca[0] || refuse(s, e, "CAs of client certificates, but nobody is asked for one");
-    if (s->scheme != SCHEME_HTTPS) return refuse(s, e, "client certificates are shown within TLS of our own: set InitTLS=On, or leave ClientCertificate out");
-    if (!path_good(s->client_ca)) return refuse(s, e, "which certificates are good? set its ClientCA entry to a file with the CAs they come from");
+    if (s->scheme != SCHEME_HTTPS)
+        return refuse(s, e, "client certificates are shown within TLS of our own: set InitTLS=On, or leave ClientCertificate out");
+    if (!path_good(s->client_ca))
+        return refuse(s, e, "which certificates are good? set its ClientCA entry to a file with the CAs they come from");
     return s->client == CLIENT_REQUIRE || !s->proxy_inside ||
            refuse(s, e, "with a PROXY header within TLS the certificate is the device's: write ClientCertificate=Require, or leave it out");
 }
@@ -134,7 +136,8 @@ static bool check_proxy(const struct plan_socket *s, struct err *e) {
     if (s->proxy > PROXY_EITHER) return refuse(s, e, "unknown version of the PROXY protocol");
     if (s->proxy != PROXY_OFF && !name_good(s->proxy_from))
         return refuse(s, e, "a PROXY header is believed from known devices only: set its ProxyFrom entry to their address list");
-    if (s->proxy == PROXY_OFF && (s->proxy_inside || s->proxy_from[0])) return refuse(s, e, "no PROXY header is expected, but said where it comes from");
+    if (s->proxy == PROXY_OFF && (s->proxy_inside || s->proxy_from[0]))
+        return refuse(s, e, "no PROXY header is expected, but said where it comes from");
     if (s->proxy != PROXY_OFF && s->at.udp) return refuse(s, e, "PROXY headers are for TCP only");
     if (s->proxy_inside && s->scheme != SCHEME_HTTPS) return refuse(s, e, "a PROXY header within TLS needs TLS of our own");
     return true;
@@ -158,7 +161,8 @@ static bool check_protocol(const struct plan_socket *s, struct err *e) {
     if (!s->at.udp) return true;
     if (s->services != SVC_REMOTE_LOG) return refuse(s, e, "UDP carries the service remote-log only");
     if (s->scheme != SCHEME_HTTP || s->external_tls) return refuse(s, e, "TLS is for TCP only, and this socket is UDP");
-    return !(s->max_connections | s->max_per_address | s->reserve) || refuse(s, e, "limits of connections are for TCP only, and this socket is UDP");
+    return !(s->max_connections | s->max_per_address | s->reserve) ||
+           refuse(s, e, "limits of connections are for TCP only, and this socket is UDP");
 }
 
 static bool check_socket(const struct plan *p, const struct plan_socket *s, uint32_t have, struct err *e) {
@@ -235,10 +239,8 @@ static void find_conflicts(const struct plan_socket *const *s, uint32_t n, struc
     for (uint32_t i = 0, end; i < n; i = end) {
         uint32_t single = 0, first = 0;
         for (end = i + 1; end < n && same_port(s[i], s[end]); end++) {
-            if (same_address(s[end - 1], s[end]))
-                say_twice(s[end - 1], s[end], f);
-            else if (addr_is_any(&s[i]->at) && single++ == 0)
-                first = end;
+            if (same_address(s[end - 1], s[end])) say_twice(s[end - 1], s[end], f);
+            else if (addr_is_any(&s[i]->at) && single++ == 0) first = end;
         }
         if (single) say_wildcard(s[i], s[first], single - 1, f);
     }
@@ -263,12 +265,10 @@ bool plan_check_each(const struct plan *p, void (*say)(void *ctx, const char *te
     uint32_t have;
     struct err e;
     bool whole = true;
-    if (p->nsockets == 0)
-        whole = err_set(&e, "plan: no socket at all: nothing would be served");
+    if (p->nsockets == 0) whole = err_set(&e, "plan: no socket at all: nothing would be served");
     else if (p->nsockets > PLAN_MAX_SOCKETS)
         whole = err_set(&e, "plan: %" PRIu32 " sockets, at most %u are allowed", p->nsockets, PLAN_MAX_SOCKETS);
-    else
-        whole = check_components(p, &have, &e) && check_settings(p, &e) && check_certs(p, &e) && plan_check_backends(p, &e);
+    else whole = check_components(p, &have, &e) && check_settings(p, &e) && check_certs(p, &e) && plan_check_backends(p, &e);
     if (!whole) {
         add_fault(&f, &e);
         return false;

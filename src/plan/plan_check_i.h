@@ -10,6 +10,6 @@ struct origin {
 struct origin plan_origin(const struct plan_socket *s);
 /* The message behind the socket's origin; always false. */
 bool plan_refuse(const struct plan_socket *s, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-bool plan_check_backends(const struct plan *p, struct err *e);                             /* each by itself */
+bool plan_check_backends(const struct plan *p, struct err *e);                            /* each by itself */
 bool plan_check_tunnel(const struct plan *p, const struct plan_socket *s, struct err *e); /* a socket's tunnel, or that it is none */
 #endif

@@ -9,19 +9,22 @@ static bool sni_good(const char *s) {
     if (s[0] == '*' && s[1] == '.') s += 2;
     if (!*s || *s == '.') return false;
     for (; *s; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || strchr("-_.", *s)) || (*s == '.' && (s[1] == '.' || !s[1]))) return false;
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || strchr("-_.", *s)) || (*s == '.' && (s[1] == '.' || !s[1])))
+            return false;
     return true;
 }
 
 static bool refuse(const struct plan_backend *b, struct err *e, const char *what) {
     const char *file = b->because.file[0] ? b->because.file : "plan";
-    return err_at(e, file, b->because.line, "%s%sbackend of %s%s%s: %s", b->because.entry, b->because.entry[0] ? ": " : "", b->set, b->sni[0] ? " for " : "", b->sni, what);
+    return err_at(e, file, b->because.line, "%s%sbackend of %s%s%s: %s", b->because.entry, b->because.entry[0] ? ": " : "", b->set,
+                  b->sni[0] ? " for " : "", b->sni, what);
 }
 
 bool plan_check_backends(const struct plan *p, struct err *e) {
     struct plan_to to[PLAN_TO_MOST];
     unsigned n;
-    if (p->nbackends > PLAN_MAX_BACKENDS) return err_set(e, "plan: %" PRIu32 " backends, at most %u are allowed", p->nbackends, PLAN_MAX_BACKENDS);
+    if (p->nbackends > PLAN_MAX_BACKENDS)
+        return err_set(e, "plan: %" PRIu32 " backends, at most %u are allowed", p->nbackends, PLAN_MAX_BACKENDS);
     for (uint32_t i = 0; i < p->nbackends; i++) {
         const struct plan_backend *b = &p->backend[i];
         struct err why;
@@ -50,14 +53,16 @@ bool plan_check_tunnel(const struct plan *p, const struct plan_socket *s, struct
     if (s->proxy_out > PROXY_OUT_V2) return plan_refuse(s, e, "unknown word for the PROXY header");
     if (s->services == SVC_TUNNEL && s->scheme == SCHEME_HTTPS)
         return plan_refuse(s, e, "a tunnel does not end TLS: use the service tls-tunnel, or leave TLS to the backend");
-    if (s->external_tls) return plan_refuse(s, e, "a tunnel makes no difference between encrypted and clear callers: InitTLS=Ext is nothing to it");
+    if (s->external_tls)
+        return plan_refuse(s, e, "a tunnel makes no difference between encrypted and clear callers: InitTLS=Ext is nothing to it");
     for (uint32_t i = 0; i < p->nbackends; i++) {
         if (strcmp(p->backend[i].set, s->backends) != 0) continue;
         rest += !p->backend[i].sni[0];
         names += p->backend[i].sni[0] != 0;
     }
     if (!s->backends[0] || rest + names == 0)
-        return plan_refuse(s, e, "a tunnel needs a backend: add %s.Backend=ADDRESS:PORT to listeners.ini", s->backends[0] ? s->backends : s->name);
+        return plan_refuse(s, e, "a tunnel needs a backend: add %s.Backend=ADDRESS:PORT to listeners.ini",
+                           s->backends[0] ? s->backends : s->name);
     if (s->services == SVC_TUNNEL && (names || !rest))
         return plan_refuse(s, e, "a backend by server name is for the service tls-tunnel only: a tunnel does not see the name");
     return true;
@@ -98,7 +103,8 @@ static bool follow(struct graph *g, const struct plan_socket *from, const struct
             struct origin o = plan_origin(s);
             char text[ADDR_TEXT];
             addr_format(to, text);
-            return plan_refuse(from, e, "its backend %s is %s, so a connection would go round for ever", text, s == from ? "this socket itself" : o.text);
+            return plan_refuse(from, e, "its backend %s is %s, so a connection would go round for ever", text,
+                               s == from ? "this socket itself" : o.text);
         }
         if (!g->seen[k] && !walk(g, k, e)) return false;
     }

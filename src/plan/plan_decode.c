@@ -130,10 +130,8 @@ static bool get_field(struct reader *r, const struct field *f, char *rec) {
     char *p = rec + f->at;
     if (!key_line(r, f->key, &s, &n)) return false;
     switch (f->kind) {
-    case TEXT:
-        return get_text(r, s, n, (const char **)(void *)p, f->size);
-    case ARRAY:
-        return get_array(r, s, n, p, f->size);
+    case TEXT: return get_text(r, s, n, (const char **)(void *)p, f->size);
+    case ARRAY: return get_array(r, s, n, p, f->size);
     case NUMBER:
         if (!get_number(r, s, n, 0, UINT32_MAX, &v)) return false;
         *(uint32_t *)(void *)p = (uint32_t)v;
@@ -146,10 +144,8 @@ static bool get_field(struct reader *r, const struct field *f, char *rec) {
         if (!get_number(r, s, n, 0, 1, &v)) return false;
         *(bool *)(void *)p = v == 1;
         return true;
-    case CHOICE:
-        return get_choice(r, s, n, f->choices, p);
-    case ADDRESS:
-        return get_address(r, s, n, (struct addr *)(void *)p);
+    case CHOICE: return get_choice(r, s, n, f->choices, p);
+    case ADDRESS: return get_address(r, s, n, (struct addr *)(void *)p);
     }
     return false;
 }
@@ -235,8 +231,8 @@ static bool of_this_format(struct reader *r) {
 bool plan_decode(const char *text, size_t n, struct plan *out, struct err *e) {
     struct reader r = {.p = text, .end = text + n, .texts = &out->texts, .e = e};
     memset(out, 0, sizeof *out);
-    bool good = of_this_format(&r) && get_record(&r, "[plan]", &plan_fields, out) && get_settings(&r, &out->set) &&
-                get_lists(&r, out) && expect_line(&r, "[end]");
+    bool good = of_this_format(&r) && get_record(&r, "[plan]", &plan_fields, out) && get_settings(&r, &out->set) && get_lists(&r, out) &&
+                expect_line(&r, "[end]");
     if (good && r.p != r.end) good = refuse(&r, "something follows the end");
     if (!good) plan_finish(out);
     return good;

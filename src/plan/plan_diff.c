@@ -72,10 +72,8 @@ static uint32_t live_from(const struct diff_input *in, const struct addr *at) {
     uint32_t lo = 0, hi = in->nlive;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (plan_by_place(&in->live[mid].at, at) < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
+        if (plan_by_place(&in->live[mid].at, at) < 0) lo = mid + 1;
+        else hi = mid;
     }
     return lo;
 }
@@ -246,10 +244,8 @@ static bool make_swap(const struct diff_input *in, struct plan_diff *d, uint32_t
     unite(d, s);
     for (uint32_t i = s->first; i < s->first + s->n; i++) {
         struct diff_reach *r = &d->reach[i];
-        if (opens)
-            r->now = w->now;
-        else
-            r->old = w->old;
+        if (opens) r->now = w->now;
+        else r->old = w->old;
         r->live = r->old >= 0 ? live_at(in, &r->at, r->at.port) : 0;
         if (r->old >= 0 && r->now >= 0) r->fields = compare(in, &m, &in->old.plan->socket[r->old], &in->now.plan->socket[r->now]);
     }
@@ -267,12 +263,9 @@ static bool make_swaps(const struct diff_input *in, struct plan_diff *d) {
             if (x.family != at.family || x.udp != at.udp || x.port != at.port) break;
             enum diff_kind k = d->item[last].kind;
             if (k != DIFF_OPENED && k != DIFF_CLOSED) continue;
-            if (addr_is_any(&x))
-                wild = last;
-            else if (k == DIFF_OPENED)
-                opened++;
-            else
-                closed++;
+            if (addr_is_any(&x)) wild = last;
+            else if (k == DIFF_OPENED) opened++;
+            else closed++;
         }
         last--;
         if (at.port == 0 || wild == UINT32_MAX) continue;

@@ -52,17 +52,18 @@ static bool finish(const struct diff_input *in, uint32_t n, struct buf *out) {
 /* ---- what is changed on a socket that stays ---- */
 
 static void who_may(const struct plan_socket *s, char out[PLAN_NAME + 40]) {
-    if (s->restriction == RESTRICT_NONE)
-        snprintf(out, PLAN_NAME + 40, "everybody may call");
-    else
-        snprintf(out, PLAN_NAME + 40, "%s list %s may call", s->restriction == RESTRICT_GRANT ? "only" : "all but", s->list);
+    if (s->restriction == RESTRICT_NONE) snprintf(out, PLAN_NAME + 40, "everybody may call");
+    else snprintf(out, PLAN_NAME + 40, "%s list %s may call", s->restriction == RESTRICT_GRANT ? "only" : "all but", s->list);
 }
 
 static bool scheme(const struct diff_input *in, const struct plan_socket *a, const struct plan_socket *b, uint32_t live, struct buf *out) {
     bool tls = b->scheme == SCHEME_HTTPS, tunnel = b->services & SVC_TUNNELS;
     return a &&
            buf_fmt(out, "; it speaks %s from now on%s%s: new callers must too, ",
-                   tunnel ? tls ? "TLS itself" : "no TLS itself" : tls ? "HTTPS instead of HTTP" : "plain HTTP instead of HTTPS", tls ? " with certificate " : "", b->certificate) &&
+                   tunnel ? tls ? "TLS itself" : "no TLS itself"
+                   : tls  ? "HTTPS instead of HTTP"
+                          : "plain HTTP instead of HTTPS",
+                   tls ? " with certificate " : "", b->certificate) &&
            those_connected(in, live, "goes on as it is until it ends", "go on as they are until they end", out);
 }
 
@@ -95,7 +96,8 @@ static bool rates(const struct plan_socket *a, const struct plan_socket *b, stru
         char before[48], after[48];
         rate_text(&a->rate[i], before, sizeof before);
         rate_text(&b->rate[i], after, sizeof after);
-        if (strcmp(before, after) != 0) good = buf_fmt(out, "; %s: %s before, %s now", plan_limit_name((enum plan_limit)(LIMIT_RATES + i)), before, after);
+        if (strcmp(before, after) != 0)
+            good = buf_fmt(out, "; %s: %s before, %s now", plan_limit_name((enum plan_limit)(LIMIT_RATES + i)), before, after);
     }
     return good;
 }
@@ -108,7 +110,8 @@ static bool bits(const struct plan_socket *a, const struct plan_socket *b, struc
             if (x != y) good = buf_fmt(out, "; one %s of IPv%u: %u bits before, %u now", net ? "net" : "caller", family, x, y);
         }
     if (good && a->give_way != b->give_way)
-        good = buf_str(out, b->give_way ? "; at the maximum the idlest connection gives way to a client" : "; no connection gives way to a client any more");
+        good = buf_str(out, b->give_way ? "; at the maximum the idlest connection gives way to a client"
+                                        : "; no connection gives way to a client any more");
     return good;
 }
 
@@ -133,23 +136,26 @@ static bool backends(const struct diff_input *in, const struct plan_socket *a, c
     bool good = buf_fmt(out, "; new callers are taken to %s instead of %s, open tunnels stay where they are", after[0] ? after : "nobody",
                         before[0] ? before : "nobody");
     if (a->proxy_out != b->proxy_out)
-        good = good && buf_fmt(out, "; PROXY header to the backend: %s instead of %s", plan_proxy_out_text(b->proxy_out), plan_proxy_out_text(a->proxy_out));
+        good = good && buf_fmt(out, "; PROXY header to the backend: %s instead of %s", plan_proxy_out_text(b->proxy_out),
+                               plan_proxy_out_text(a->proxy_out));
     return good;
 }
 
 static bool proxy(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
     bool same = a->proxy == b->proxy && a->proxy_inside == b->proxy_inside;
     if (b->proxy == PROXY_OFF) return buf_str(out, "; no PROXY header is expected any more: callers must begin without");
-    if (same) return buf_fmt(out, "; PROXY headers are believed from list %s instead of %s: open connections stay", b->proxy_from, a->proxy_from);
-    return buf_fmt(out, "; new callers must begin with a PROXY header (%s%s) and come from list %s, open connections stay", plan_proxy_name(b->proxy),
-                   b->proxy_inside ? ", within TLS" : "", b->proxy_from);
+    if (same)
+        return buf_fmt(out, "; PROXY headers are believed from list %s instead of %s: open connections stay", b->proxy_from, a->proxy_from);
+    return buf_fmt(out, "; new callers must begin with a PROXY header (%s%s) and come from list %s, open connections stay",
+                   plan_proxy_name(b->proxy), b->proxy_inside ? ", within TLS" : "", b->proxy_from);
 }
 
 static bool client(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {
     if (b->client == CLIENT_OFF) return buf_str(out, "; new callers are not asked for a certificate any more");
     if (b->client == a->client) return buf_str(out, "; certificates of callers must come from other CAs, open connections are let finish");
-    return buf_str(out, b->client == CLIENT_REQUIRE ? "; new callers must show a certificate, open connections are let finish"
-                                                    : "; new callers are asked for a certificate and may come without, open connections are let finish");
+    return buf_str(out, b->client == CLIENT_REQUIRE
+                            ? "; new callers must show a certificate, open connections are let finish"
+                            : "; new callers are asked for a certificate and may come without, open connections are let finish");
 }
 
 /* Each difference as "; …". */
@@ -192,22 +198,20 @@ bool plan_diff_effect(const struct diff_input *in, const struct plan_diff *d, co
     const struct plan_socket *a = old_of(in, i->old), *b = now_of(in, i->now);
     (void)d;
     switch (i->kind) {
-    case DIFF_KEPT:
-        return buf_str(out, b->waiting ? "still waits for its address" : "stays open: nobody notices");
+    case DIFF_KEPT: return buf_str(out, b->waiting ? "still waits for its address" : "stays open: nobody notices");
     case DIFF_CHANGED:
         return buf_str(out, b->waiting ? "still waits for its address, but " : "stays open, but ") &&
                fields_first(in, i->fields, a, b, i->live, out);
     case DIFF_OPENED:
-        return buf_str(out, a ? "opens, since its address has come: " : "opens: ") && what(out, in->now.plan, b) && buf_str(out, "; because ") &&
-               because(out, &b->because);
+        return buf_str(out, a ? "opens, since its address has come: " : "opens: ") && what(out, in->now.plan, b) &&
+               buf_str(out, "; because ") && because(out, &b->because);
     case DIFF_CLOSED:
         return buf_str(out, b ? "closes until its address comes back to this machine: " : "closes: ") && finish(in, i->live, out) &&
                buf_str(out, ", new callers are refused");
     case DIFF_WAITS:
-        return buf_str(out, "waits until its address is on this machine, and opens then: ") && what(out, in->now.plan, b) && buf_str(out, "; because ") &&
-               because(out, &b->because);
-    default:
-        return buf_str(out, "is no longer waited for: nobody notices");
+        return buf_str(out, "waits until its address is on this machine, and opens then: ") && what(out, in->now.plan, b) &&
+               buf_str(out, "; because ") && because(out, &b->because);
+    default: return buf_str(out, "is no longer waited for: nobody notices");
     }
 }
 

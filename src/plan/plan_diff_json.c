@@ -11,10 +11,9 @@ static bool text(struct buf *out, const char *key, const char *value) {
 }
 
 static bool field_names(uint32_t f, struct buf *out) {
-    static const char *const names[] = {"scheme",   "external_tls", "certificate",  "certificate_content",
-                                        "services", "restriction",  "list_content", "limits",
-                                        "backlog",  "name",         "backends",     "proxy",
-                                        "client_certificate"};
+    static const char *const names[] = {
+        "scheme", "external_tls", "certificate", "certificate_content", "services", "restriction", "list_content", "limits", "backlog",
+        "name",   "backends",     "proxy",       "client_certificate"};
     bool good = buf_str(out, "["), first = true;
     for (unsigned i = 0; good && i < sizeof names / sizeof *names; i++) {
         if (!(f & 1u << i)) continue;

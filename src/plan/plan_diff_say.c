@@ -34,10 +34,8 @@ static void add(struct groups *gs, struct buf *fate, const char *name) {
         g->fate = *fate;
         *fate = (struct buf){0};
     }
-    if (!g)
-        gs->left_out++;
-    else if (g->n++ < NAMES)
-        snprintf(g->name[g->n - 1], sizeof g->name[0], "%s", name);
+    if (!g) gs->left_out++;
+    else if (g->n++ < NAMES) snprintf(g->name[g->n - 1], sizeof g->name[0], "%s", name);
     buf_free(fate);
 }
 
@@ -62,10 +60,8 @@ static struct groups *reach_groups(const struct diff_input *in, const struct pla
         struct buf fate = {0};
         char at[ADDR_TEXT];
         addr_format(&d->reach[i].at, at);
-        if (plan_diff_reach_effect(in, s, &d->reach[i], &fate))
-            add(gs, &fate, at);
-        else
-            buf_free(&fate);
+        if (plan_diff_reach_effect(in, s, &d->reach[i], &fate)) add(gs, &fate, at);
+        else buf_free(&fate);
     }
     return gs;
 }
@@ -79,10 +75,8 @@ static bool swap_head(const struct diff_input *in, const struct plan_diff *d, in
         if (x->swap != swap) continue;
         const struct plan_socket *s = x->now >= 0 ? &in->now.plan->socket[x->now] : &in->old.plan->socket[x->old];
         plan_diff_place(in, x, at);
-        if (addr_is_any(&s->at))
-            snprintf(wild, sizeof wild, "%s", at);
-        else if (single.n++ < NAMES)
-            snprintf(single.name[single.n - 1], sizeof single.name[0], "%s", at);
+        if (addr_is_any(&s->at)) snprintf(wild, sizeof wild, "%s", at);
+        else if (single.n++ < NAMES) snprintf(single.name[single.n - 1], sizeof single.name[0], "%s", at);
     }
     bool opens = d->swap[swap].to_wildcard;
     return buf_fmt(out, "%s (all %s addresses) %s ", wild, d->swap[swap].family == 6 ? "IPv6" : "IPv4",
@@ -135,10 +129,8 @@ static struct groups *item_groups(const struct diff_input *in, const struct plan
         char at[DIFF_PLACE];
         if (d->item[i].swap >= 0 || !(kinds & 1u << d->item[i].kind)) continue;
         plan_diff_place(in, &d->item[i], at);
-        if (plan_diff_effect(in, d, &d->item[i], &fate))
-            add(gs, &fate, at);
-        else
-            buf_free(&fate);
+        if (plan_diff_effect(in, d, &d->item[i], &fate)) add(gs, &fate, at);
+        else buf_free(&fate);
     }
     return gs;
 }
@@ -207,10 +199,8 @@ bool plan_diff_text(const struct diff_input *in, const struct plan_diff *d, cons
     if (plan_diff_same(in, d))
         return buf_fmt(out, "nothing changes: %s has these %" PRIu32 " sockets, settings and files already\n", who, d->n);
     bool good = buf_fmt(out, "compared with %s: ", who);
-    if (good && d->count[DIFF_KEPT] == d->n)
-        good = buf_fmt(out, "no socket changes (%" PRIu32 " stay as they are)", d->n);
-    else
-        good = good && counted(d, out);
+    if (good && d->count[DIFF_KEPT] == d->n) good = buf_fmt(out, "no socket changes (%" PRIu32 " stay as they are)", d->n);
+    else good = good && counted(d, out);
     good = good && buf_str(out, "\n");
     for (uint32_t i = 0; good && i < d->nswaps; i++) good = put_swap(in, d, (int32_t)i, out);
     return good && put_items(in, d, SAYS, out) && put_items(in, d, 1u << DIFF_KEPT, out) && put_services(d, out) && put_settings(in, out) &&
@@ -223,17 +213,13 @@ static bool brief_sentences(const struct diff_input *in, const struct plan_diff 
     uint32_t said = 0, left = 0;
     bool good = true;
     for (uint32_t i = 0; good && i < d->nswaps; i++) {
-        if (said == IN_BRIEF)
-            left++;
-        else
-            good = buf_str(out, ". ") && swap_head(in, d, (int32_t)i, out), said++;
+        if (said == IN_BRIEF) left++;
+        else good = buf_str(out, ". ") && swap_head(in, d, (int32_t)i, out), said++;
     }
     struct groups *gs = item_groups(in, d, SAYS);
     for (uint32_t i = 0; good && gs && i < gs->n; i++) {
-        if (said == IN_BRIEF)
-            left += gs->g[i].n;
-        else
-            good = buf_str(out, ". ") && put_group(&gs->g[i], out), said++;
+        if (said == IN_BRIEF) left += gs->g[i].n;
+        else good = buf_str(out, ". ") && put_group(&gs->g[i], out), said++;
     }
     good = good && gs;
     if (gs) left += gs->left_out;
@@ -249,10 +235,8 @@ bool plan_diff_summary(const struct diff_input *in, const struct plan_diff *d, c
     while (plan_diff_file(in, fat, &path, &how)) files++;
     if (plan_diff_same(in, d)) return buf_fmt(out, "compared with %s nothing changes\n", who);
     bool good = buf_fmt(out, "compared with %s: ", who);
-    if (d->count[DIFF_KEPT] == d->n)
-        good = good && buf_fmt(out, "no socket changes");
-    else
-        good = good && counted(d, out) && brief_sentences(in, d, out);
+    if (d->count[DIFF_KEPT] == d->n) good = good && buf_fmt(out, "no socket changes");
+    else good = good && counted(d, out) && brief_sentences(in, d, out);
     if (good && settings)
         good = buf_fmt(out, "; %" PRIu32 " setting%s differ%s", settings, settings == 1 ? "" : "s", settings == 1 ? "s" : "");
     if (good && files) good = buf_fmt(out, "; %" PRIu32 " file%s differ%s", files, files == 1 ? "" : "s", files == 1 ? "s" : "");

@@ -32,27 +32,13 @@ static bool put_field(struct buf *out, const struct field *f, const char *rec) {
     if (!buf_str(out, f->key) || !buf_add(out, " ", 1)) return false;
     bool good = false;
     switch (f->kind) {
-    case TEXT:
-        good = put_text(out, *(const char *const *)(const void *)p);
-        break;
-    case ARRAY:
-        good = put_text(out, p);
-        break;
-    case NUMBER:
-        good = put_number(out, *(const uint32_t *)(const void *)p);
-        break;
-    case PORT:
-        good = put_number(out, *(const uint16_t *)(const void *)p);
-        break;
-    case FLAG:
-        good = buf_str(out, *(const bool *)(const void *)p ? "1" : "0");
-        break;
-    case CHOICE:
-        good = buf_str(out, f->choices[*(const unsigned *)(const void *)p]);
-        break;
-    case ADDRESS:
-        good = put_address(out, (const struct addr *)(const void *)p);
-        break;
+    case TEXT: good = put_text(out, *(const char *const *)(const void *)p); break;
+    case ARRAY: good = put_text(out, p); break;
+    case NUMBER: good = put_number(out, *(const uint32_t *)(const void *)p); break;
+    case PORT: good = put_number(out, *(const uint16_t *)(const void *)p); break;
+    case FLAG: good = buf_str(out, *(const bool *)(const void *)p ? "1" : "0"); break;
+    case CHOICE: good = buf_str(out, f->choices[*(const unsigned *)(const void *)p]); break;
+    case ADDRESS: good = put_address(out, (const struct addr *)(const void *)p); break;
     }
     return good && buf_str(out, "\n");
 }

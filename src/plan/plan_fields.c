@@ -21,7 +21,9 @@ static const char *const restrictions[] = {"none", "grant", "deny", NULL};
         TEXT_FIELD(rec, "policy", because.policy, PLAN_PATH)
 
 #define RATE_FIELDS(key, i)                                                                                                                \
-    {key "_n", NUMBER, AT(plan_socket, rate[i].n), 0, NULL}, {key "_ms", NUMBER, AT(plan_socket, rate[i].ms), 0, NULL}
+    {key "_n", NUMBER, AT(plan_socket, rate[i].n), 0, NULL}, {                                                                             \
+        key "_ms", NUMBER, AT(plan_socket, rate[i].ms), 0, NULL                                                                            \
+    }
 #define LINE_FIELD(key, which)                                                                                                             \
     { key, NUMBER, AT(plan_socket, limit_line[which]), 0, NULL }
 
@@ -51,19 +53,30 @@ static const struct field socket_field[] = {
     {"max_per_address", NUMBER, AT(plan_socket, max_per_address), 0, NULL},
     {"reserve", NUMBER, AT(plan_socket, reserve), 0, NULL},
     {"give_way", FLAG, AT(plan_socket, give_way), 0, NULL},
-    RATE_FIELDS("rate_connections", 0), RATE_FIELDS("rate_handshakes", 1), RATE_FIELDS("rate_requests", 2),
-    RATE_FIELDS("net_connections", 3), RATE_FIELDS("net_handshakes", 4), RATE_FIELDS("net_requests", 5),
+    RATE_FIELDS("rate_connections", 0),
+    RATE_FIELDS("rate_handshakes", 1),
+    RATE_FIELDS("rate_requests", 2),
+    RATE_FIELDS("net_connections", 3),
+    RATE_FIELDS("net_handshakes", 4),
+    RATE_FIELDS("net_requests", 5),
     {"bits4", NUMBER, AT(plan_socket, bits4), 0, NULL},
     {"bits6", NUMBER, AT(plan_socket, bits6), 0, NULL},
     {"net4", NUMBER, AT(plan_socket, net4), 0, NULL},
     {"net6", NUMBER, AT(plan_socket, net6), 0, NULL},
-    LINE_FIELD("list_line", LIMIT_LIST), LINE_FIELD("max_connections_line", LIMIT_CONNECTIONS),
-    LINE_FIELD("max_per_address_line", LIMIT_PER_ADDRESS), LINE_FIELD("reserve_line", LIMIT_RESERVE),
-    LINE_FIELD("rate_connections_line", LIMIT_RATE_CONNECTIONS), LINE_FIELD("rate_handshakes_line", LIMIT_RATE_HANDSHAKES),
-    LINE_FIELD("rate_requests_line", LIMIT_RATE_REQUESTS), LINE_FIELD("net_connections_line", LIMIT_NET_CONNECTIONS),
-    LINE_FIELD("net_handshakes_line", LIMIT_NET_HANDSHAKES), LINE_FIELD("net_requests_line", LIMIT_NET_REQUESTS),
-    LINE_FIELD("proxy_line", LIMIT_PROXY), LINE_FIELD("proxy_from_line", LIMIT_PROXY_FROM),
-    LINE_FIELD("client_line", LIMIT_CLIENT), LINE_FIELD("client_ca_line", LIMIT_CLIENT_CA),
+    LINE_FIELD("list_line", LIMIT_LIST),
+    LINE_FIELD("max_connections_line", LIMIT_CONNECTIONS),
+    LINE_FIELD("max_per_address_line", LIMIT_PER_ADDRESS),
+    LINE_FIELD("reserve_line", LIMIT_RESERVE),
+    LINE_FIELD("rate_connections_line", LIMIT_RATE_CONNECTIONS),
+    LINE_FIELD("rate_handshakes_line", LIMIT_RATE_HANDSHAKES),
+    LINE_FIELD("rate_requests_line", LIMIT_RATE_REQUESTS),
+    LINE_FIELD("net_connections_line", LIMIT_NET_CONNECTIONS),
+    LINE_FIELD("net_handshakes_line", LIMIT_NET_HANDSHAKES),
+    LINE_FIELD("net_requests_line", LIMIT_NET_REQUESTS),
+    LINE_FIELD("proxy_line", LIMIT_PROXY),
+    LINE_FIELD("proxy_from_line", LIMIT_PROXY_FROM),
+    LINE_FIELD("client_line", LIMIT_CLIENT),
+    LINE_FIELD("client_ca_line", LIMIT_CLIENT_CA),
     TEXT_FIELD(plan_socket, "limit_file", limit_file, PLAN_PATH),
     {"backlog", NUMBER, AT(plan_socket, backlog), 0, NULL},
     TEXT_FIELD(plan_socket, "labels", labels, PLAN_LABELS),
@@ -76,15 +89,18 @@ static const struct field cert_field[] = {
     ARRAY_FIELD(plan_cert, "password", password), ARRAY_FIELD(plan_cert, "names", names), BECAUSE_FIELDS(plan_cert),
 };
 static const struct field backend_field[] = {
-    ARRAY_FIELD(plan_backend, "set", set), ARRAY_FIELD(plan_backend, "sni", sni), ARRAY_FIELD(plan_backend, "to", to), BECAUSE_FIELDS(plan_backend),
+    ARRAY_FIELD(plan_backend, "set", set),
+    ARRAY_FIELD(plan_backend, "sni", sni),
+    ARRAY_FIELD(plan_backend, "to", to),
+    BECAUSE_FIELDS(plan_backend),
 };
 static const struct field plan_field[] = {ARRAY_FIELD(plan, "components", components)};
 
 #define FIELDS(a)                                                                                                                          \
     { a, sizeof(a) / sizeof *(a) }
 _Static_assert(sizeof socket_field / sizeof *socket_field <= SOCKET_FIELDS_MOST, "more fields than plan_encode has room for");
-const struct fields plan_socket_fields = FIELDS(socket_field), plan_cert_fields = FIELDS(cert_field), plan_backend_fields = FIELDS(backend_field),
-                    plan_fields = FIELDS(plan_field);
+const struct fields plan_socket_fields = FIELDS(socket_field), plan_cert_fields = FIELDS(cert_field),
+                    plan_backend_fields = FIELDS(backend_field), plan_fields = FIELDS(plan_field);
 
 bool plan_field_same(const struct field *f, const char *a, const char *b) {
     a += f->at;
@@ -96,7 +112,8 @@ bool plan_field_same(const struct field *f, const char *a, const char *b) {
     case PORT: return memcmp(a, b, sizeof(uint16_t)) == 0;
     case FLAG: return memcmp(a, b, sizeof(bool)) == 0;
     case CHOICE: return memcmp(a, b, sizeof(unsigned)) == 0;
-    case ADDRESS: return *a == *b && memcmp(((const struct addr *)(const void *)a)->ip, ((const struct addr *)(const void *)b)->ip, 16) == 0;
+    case ADDRESS:
+        return *a == *b && memcmp(((const struct addr *)(const void *)a)->ip, ((const struct addr *)(const void *)b)->ip, 16) == 0;
     }
     return false;
 }

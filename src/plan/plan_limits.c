@@ -4,10 +4,20 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const names[PLAN_LIMITS] = {
-    "List", "MaxConnections", "MaxPerAddress", "Reserve", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
-    "RateHandshakesPerNet", "RateRequestsPerNet", "Proxy", "ProxyFrom",
-    "ClientCertificate", "ClientCA"};
+static const char *const names[PLAN_LIMITS] = {"List",
+                                               "MaxConnections",
+                                               "MaxPerAddress",
+                                               "Reserve",
+                                               "RateConnections",
+                                               "RateHandshakes",
+                                               "RateRequests",
+                                               "RateConnectionsPerNet",
+                                               "RateHandshakesPerNet",
+                                               "RateRequestsPerNet",
+                                               "Proxy",
+                                               "ProxyFrom",
+                                               "ClientCertificate",
+                                               "ClientCA"};
 
 const char *plan_limit_name(enum plan_limit which) {
     return names[which];
@@ -35,9 +45,11 @@ size_t plan_limit_at(const struct plan_socket *s, enum plan_limit which, char *o
 }
 
 bool plan_limits_differ(const struct plan_socket *a, const struct plan_socket *b) {
-    bool same = a->max_connections == b->max_connections && a->max_per_address == b->max_per_address && a->reserve == b->reserve && a->give_way == b->give_way;
+    bool same = a->max_connections == b->max_connections && a->max_per_address == b->max_per_address && a->reserve == b->reserve &&
+                a->give_way == b->give_way;
     for (uint8_t family = 4; same && family <= 6; family += 2)
         same = plan_bits(a, family, false) == plan_bits(b, family, false) && plan_bits(a, family, true) == plan_bits(b, family, true);
-    for (unsigned i = 0; same && i < PLAN_RATES; i++) same = a->rate[i].n == b->rate[i].n && (a->rate[i].n == 0 || a->rate[i].ms == b->rate[i].ms);
+    for (unsigned i = 0; same && i < PLAN_RATES; i++)
+        same = a->rate[i].n == b->rate[i].n && (a->rate[i].n == 0 || a->rate[i].ms == b->rate[i].ms);
     return !same;
 }

@@ -1,6 +1,6 @@
 /* Which sockets of a new plan are sockets of the old one: by sorting both, so that thousands cost no more than their number. */
-#include "plan/plan_check.h"
 #include "base/sort.h"
+#include "plan/plan_check.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,7 +62,8 @@ static void join(const struct place *o, uint32_t no, const struct place *w, uint
 }
 
 static bool same_socket(const struct plan_socket *x, const struct plan_socket *y) {
-    return x->at.port && plan_by_place(&x->at, &y->at) == 0 && x->v6only == y->v6only && x->waiting == y->waiting && strcmp(x->zone, y->zone) == 0;
+    return x->at.port && plan_by_place(&x->at, &y->at) == 0 && x->v6only == y->v6only && x->waiting == y->waiting &&
+           strcmp(x->zone, y->zone) == 0;
 }
 
 /* Plans mostly keep their order: hand in hand through both, over one that is new, gone or another. What is left is sorted. */
@@ -108,8 +109,8 @@ static bool same_backends(const struct plan *a, const struct plan *b) {
 
 bool plan_same(const struct plan *a, const struct plan *b) {
     uint32_t n = a->nsockets;
-    if (n != b->nsockets || strcmp(a->components, b->components) != 0 || memcmp(&a->set, &b->set, sizeof a->set) != 0 || !same_certs(a, b) ||
-        !same_backends(a, b))
+    if (n != b->nsockets || strcmp(a->components, b->components) != 0 || memcmp(&a->set, &b->set, sizeof a->set) != 0 ||
+        !same_certs(a, b) || !same_backends(a, b))
         return false;
     int32_t *keep = calloc(n ? n : 1, sizeof *keep);
     bool *used = calloc(n ? n : 1, sizeof *used);

@@ -38,31 +38,17 @@ static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, in
     const struct plan_socket *s = &p->socket[i];
     out[0] = '\0';
     switch (col) {
-    case COL_ADDRESS:
-        plan_at_text(s, port_of(p, v, i), out);
-        break;
-    case COL_STATE:
-        state_of(p, v, i, out);
-        break;
+    case COL_ADDRESS: plan_at_text(s, port_of(p, v, i), out); break;
+    case COL_STATE: state_of(p, v, i, out); break;
     case COL_SCHEME:
         snprintf(out, CELL, "%s%s%s%s%s", plan_scheme_text(s), s->external_tls ? " (TLS in front)" : "", s->proxy ? " (PROXY " : "",
                  s->proxy ? plan_proxy_name(s->proxy) : "", s->proxy ? ")" : "");
         break;
-    case COL_SERVICES:
-        services_cell(p, s, out);
-        break;
-    case COL_CERT:
-        snprintf(out, CELL, "%s", s->certificate[0] ? s->certificate : "-");
-        break;
-    case COL_LISTENER:
-        snprintf(out, CELL, "%s", s->name);
-        break;
-    case COL_ROW:
-        snprintf(out, CELL, "%s", s->because.row[0] ? s->because.row : "-");
-        break;
-    default:
-        why(&s->because, out, CELL);
-        break;
+    case COL_SERVICES: services_cell(p, s, out); break;
+    case COL_CERT: snprintf(out, CELL, "%s", s->certificate[0] ? s->certificate : "-"); break;
+    case COL_LISTENER: snprintf(out, CELL, "%s", s->name); break;
+    case COL_ROW: snprintf(out, CELL, "%s", s->because.row[0] ? s->because.row : "-"); break;
+    default: why(&s->because, out, CELL); break;
     }
 }
 
@@ -87,10 +73,8 @@ bool plan_print(const struct plan *p, const struct plan_view *v, struct buf *out
     for (uint32_t i = 0; i <= p->nsockets; i++)
         for (int c = 0; c < COLS; c++) {
             if (c == COL_STATE && !states) continue;
-            if (i == 0)
-                snprintf(text, sizeof text, "%s", heads[c]);
-            else
-                cell(p, v, i - 1, c, text);
+            if (i == 0) snprintf(text, sizeof text, "%s", heads[c]);
+            else cell(p, v, i - 1, c, text);
             bool good = c == COLS - 1 ? buf_fmt(out, "%s\n", text) : buf_fmt(out, "%-*s  ", (int)width[c], text);
             if (!good) return false;
         }
@@ -119,8 +103,9 @@ static bool json_rates(struct buf *out, const struct plan_socket *s) {
                        plan_limit_name((enum plan_limit)(LIMIT_RATES + i)), s->rate[i].n, s->rate[i].ms);
         first = false;
     }
-    return good && buf_fmt(out, "},\"prefix\":{\"ipv4\":%u,\"ipv6\":%u,\"net_ipv4\":%u,\"net_ipv6\":%u},\"give_way\":%s", plan_bits(s, 4, false),
-                           plan_bits(s, 6, false), plan_bits(s, 4, true), plan_bits(s, 6, true), s->give_way ? "true" : "false");
+    return good &&
+           buf_fmt(out, "},\"prefix\":{\"ipv4\":%u,\"ipv6\":%u,\"net_ipv4\":%u,\"net_ipv6\":%u},\"give_way\":%s", plan_bits(s, 4, false),
+                   plan_bits(s, 6, false), plan_bits(s, 4, true), plan_bits(s, 6, true), s->give_way ? "true" : "false");
 }
 
 static bool json_limits(struct buf *out, const struct plan_socket *s) {
@@ -161,13 +146,12 @@ bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t 
     return buf_str(out, "{") && json_text(out, "name", s->name) && buf_str(out, ",") && json_text(out, "address", ip) &&
            buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", missing[s->when_missing], s->waiting ? "true" : "false") &&
            json_text(out, "state", state) &&
-           buf_fmt(out, ",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i), s->at.udp ? "udp" : "tcp",
-                   plan_scheme_text(s), s->external_tls ? "true" : "false") &&
+           buf_fmt(out, ",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i),
+                   s->at.udp ? "udp" : "tcp", plan_scheme_text(s), s->external_tls ? "true" : "false") &&
            buf_fmt(out, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_name(s->proxy), s->proxy_inside ? "true" : "false") &&
            json_text(out, "proxy_from", s->proxy_from) && buf_str(out, ",") && json_text(out, "certificate", s->certificate) &&
-           buf_fmt(out, ",\"client_certificate\":\"%s\"", plan_client_name(s->client)) &&
-           json_services(out, s->services) && buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) &&
-           json_backends(out, p, s) &&
+           buf_fmt(out, ",\"client_certificate\":\"%s\"", plan_client_name(s->client)) && json_services(out, s->services) &&
+           buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) && json_backends(out, p, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }
 

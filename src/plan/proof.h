@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include <stdint.h>
 
-#define PROOF_TEXT 200
+#define PROOF_TEXT  200
 #define PROOF_WORDS (PROOF_TEXT + 64)
 
 enum proof_state {
@@ -17,8 +17,8 @@ enum proof_state {
 };
 struct proof {
     enum proof_state state;
-    uint32_t us;    /* how long the answer took */
-    int64_t at_ms;  /* real time of the last answer; 0 = none yet */
+    uint32_t us;           /* how long the answer took */
+    int64_t at_ms;         /* real time of the last answer; 0 = none yet */
     char text[PROOF_TEXT]; /* one line: why it failed, or what answered */
 };
 

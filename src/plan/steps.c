@@ -37,10 +37,8 @@ static uint32_t from(const struct places *in, const struct addr *at) {
     const struct place key = {.at = *at};
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (by_place(&in->p[mid], &key) < 0)
-            low = mid + 1;
-        else
-            high = mid;
+        if (by_place(&in->p[mid], &key) < 0) low = mid + 1;
+        else high = mid;
     }
     return low;
 }
@@ -104,10 +102,10 @@ static void before_commit(struct making *m) {
         const struct plan_socket *s = &m->now->socket[i];
         if (m->keep[i] >= 0 || s->waiting) continue;
         int32_t beside = s->at.port ? overlapping(&m->olds, &s->at) : -1;
-        if (beside >= 0)
-            add(m, STEP_JOIN, (int32_t)i, beside, "serves until the commit");
+        if (beside >= 0) add(m, STEP_JOIN, (int32_t)i, beside, "serves until the commit");
         else
-            add(m, STEP_OPEN, (int32_t)i, -1, m->old && !s->at.udp ? "nobody has it; it takes callers when all else is ready" : "nobody has it");
+            add(m, STEP_OPEN, (int32_t)i, -1,
+                m->old && !s->at.udp ? "nobody has it; it takes callers when all else is ready" : "nobody has it");
     }
     uint32_t bound = m->out->n;
     for (uint32_t k = 0; k < bound; k++) {
@@ -133,7 +131,9 @@ static void after_commit(struct making *m) {
     }
     for (uint32_t j = 0; m->old && j < m->old->nsockets; j++) {
         if (!m->kept[j] && is_open(m, (int32_t)j))
-            add(m, STEP_CLOSE, -1, (int32_t)j, m->old->socket[j].at.udp ? "when what it has received has been read" : "when its queue is empty and handshakes under way have ended");
+            add(m, STEP_CLOSE, -1, (int32_t)j,
+                m->old->socket[j].at.udp ? "when what it has received has been read"
+                                         : "when its queue is empty and handshakes under way have ended");
     }
 }
 

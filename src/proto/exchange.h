@@ -43,14 +43,14 @@ struct tags;
 /* Who is on the other side, as far as a handler may know. Borrowed from the connection. */
 struct peer {
     struct addr remote;
-    int fd;               /* of the connection: for the local address, asked for only when somebody wants it */
-    const char *listener; /* socket name */
-    uint32_t services;    /* plan_service bits of the socket */
-    uint8_t secure;       /* 0 clear, 1 our TLS, 2 TLS by a device in front (Ext) */
-    const char *sni;      /* "" = none */
-    const char *tls;      /* "TLSv1.3" or "" */
+    int fd;                              /* of the connection: for the local address, asked for only when somebody wants it */
+    const char *listener;                /* socket name */
+    uint32_t services;                   /* plan_service bits of the socket */
+    uint8_t secure;                      /* 0 clear, 1 our TLS, 2 TLS by a device in front (Ext) */
+    const char *sni;                     /* "" = none */
+    const char *tls;                     /* "TLSv1.3" or "" */
     const struct tls_identity *identity; /* the caller's verified certificate (net/tls.h); NULL = none */
-    const struct tags *tags; /* given at admission (gate/facts.h); NULL = none */
+    const struct tags *tags;             /* given at admission (gate/facts.h); NULL = none */
 };
 struct exchange {
     struct request req;

@@ -201,10 +201,8 @@ static enum h1_result read_fields(struct h1_scan *scan, const char *p, size_t n,
     while (end - s < 2 || s[0] != '\r' || s[1] != '\n') {
         struct field *f = &fields[scan->fields];
         const char *next = NULL;
-        if (scan->fields >= l->max_fields)
-            h1_refuse(bad, 431, "more header fields than MaxHeaderFields");
-        else
-            next = field_line(s, end, f, bad);
+        if (scan->fields >= l->max_fields) h1_refuse(bad, 431, "more header fields than MaxHeaderFields");
+        else next = field_line(s, end, f, bad);
         if (!next) return not_taken(scan, p, n, scan->line, l, bad);
         take(m, f);
         s = next;

@@ -33,8 +33,7 @@ static size_t literal(struct slice s) {
 
 bool h1_host_ok(struct slice s, bool port_required) {
     size_t i = 0;
-    if (s.n > 0 && s.p[0] == '[')
-        i = literal(s);
+    if (s.n > 0 && s.p[0] == '[') i = literal(s);
     else
         while (i < s.n && H1_IS(s.p[i], H1_NAME)) i++;
     if (i == 0) return false;

@@ -47,12 +47,9 @@ bool h1_write_head(struct buf *out, int status, const char *fields, size_t field
     char *d = put_status(out->p + out->n, status);
     if (fields_n) d = put(d, fields, fields_n);
     if (!without_body(status)) {
-        if (length >= 0)
-            d = put_length(d, (uint64_t)length);
-        else if (chunked)
-            d = PUT(d, "Transfer-Encoding: chunked\r\n");
-        else
-            close = true;
+        if (length >= 0) d = put_length(d, (uint64_t)length);
+        else if (chunked) d = PUT(d, "Transfer-Encoding: chunked\r\n");
+        else close = true;
     }
     if (status >= 200) {
         d = PUT(d, "Date: ");

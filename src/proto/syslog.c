@@ -1,7 +1,8 @@
 #include "proto/syslog.h"
 
-static const char *const facilities[] = {"kern", "user",  "mail",   "daemon", "auth",   "syslog", "lpr",    "news",   "uucp",   "cron",   "authpriv", "ftp",
-                                         "ntp",  "audit", "alert", "clock",  "local0", "local1", "local2", "local3", "local4", "local5", "local6",   "local7"};
+static const char *const facilities[] = {"kern",   "user",   "mail",     "daemon", "auth",   "syslog", "lpr",    "news",
+                                         "uucp",   "cron",   "authpriv", "ftp",    "ntp",    "audit",  "alert",  "clock",
+                                         "local0", "local1", "local2",   "local3", "local4", "local5", "local6", "local7"};
 static const char *const severities[] = {"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"};
 
 const char *syslog_facility(uint8_t f) {
@@ -68,8 +69,9 @@ static bool priority(struct cursor *c, struct syslog *out) {
 /* 2026-11-22T04:04:02.123456Z or +01:00 (RFC 3339 as RFC 5424 6.2.3 narrows it). */
 static bool iso_time(struct cursor *c, struct slice *out) {
     struct cursor at = *c;
-    bool good = digits(&at, 4, 0, 9999) && take(&at, '-') && digits(&at, 2, 1, 12) && take(&at, '-') && digits(&at, 2, 1, 31) && take(&at, 'T') &&
-                digits(&at, 2, 0, 23) && take(&at, ':') && digits(&at, 2, 0, 59) && take(&at, ':') && digits(&at, 2, 0, 59);
+    bool good = digits(&at, 4, 0, 9999) && take(&at, '-') && digits(&at, 2, 1, 12) && take(&at, '-') && digits(&at, 2, 1, 31) &&
+                take(&at, 'T') && digits(&at, 2, 0, 23) && take(&at, ':') && digits(&at, 2, 0, 59) && take(&at, ':') &&
+                digits(&at, 2, 0, 59);
     if (good && take(&at, '.')) {
         const char *from = at.p;
         while (at.p < at.end && at.p - from < 6 && is_digit(*at.p)) at.p++;
@@ -137,11 +139,10 @@ static struct slice text_of(const struct cursor *c) {
 /* Behind <PRI>. */
 static bool modern(struct cursor c, struct syslog *out) {
     if (!take(&c, '1') || !take(&c, ' ')) return false;
-    if (c.end - c.p > 1 && c.p[0] == '-' && c.p[1] == ' ')
-        c.p += 2;
-    else if (!iso_time(&c, &out->time) || !take(&c, ' '))
-        return false;
-    if (!word(&c, 255, &out->host) || !word(&c, 48, &out->app) || !word(&c, 128, &out->pid) || !word(&c, 32, &out->msgid) || !data(&c, &out->data))
+    if (c.end - c.p > 1 && c.p[0] == '-' && c.p[1] == ' ') c.p += 2;
+    else if (!iso_time(&c, &out->time) || !take(&c, ' ')) return false;
+    if (!word(&c, 255, &out->host) || !word(&c, 48, &out->app) || !word(&c, 128, &out->pid) || !word(&c, 32, &out->msgid) ||
+        !data(&c, &out->data))
         return false;
     if (c.p < c.end && !take(&c, ' ')) return false;
     out->text = text_of(&c);

@@ -20,15 +20,15 @@ struct syslog {
 };
 /* Any bytes are a message: what is not RFC 5424 is read as RFC 3164, and what is neither is text. Line ends at the end are not part of it. */
 void syslog_parse(const char *p, size_t n, struct syslog *out);
-const char *syslog_facility(uint8_t f); /* "kern" … "local7" */
-const char *syslog_severity(uint8_t s); /* "emerg" … "debug" */
+const char *syslog_facility(uint8_t f);   /* "kern" … "local7" */
+const char *syslog_severity(uint8_t s);   /* "emerg" … "debug" */
 int syslog_severity_of(const char *name); /* -1 = unknown */
 
 /* ---- messages on a stream ---- */
 
 struct syslog_frames { /* zero-initialised at the beginning of a stream */
-    size_t skip;    /* bytes of a counted message that are still to come and are not kept */
-    bool skip_line; /* the rest of a line is not kept */
+    size_t skip;       /* bytes of a counted message that are still to come and are not kept */
+    bool skip_line;    /* the rest of a line is not kept */
 };
 /* The next message in the n bytes at p. true: *msg is it (never empty), *used bytes are done with, *cut says that more of it came than is kept. false: there is
  * none yet; *used bytes are done with all the same (blank lines, what is skipped), and more input is needed. A message is either counted
@@ -42,8 +42,8 @@ bool syslog_last(const struct syslog_frames *f, const char *p, size_t n, struct 
 /* ---- written ---- */
 
 struct syslog_from {
-    int64_t ms;           /* received, unix */
-    const char *address;  /* the peer's */
+    int64_t ms;            /* received, unix */
+    const char *address;   /* the peer's */
     const char *transport; /* "udp", "tcp", "tls" */
     const char *listener;
     bool cut;

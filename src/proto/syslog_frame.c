@@ -33,7 +33,8 @@ static bool skip(struct syslog_frames *f, const char *p, size_t n, size_t *used)
     return end != NULL;
 }
 
-static bool counted(struct syslog_frames *f, const char *p, size_t n, size_t head, size_t count, size_t *used, struct slice *msg, bool *cut) {
+static bool counted(struct syslog_frames *f, const char *p, size_t n, size_t head, size_t count, size_t *used, struct slice *msg,
+                    bool *cut) {
     size_t keep = count < SYSLOG_MOST ? count : SYSLOG_MOST;
     if (n - head < keep) return false;
     *msg = (struct slice){.p = p + head, .n = (uint32_t)keep};

@@ -35,10 +35,12 @@ static bool word(struct slice s, struct buf *out) {
 
 bool syslog_line(const struct syslog *m, const struct syslog_from *from, struct buf *out) {
     char when[CLOCK_TEXT];
-    return buf_fmt(out, "%s %s %s %s.%s ", clock_text(from->ms, when), from->address, from->transport, syslog_facility(m->facility), syslog_severity(m->severity)) &&
+    return buf_fmt(out, "%s %s %s %s.%s ", clock_text(from->ms, when), from->address, from->transport, syslog_facility(m->facility),
+                   syslog_severity(m->severity)) &&
            word(m->host, out) && buf_str(out, " ") && word(m->app, out) &&
            (!m->pid.n || (buf_str(out, "[") && harmless(m->pid, out) && buf_str(out, "]"))) && buf_str(out, " ") && word(m->msgid, out) &&
-           buf_str(out, " ") && word(m->data, out) && buf_str(out, " ") && harmless(m->text, out) && buf_str(out, from->cut ? " [cut]\n" : "\n");
+           buf_str(out, " ") && word(m->data, out) && buf_str(out, " ") && harmless(m->text, out) &&
+           buf_str(out, from->cut ? " [cut]\n" : "\n");
 }
 
 static bool member(const char *key, struct slice s, struct buf *out) {
@@ -54,10 +56,10 @@ static struct slice of(const char *s) {
 
 bool syslog_json(const struct syslog *m, const struct syslog_from *from, struct buf *out) {
     static const char *const forms[] = {"rfc5424", "rfc3164", "text"};
-    return buf_fmt(out, "{\"ms\":%" PRId64, from->ms) && member("listener", of(from->listener), out) && member("from", of(from->address), out) &&
-           member("transport", of(from->transport), out) && member("form", of(forms[m->form]), out) &&
-           member("facility", of(syslog_facility(m->facility)), out) && member("severity", of(syslog_severity(m->severity)), out) &&
-           member("time", m->time, out) && member("host", m->host, out) && member("app", m->app, out) && member("pid", m->pid, out) &&
-           member("msgid", m->msgid, out) && member("data", m->data, out) && member("text", m->text, out) &&
-           (!from->cut || buf_str(out, ",\"cut\":true")) && buf_str(out, "}");
+    return buf_fmt(out, "{\"ms\":%" PRId64, from->ms) && member("listener", of(from->listener), out) &&
+           member("from", of(from->address), out) && member("transport", of(from->transport), out) &&
+           member("form", of(forms[m->form]), out) && member("facility", of(syslog_facility(m->facility)), out) &&
+           member("severity", of(syslog_severity(m->severity)), out) && member("time", m->time, out) && member("host", m->host, out) &&
+           member("app", m->app, out) && member("pid", m->pid, out) && member("msgid", m->msgid, out) && member("data", m->data, out) &&
+           member("text", m->text, out) && (!from->cut || buf_str(out, ",\"cut\":true")) && buf_str(out, "}");
 }

@@ -93,10 +93,10 @@ static enum said read_verdicts(lua_State *L, bool strict, struct verdict *out, s
         enum said said = SAID_NONSENSE;
         if (type == LUA_TNIL && !(strict && at == SLOT_TOP + 1)) return SAID_NOTHING;
         if (type == LUA_TSTRING && strcmp(lua_tostring(L, at), "allow") == 0) return SAID_FINAL;
-        if (type == LUA_TTABLE)
-            said = read_table(L, at, out, e);
+        if (type == LUA_TTABLE) said = read_table(L, at, out, e);
         else
-            err_set(e, "a verdict is verdict.allow, verdict.refuse(reason, because) or another of portreeve.verdict, this is a %s", lua_typename(L, type));
+            err_set(e, "a verdict is verdict.allow, verdict.refuse(reason, because) or another of portreeve.verdict, this is a %s",
+                    lua_typename(L, type));
         if (said != SAID_NOTHING) return said;
     }
     return SAID_NOTHING;
@@ -124,7 +124,8 @@ static void note_last(struct hooks *h, unsigned at, const struct facts *f, const
 static bool use_last(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v) {
     uint64_t key;
     struct last_verdict *l = h->last ? last_of(h, at, f, &key) : NULL;
-    if (!l || l->key != key || memcmp(l->ip, f->remote.ip, sizeof l->ip) != 0) return false; /* callers choose addresses, so no hash will do */
+    if (!l || l->key != key || memcmp(l->ip, f->remote.ip, sizeof l->ip) != 0)
+        return false; /* callers choose addresses, so no hash will do */
     v->kind = l->kind == VERDICT_ANSWER ? VERDICT_REFUSE : l->kind;
     v->refusal = l->refusal;
     v->last_good = true;
@@ -154,8 +155,9 @@ static enum said failed(struct hooks *h, unsigned at, const struct facts *f, str
     bool question = f->fd < 0; /* nobody is there, so it says nothing about how the policy is doing */
     if (!question) RULE_COUNT(&h->count[at], failed);
     if (!question && health_error(h->health, h->rules.suspend_after, clock_real_ms()))
-        log_error("admission", "%s: this is failure %u within a minute: the rules in Lua are SUSPENDED until the next reload, the built-in rules go on", e->text,
-                  h->rules.suspend_after);
+        log_error("admission",
+                  "%s: this is failure %u within a minute: the rules in Lua are SUSPENDED until the next reload, the built-in rules go on",
+                  e->text, h->rules.suspend_after);
     if (use_last(h, at, f, v)) return v->kind == VERDICT_ALLOW ? SAID_NOTHING : SAID_FINAL;
     v->kind = VERDICT_REFUSE;
     v->refusal = REFUSE_ERROR;
@@ -186,8 +188,7 @@ bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *v, stru
             said = failed(h, at, f, v, &why);
             *e = why;
             fine = false;
-        } else if (h->last && f->fd >= 0)
-            note_last(h, at, f, v);
+        } else if (h->last && f->fd >= 0) note_last(h, at, f, v);
         if (said == SAID_NOTHING) continue;
         decided(h, at, f, v);
         break;
@@ -262,12 +263,16 @@ static bool trace_rule(struct trace *t, const struct rules *all, unsigned at) {
     told.concerned = rule_applies(told.rule, t->f);
     bool lua = rules_judge(&alone, t->f, at, t->suspended, t->v, NULL) == at && at < all->n;
     enum said said = lua ? trace_lua(t, at) : t->v->rule ? SAID_FINAL : SAID_NOTHING;
-    told.said = said == SAID_NONSENSE ? TRACED_FAILED : said == SAID_NOTHING ? TRACED_NOTHING : t->v->kind == VERDICT_ALLOW ? TRACED_ALLOW : TRACED_REFUSE;
+    told.said = said == SAID_NONSENSE         ? TRACED_FAILED
+                : said == SAID_NOTHING        ? TRACED_NOTHING
+                : t->v->kind == VERDICT_ALLOW ? TRACED_ALLOW
+                                              : TRACED_REFUSE;
     if (!told.rule->lua || !t->suspended) t->tell(t->ctx, &told);
     return said != SAID_NOTHING;
 }
 
-bool hooks_trace(struct hooks *h, const struct facts *f, struct verdict *v, void (*tell)(void *ctx, const struct traced *t), void *ctx, struct err *e) {
+bool hooks_trace(struct hooks *h, const struct facts *f, struct verdict *v, void (*tell)(void *ctx, const struct traced *t), void *ctx,
+                 struct err *e) {
     struct trace t = {.h = h, .f = f, .v = v, .tell = tell, .ctx = ctx, .e = e, .suspended = health_suspended(h->health)};
     verdict_clear(v, f->stage);
     for (unsigned at = h->builtin.first[f->stage]; t.suspended && f->stage == STAGE_PEER && at < h->builtin.first[f->stage + 1]; at++)

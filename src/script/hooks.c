@@ -67,7 +67,8 @@ static bool push_tracker(struct hooks *h, struct err *e) {
     lua_remove(L, -2);
     if (!hooks_push_conf(h->vm, h->bundle, e)) return false;
     int top = lua_gettop(L);
-    if (lua_getfield(L, -1, "tracker") == LUA_TTABLE && lua_getfield(L, -1, "TrackerId") == LUA_TTABLE && lua_getfield(L, -1, "value") == LUA_TSTRING)
+    if (lua_getfield(L, -1, "tracker") == LUA_TTABLE && lua_getfield(L, -1, "TrackerId") == LUA_TTABLE &&
+        lua_getfield(L, -1, "value") == LUA_TSTRING)
         snprintf(h->tracker_id, sizeof h->tracker_id, "%s", lua_tostring(L, -1));
     lua_settop(L, top);
     if (!h->tracker_id[0]) return err_set(e, "tracker.ini: TrackerId has no value");
@@ -167,7 +168,11 @@ static bool read_event(lua_State *L, int at, const struct exchange *x, struct ou
     static const char *const types[] = {"", "open", "click", "unsubscribe", "resubscribe", "trap", NULL};
     static const char *const classes[] = {"unknown", "human", "proxy", "prefetch", "scanner", "bot", NULL};
     struct event *ev = &out->event;
-    *ev = (struct event){.ms = x->at_ms, .address = x->peer->remote, .listener = x->peer->listener, .tls = x->peer->secure, .method = (uint8_t)x->req.method};
+    *ev = (struct event){.ms = x->at_ms,
+                         .address = x->peer->remote,
+                         .listener = x->peer->listener,
+                         .tls = x->peer->secure,
+                         .method = (uint8_t)x->req.method};
     ev->type = lua_type(L, at) == LUA_TSTRING ? word_index(types, lua_tostring(L, at)) : UINT8_MAX;
     const struct token *t = token_at(L, at + 1);
     if (t) ev->token = *t;

@@ -5,10 +5,10 @@
 #define PORTREEVE_SCRIPT_HOOKS_H
 #include "base/buf.h"
 #include "gate/rules.h"
-#include "script/health.h"
 #include "plan/bundle.h"
 #include "proto/exchange.h"
 #include "proto/h1.h"
+#include "script/health.h"
 #include "script/vm.h"
 #include "svc/spool.h"
 
@@ -42,17 +42,18 @@ struct traced {
     enum { TRACED_NOTHING, TRACED_ALLOW, TRACED_REFUSE, TRACED_FAILED } said;
     const struct verdict *before, *after; /* tags, services and delay may differ where it said nothing final */
 };
-bool hooks_trace(struct hooks *h, const struct facts *f, struct verdict *v, void (*tell)(void *ctx, const struct traced *t), void *ctx, struct err *e);
+bool hooks_trace(struct hooks *h, const struct facts *f, struct verdict *v, void (*tell)(void *ctx, const struct traced *t), void *ctx,
+                 struct err *e);
 const struct rules *hooks_rules(const struct hooks *h);
 const struct rule_count *hooks_rule_counts(const struct hooks *h); /* in the order of the rules; any thread may read */
 
 struct outcome {
-    uint32_t service; /* plan_service bit that route.lua chose; 0 = none, then status is 404, 403, 421 … */
-    bool answered;    /* the service's handler lives on the worker and has answered */
+    uint32_t service;             /* plan_service bit that route.lua chose; 0 = none, then status is 404, 403, 421 … */
+    bool answered;                /* the service's handler lives on the worker and has answered */
     const struct h1_fixed *fixed; /* NULL, or a constant answer; lives as long as the hooks */
     int status;                   /* else: status, with head fields and body in the caller's bufs */
     struct buf *fields, *body;
-    bool bad_token;  /* a token was offered that does not verify */
+    bool bad_token;       /* a token was offered that does not verify */
     bool has_event, wait; /* wait: durable whatever the setting says */
     struct event event;   /* strings borrowed from exchange and peer */
 };

@@ -11,11 +11,12 @@ int lib_list(lua_State *L);     /* portreeve.list:    load(name, fetch) -> set; 
 int lib_token(lua_State *L);    /* portreeve.token:   open, seal */
 int lib_request(lua_State *L);  /* portreeve.request: the metatable of `req` */
 int lib_response(lua_State *L); /* portreeve.response: fixed{…} */
-int lib_sys(lua_State *L);      /* portreeve.sys:     trusted only: random, hash_password, verify_password, sha256, hmac, now_ms, mono_ms, log, sleep */
-int lib_http(lua_State *L);     /* portreeve.http:    trusted only: call{…} */
-int lib_net(lua_State *L);      /* portreeve.net:     trusted only: reachable(host, port, ms) */
-int lib_spool(lua_State *L);    /* portreeve.spool:   trusted only: read, wait, ack, stats */
-int lib_engine(lua_State *L);   /* portreeve.engine:  trusted only: status, reload, … of the running engine */
+int lib_sys(
+    lua_State *L); /* portreeve.sys:     trusted only: random, hash_password, verify_password, sha256, hmac, now_ms, mono_ms, log, sleep */
+int lib_http(lua_State *L);   /* portreeve.http:    trusted only: call{…} */
+int lib_net(lua_State *L);    /* portreeve.net:     trusted only: reachable(host, port, ms) */
+int lib_spool(lua_State *L);  /* portreeve.spool:   trusted only: read, wait, ack, stats */
+int lib_engine(lua_State *L); /* portreeve.engine:  trusted only: status, reload, … of the running engine */
 
 /* luaL_testudata with a metatable that stands in the registry under the address `key`: a name would be looked up as a string each time. */
 void *lib_udata(lua_State *L, int index, const void *key);

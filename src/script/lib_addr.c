@@ -8,8 +8,8 @@
  *   is_any(text) is_loopback(text) is_link_local(text) -> boolean; false for what is no address */
 #include "base/addr.h"
 #include "script/lib.h"
-#include <lua5.4/lauxlib.h>
 #include <ctype.h>
+#include <lua5.4/lauxlib.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,10 +52,8 @@ static int hostport(lua_State *L) {
     const char *s = luaL_checklstring(L, 1, &n);
     if (!addr_parse_hostport(s, n, lua_toboolean(L, 2), &a, &e)) return push_why(L, &e);
     push_ip(L, &a);
-    if (a.port || zero_written(s, n, &a))
-        lua_pushinteger(L, a.port);
-    else
-        lua_pushnil(L);
+    if (a.port || zero_written(s, n, &a)) lua_pushinteger(L, a.port);
+    else lua_pushnil(L);
     lua_pushinteger(L, a.family);
     return 3;
 }

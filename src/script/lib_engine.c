@@ -80,8 +80,12 @@ static lua_Integer query_number(lua_State *L, const char *name, lua_Integer othe
 static int engine_decisions(lua_State *L) {
     const struct engine_api *a = lib_engine_api(L);
     luaL_checktype(L, 1, LUA_TTABLE);
-    struct decision_query q = {.from_ms = query_number(L, "from_ms", 0), .to_ms = query_number(L, "to_ms", 0), .listener = query_text(L, "listener"),
-                               .reason = query_text(L, "reason"), .stage = query_text(L, "stage"), .verdict = query_text(L, "verdict")};
+    struct decision_query q = {.from_ms = query_number(L, "from_ms", 0),
+                               .to_ms = query_number(L, "to_ms", 0),
+                               .listener = query_text(L, "listener"),
+                               .reason = query_text(L, "reason"),
+                               .stage = query_text(L, "stage"),
+                               .verdict = query_text(L, "verdict")};
     const char *net = query_text(L, "address");
     lua_Integer limit = query_number(L, "limit", 1000);
     struct err e;
@@ -118,11 +122,19 @@ static int engine_would(lua_State *L) {
     const struct engine_api *a = lib_engine_api(L);
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_Integer port = query_number(L, "port", 0);
-    struct question q = {.address = query_text(L, "address"), .listener = query_text(L, "listener"), .port = port > 0 && port < 65536 ? (uint16_t)port : 0,
-                         .sni = query_text(L, "sni"), .alpn = query_text(L, "alpn"), .ja4 = query_text(L, "ja4"),
-                         .certificate = query_text(L, "certificate"), .certificate_issuer = query_text(L, "certificate_issuer"),
-                         .certificate_names = query_text(L, "certificate_names"), .method = query_text(L, "method"),
-                         .path = query_text(L, "path"), .host = query_text(L, "host"), .at_ms = query_number(L, "at_ms", 0)};
+    struct question q = {.address = query_text(L, "address"),
+                         .listener = query_text(L, "listener"),
+                         .port = port > 0 && port < 65536 ? (uint16_t)port : 0,
+                         .sni = query_text(L, "sni"),
+                         .alpn = query_text(L, "alpn"),
+                         .ja4 = query_text(L, "ja4"),
+                         .certificate = query_text(L, "certificate"),
+                         .certificate_issuer = query_text(L, "certificate_issuer"),
+                         .certificate_names = query_text(L, "certificate_names"),
+                         .method = query_text(L, "method"),
+                         .path = query_text(L, "path"),
+                         .host = query_text(L, "host"),
+                         .at_ms = query_number(L, "at_ms", 0)};
     if (!q.address || !q.listener) return luaL_error(L, "would{…} wants the caller's address and the listener's name");
     struct buf b = {0};
     struct err e;
@@ -229,9 +241,19 @@ static int engine_edit(lua_State *L) {
 }
 
 int lib_engine(lua_State *L) {
-    static const luaL_Reg functions[] = {{"status", engine_status},     {"plan", engine_plan},     {"stats", engine_stats}, {"connections", engine_connections},
-                                         {"decisions", engine_decisions}, {"would", engine_would}, {"lists", engine_lists}, {"rules", engine_rules}, {"logs", engine_logs}, {"reload", engine_reload},
-                                         {"edit", engine_edit},         {"probe", engine_probe},   {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"status", engine_status},
+                                         {"plan", engine_plan},
+                                         {"stats", engine_stats},
+                                         {"connections", engine_connections},
+                                         {"decisions", engine_decisions},
+                                         {"would", engine_would},
+                                         {"lists", engine_lists},
+                                         {"rules", engine_rules},
+                                         {"logs", engine_logs},
+                                         {"reload", engine_reload},
+                                         {"edit", engine_edit},
+                                         {"probe", engine_probe},
+                                         {NULL, NULL}};
     luaL_newlibtable(L, functions);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "cjson");

@@ -15,22 +15,22 @@ struct ban_request {
 struct engine_api {
     void *ctx;
     const char *state_dir;
-    bool (*status)(void *ctx, struct buf *out);                      /* JSON object */
-    bool (*connections)(void *ctx, unsigned limit, struct buf *out); /* JSON array */
+    bool (*status)(void *ctx, struct buf *out);                                    /* JSON object */
+    bool (*connections)(void *ctx, unsigned limit, struct buf *out);               /* JSON array */
     bool (*decisions)(void *ctx, const struct decision_query *q, struct buf *out); /* {"room":, "oldest_ms":, "list": [newest first]} */
-    bool (*rules)(void *ctx, struct buf *out);                       /* JSON array */
-    bool (*logs)(void *ctx, unsigned limit, struct buf *out);        /* JSON array: messages of the remote log */
+    bool (*rules)(void *ctx, struct buf *out);                                     /* JSON array */
+    bool (*logs)(void *ctx, unsigned limit, struct buf *out);                      /* JSON array: messages of the remote log */
     bool (*would)(void *ctx, const struct question *q, struct buf *out, struct err *e); /* JSON object; blocks for some milliseconds */
-    bool (*plan)(void *ctx, struct buf *out);                        /* JSON array */
-    bool (*stats)(void *ctx, struct buf *out);                       /* JSON object */
-    bool (*lists)(void *ctx, const char *name, struct buf *out);     /* engine/lists_show.h; name "" = all */
-    bool (*ban)(void *ctx, const struct ban_request *q, struct buf *text);          /* engine/banning_api.h */
+    bool (*plan)(void *ctx, struct buf *out);                                           /* JSON array */
+    bool (*stats)(void *ctx, struct buf *out);                                          /* JSON object */
+    bool (*lists)(void *ctx, const char *name, struct buf *out);                        /* engine/lists_show.h; name "" = all */
+    bool (*ban)(void *ctx, const struct ban_request *q, struct buf *text);              /* engine/banning_api.h */
     bool (*unban)(void *ctx, const char *range, const char *who, struct buf *text);
-    bool (*bans)(void *ctx, struct buf *out);                        /* JSON array */
+    bool (*bans)(void *ctx, struct buf *out);                            /* JSON array */
     bool (*reap)(void *ctx, bool dry, const char *who, struct buf *out); /* engine/reap.h; JSON object */
     void (*administrator)(void *ctx, const char *address);
-    bool (*reload)(void *ctx, bool force, struct buf *text);         /* blocks; true = in force */
-    bool (*probe)(void *ctx);                                        /* blocks; true = every socket has been called once more */
+    bool (*reload)(void *ctx, bool force, struct buf *text);                  /* blocks; true = in force */
+    bool (*probe)(void *ctx);                                                 /* blocks; true = every socket has been called once more */
     bool (*edit)(void *ctx, const char *request, size_t n, struct buf *text); /* the same; request: WIRE_EDIT from "dry" on (plan/wire.h) */
 };
 /* The api must outlive the vm. */

@@ -22,8 +22,11 @@ static int answer(lua_State *L, bool fine, struct buf *b) {
 
 static int engine_ban(lua_State *L) { /* ban(range, ms, reason, who, force) -> boolean, text */
     const struct engine_api *a = lib_engine_api(L);
-    struct ban_request q = {.range = line_arg(L, 1, 100, "an address"), .ms = luaL_optinteger(L, 2, 0), .reason = line_arg(L, 3, 99, "a reason"),
-                            .who = line_arg(L, 4, 99, "a name"), .force = lua_toboolean(L, 5)};
+    struct ban_request q = {.range = line_arg(L, 1, 100, "an address"),
+                            .ms = luaL_optinteger(L, 2, 0),
+                            .reason = line_arg(L, 3, 99, "a reason"),
+                            .who = line_arg(L, 4, 99, "a name"),
+                            .force = lua_toboolean(L, 5)};
     struct buf b = {0};
     return answer(L, a->ban(a->ctx, &q, &b), &b);
 }
@@ -57,7 +60,8 @@ static int engine_administrator(lua_State *L) { /* administrator(address): a ses
 
 void lib_engine_gate(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"ban", engine_ban}, {"unban", engine_unban}, {"bans", engine_bans}, {"reap", engine_reap}, {"administrator", engine_administrator}, {NULL, NULL}};
+        {"ban", engine_ban}, {"unban", engine_unban}, {"bans", engine_bans}, {"reap", engine_reap}, {"administrator", engine_administrator},
+        {NULL, NULL}};
     lua_pushvalue(L, -2);
     lua_pushvalue(L, -2);
     luaL_setfuncs(L, functions, 1);

@@ -4,21 +4,83 @@
 #include <lua5.4/lauxlib.h>
 #include <string.h>
 
-enum fact { F_STAGE = 1, F_ADDRESS, F_PORT, F_LOCAL_ADDRESS, F_LOCAL_PORT, F_LISTENER, F_SERVICES, F_RESTRICTION, F_LIST, F_ACTIVE, F_MAXIMUM,
-            F_RESERVE, F_FROM_ADDRESS, F_PER_ADDRESS, F_SECURE, F_VIA, F_LABEL, F_NOW, F_SNI, F_ALPN, F_JA4, F_TLS, F_CIPHER, F_CERTIFICATE, F_CERT_ISSUER,
-            F_CERT_NAMES, F_CERT_SHA256, F_CERT_SERIAL, F_CERT_NOT_AFTER, F_CERT_VERIFIED, F_CERT_REASON, F_METHOD, F_PATH, F_QUERY, F_HOST };
-static const struct { const char *name; enum fact fact; enum stage from; } facts_fields[] = {
-    {"stage", F_STAGE, STAGE_PEER}, {"address", F_ADDRESS, STAGE_PEER}, {"port", F_PORT, STAGE_PEER}, {"local_address", F_LOCAL_ADDRESS, STAGE_PEER},
-    {"local_port", F_LOCAL_PORT, STAGE_PEER}, {"listener", F_LISTENER, STAGE_PEER}, {"services", F_SERVICES, STAGE_PEER},
-    {"restriction", F_RESTRICTION, STAGE_PEER}, {"list", F_LIST, STAGE_PEER}, {"active", F_ACTIVE, STAGE_PEER}, {"maximum", F_MAXIMUM, STAGE_PEER},
-    {"reserve", F_RESERVE, STAGE_PEER}, {"active_from_address", F_FROM_ADDRESS, STAGE_PEER}, {"per_address", F_PER_ADDRESS, STAGE_PEER},
-    {"secure", F_SECURE, STAGE_PEER}, {"via", F_VIA, STAGE_PEER}, {"label", F_LABEL, STAGE_PEER}, {"now", F_NOW, STAGE_PEER}, {"sni", F_SNI, STAGE_HELLO}, {"alpn", F_ALPN, STAGE_HELLO},
-    {"ja4", F_JA4, STAGE_HELLO}, {"tls", F_TLS, STAGE_IDENTITY}, {"cipher", F_CIPHER, STAGE_IDENTITY}, {"certificate", F_CERTIFICATE, STAGE_IDENTITY},
-    {"certificate_issuer", F_CERT_ISSUER, STAGE_IDENTITY}, {"certificate_names", F_CERT_NAMES, STAGE_IDENTITY},
-    {"certificate_sha256", F_CERT_SHA256, STAGE_IDENTITY}, {"certificate_serial", F_CERT_SERIAL, STAGE_IDENTITY},
-    {"certificate_not_after", F_CERT_NOT_AFTER, STAGE_IDENTITY}, {"certificate_verified", F_CERT_VERIFIED, STAGE_IDENTITY},
-    {"certificate_reason", F_CERT_REASON, STAGE_IDENTITY}, {"method", F_METHOD, STAGE_REQUEST},
-    {"path", F_PATH, STAGE_REQUEST}, {"query", F_QUERY, STAGE_REQUEST}, {"host", F_HOST, STAGE_REQUEST}, {NULL, 0, 0}};
+enum fact {
+    F_STAGE = 1,
+    F_ADDRESS,
+    F_PORT,
+    F_LOCAL_ADDRESS,
+    F_LOCAL_PORT,
+    F_LISTENER,
+    F_SERVICES,
+    F_RESTRICTION,
+    F_LIST,
+    F_ACTIVE,
+    F_MAXIMUM,
+    F_RESERVE,
+    F_FROM_ADDRESS,
+    F_PER_ADDRESS,
+    F_SECURE,
+    F_VIA,
+    F_LABEL,
+    F_NOW,
+    F_SNI,
+    F_ALPN,
+    F_JA4,
+    F_TLS,
+    F_CIPHER,
+    F_CERTIFICATE,
+    F_CERT_ISSUER,
+    F_CERT_NAMES,
+    F_CERT_SHA256,
+    F_CERT_SERIAL,
+    F_CERT_NOT_AFTER,
+    F_CERT_VERIFIED,
+    F_CERT_REASON,
+    F_METHOD,
+    F_PATH,
+    F_QUERY,
+    F_HOST
+};
+static const struct {
+    const char *name;
+    enum fact fact;
+    enum stage from;
+} facts_fields[] = {{"stage", F_STAGE, STAGE_PEER},
+                    {"address", F_ADDRESS, STAGE_PEER},
+                    {"port", F_PORT, STAGE_PEER},
+                    {"local_address", F_LOCAL_ADDRESS, STAGE_PEER},
+                    {"local_port", F_LOCAL_PORT, STAGE_PEER},
+                    {"listener", F_LISTENER, STAGE_PEER},
+                    {"services", F_SERVICES, STAGE_PEER},
+                    {"restriction", F_RESTRICTION, STAGE_PEER},
+                    {"list", F_LIST, STAGE_PEER},
+                    {"active", F_ACTIVE, STAGE_PEER},
+                    {"maximum", F_MAXIMUM, STAGE_PEER},
+                    {"reserve", F_RESERVE, STAGE_PEER},
+                    {"active_from_address", F_FROM_ADDRESS, STAGE_PEER},
+                    {"per_address", F_PER_ADDRESS, STAGE_PEER},
+                    {"secure", F_SECURE, STAGE_PEER},
+                    {"via", F_VIA, STAGE_PEER},
+                    {"label", F_LABEL, STAGE_PEER},
+                    {"now", F_NOW, STAGE_PEER},
+                    {"sni", F_SNI, STAGE_HELLO},
+                    {"alpn", F_ALPN, STAGE_HELLO},
+                    {"ja4", F_JA4, STAGE_HELLO},
+                    {"tls", F_TLS, STAGE_IDENTITY},
+                    {"cipher", F_CIPHER, STAGE_IDENTITY},
+                    {"certificate", F_CERTIFICATE, STAGE_IDENTITY},
+                    {"certificate_issuer", F_CERT_ISSUER, STAGE_IDENTITY},
+                    {"certificate_names", F_CERT_NAMES, STAGE_IDENTITY},
+                    {"certificate_sha256", F_CERT_SHA256, STAGE_IDENTITY},
+                    {"certificate_serial", F_CERT_SERIAL, STAGE_IDENTITY},
+                    {"certificate_not_after", F_CERT_NOT_AFTER, STAGE_IDENTITY},
+                    {"certificate_verified", F_CERT_VERIFIED, STAGE_IDENTITY},
+                    {"certificate_reason", F_CERT_REASON, STAGE_IDENTITY},
+                    {"method", F_METHOD, STAGE_REQUEST},
+                    {"path", F_PATH, STAGE_REQUEST},
+                    {"query", F_QUERY, STAGE_REQUEST},
+                    {"host", F_HOST, STAGE_REQUEST},
+                    {NULL, 0, 0}};
 
 /* There is one box a state; it is the last upvalue of every function here, so that a method needs no look into metatables to know its argument. */
 static const struct facts *facts_of(lua_State *L, const struct facts_box *b) {
@@ -47,7 +109,8 @@ void address_push_local(lua_State *L, int fd) {
 }
 
 static int push_text(lua_State *L, const char *s) { /* "" = nil: there is none */
-    s && *s ? (void)lua_pushstring(L, s) : lua_pushnil(L);
+    if (s && *s) lua_pushstring(L, s);
+    else lua_pushnil(L);
     return 1;
 }
 
@@ -80,7 +143,9 @@ static int push_peer_fact(lua_State *L, const struct facts *f, enum fact which) 
     case F_LOCAL_PORT: lua_pushinteger(L, f->local_port); return 1;
     case F_LISTENER: lua_pushstring(L, s->name); return 1;
     case F_SERVICES: plan_services_text(s->services, t, sizeof t); return push_text(L, t);
-    case F_RESTRICTION: lua_pushstring(L, s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none"); return 1;
+    case F_RESTRICTION:
+        lua_pushstring(L, s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");
+        return 1;
     case F_LIST: return push_text(L, s->list);
     case F_ACTIVE: lua_pushinteger(L, f->counts.active); return 1;
     case F_MAXIMUM: lua_pushinteger(L, s->max_connections); return 1;
@@ -139,7 +204,8 @@ static void ask_unknown(const struct facts *f) {
 static int push_fact(lua_State *L, const struct facts *f, enum fact which) {
     const char *name = facts_fields[which - 1].name;
     enum stage from = facts_fields[which - 1].from;
-    if (f->stage < from) return luaL_error(L, "facts.%s is not known at stage %s: it comes at stage %s", name, stage_name(f->stage), stage_name(from));
+    if (f->stage < from)
+        return luaL_error(L, "facts.%s is not known at stage %s: it comes at stage %s", name, stage_name(f->stage), stage_name(from));
     if (f->unknown) note_unknown(f, which, from);
     if (from == STAGE_PEER) return push_peer_fact(L, f, which);
     if (from == STAGE_REQUEST) return push_request_fact(L, &f->request->req, which);
@@ -166,10 +232,8 @@ static int push_hit(lua_State *L, bool only_in) {
     }
     struct pset_hit hit = only_in ? facts_ask(f, set) : pset_find(set, &f->remote); /* `spoken` only tells which line it was */
     char where[320];
-    if ((only_in && !hit.in) || lists_where(set, hit, where, sizeof where) == 0)
-        lua_pushnil(L);
-    else
-        lua_pushstring(L, where);
+    if ((only_in && !hit.in) || lists_where(set, hit, where, sizeof where) == 0) lua_pushnil(L);
+    else lua_pushstring(L, where);
     return 1;
 }
 
@@ -191,7 +255,8 @@ static int facts_tagged(lua_State *L) { /* facts:tagged(name) -> boolean: has a 
 
 static int facts_header(lua_State *L) { /* facts:header(name[, name …]) -> the first of these header fields that is there | nil */
     const struct facts *f = facts_check(L);
-    if (f->stage < STAGE_REQUEST) return luaL_error(L, "facts:header is not known at stage %s: it comes at stage request", stage_name(f->stage));
+    if (f->stage < STAGE_REQUEST)
+        return luaL_error(L, "facts:header is not known at stage %s: it comes at stage request", stage_name(f->stage));
     ask_unknown(f);
     for (int i = 2, last = lua_gettop(L); i <= last; i++) {
         const struct field *one = request_field_named(L, &f->request->req, i);
@@ -217,7 +282,9 @@ static int facts_banned(lua_State *L) { /* facts:banned() -> which ban, and why 
     return push_because(L, b != NULL, text);
 }
 
-static int facts_rate(lua_State *L) { /* facts:over_rate("connections" | "handshakes" | "requests") -> why it comes too often, of which entry | nil, and one is taken */
+static int facts_rate(
+    lua_State *
+        L) { /* facts:over_rate("connections" | "handshakes" | "requests") -> why it comes too often, of which entry | nil, and one is taken */
     static const char *const kinds[] = {"connections", "handshakes", "requests", NULL};
     const struct facts *f = facts_check(L);
     char text[400];
@@ -237,8 +304,9 @@ static int facts_limit_at(lua_State *L) { /* facts:limit_at("MaxPerAddress") -> 
 }
 
 struct facts_box *facts_push_box(lua_State *L) {
-    static const luaL_Reg methods[] = {{"listed", facts_listed}, {"spoken", facts_spoken}, {"tagged", facts_tagged}, {"header", facts_header}, {"banned", facts_banned},
-                                       {"over_rate", facts_rate}, {"limit_at", facts_limit_at}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"listed", facts_listed}, {"spoken", facts_spoken},  {"tagged", facts_tagged},     {"header", facts_header},
+        {"banned", facts_banned}, {"over_rate", facts_rate}, {"limit_at", facts_limit_at}, {NULL, NULL}};
     struct facts_box *b = lua_newuserdatauv(L, sizeof *b, 0);
     *b = (struct facts_box){0};
     lua_createtable(L, 0, 2); /* metatable of facts */

@@ -13,7 +13,7 @@ struct request_box {
     struct exchange *exchange;
     const struct lists *lists;
 };
-struct facts_box *facts_push_box(lua_State *L);     /* new userdata on the stack; the metatable is made on first use */
+struct facts_box *facts_push_box(lua_State *L); /* new userdata on the stack; the metatable is made on first use */
 struct request_box *request_push_box(lua_State *L);
 /* lib_request.c: the header field whose name (any case) is the string at index, or NULL; raises where that is none. */
 struct field;

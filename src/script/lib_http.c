@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define HEADERS_MAX 32
-#define STEP_MS 200
+#define STEP_MS     200
 
 struct http_box {
     struct hclient *client;
@@ -29,8 +29,7 @@ static lua_Integer number_of(lua_State *L, const char *key, lua_Integer most) {
     lua_getfield(L, 1, key);
     lua_Integer n = luaL_optinteger(L, -1, 0);
     lua_pop(L, 1);
-    if (n < 0 || n > most)
-        luaL_error(L, "http.call: %s must be 0 to %I", key, most);
+    if (n < 0 || n > most) luaL_error(L, "http.call: %s must be 0 to %I", key, most);
     return n;
 }
 
@@ -74,26 +73,21 @@ static void push_fields(lua_State *L, const struct buf *head) {
         if (colon) {
             luaL_Buffer name;
             luaL_buffinit(L, &name);
-            for (const char *c = p; c < colon; c++)
-                luaL_addchar(&name, (char)tolower((unsigned char)*c));
+            for (const char *c = p; c < colon; c++) luaL_addchar(&name, (char)tolower((unsigned char)*c));
             luaL_pushresult(&name);
             const char *v = colon + 1;
-            while (v < line_end && (*v == ' ' || *v == '\t'))
-                v++;
-            while (line_end > v && strchr(" \t\r", line_end[-1]))
-                line_end--;
+            while (v < line_end && (*v == ' ' || *v == '\t')) v++;
+            while (line_end > v && strchr(" \t\r", line_end[-1])) line_end--;
             lua_pushlstring(L, v, (size_t)(line_end - v));
             lua_rawset(L, -3);
         }
-        if (!nl)
-            break;
+        if (!nl) break;
         p = nl + 1;
     }
 }
 
 static bool asked_to_stop(lua_State *L, int stop) {
-    if (!lua_isfunction(L, stop))
-        return false;
+    if (!lua_isfunction(L, stop)) return false;
     lua_pushvalue(L, stop);
     lua_call(L, 0, 1);
     bool yes = lua_toboolean(L, -1) != 0;
@@ -123,18 +117,15 @@ static int http_call(lua_State *L) { /* call{…} -> reply | nil, why */
     headers_of(L, header);
     struct err e = {0};
     int status = 0;
-    if (!b->client && !(b->client = hclient_create()))
-        return refuse(L, "no memory for an HTTP client");
-    if (!hclient_start(b->client, &rq, &b->body, &e))
-        return refuse(L, e.text);
+    if (!b->client && !(b->client = hclient_create())) return refuse(L, "no memory for an HTTP client");
+    if (!hclient_start(b->client, &rq, &b->body, &e)) return refuse(L, e.text);
     int rc;
     while ((rc = hclient_step(b->client, STEP_MS, &status, &e)) == 0)
         if (asked_to_stop(L, 2)) {
             hclient_abort(b->client);
             return refuse(L, "stopped");
         }
-    if (rc < 0)
-        return refuse(L, e.text);
+    if (rc < 0) return refuse(L, e.text);
     lua_createtable(L, 0, 3);
     lua_pushinteger(L, status);
     lua_setfield(L, -2, "status");

@@ -199,7 +199,8 @@ static int pattern_gsub(lua_State *L) { /* gsub(s, pattern, string|table|functio
     const char *s = luaL_checklstring(L, 1, &n), *last = NULL;
     luaL_checkstring(L, 2);
     int type = lua_type(L, 3);
-    luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TTABLE || type == LUA_TFUNCTION, 3, "string/function/table");
+    luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TTABLE || type == LUA_TFUNCTION, 3,
+                     "string/function/table");
     lua_Integer most = luaL_optinteger(L, 4, (lua_Integer)n + 1), count = 0;
     if (type == LUA_TNUMBER) lua_tolstring(L, 3, NULL);
     get_pattern(L, &pt, true);
@@ -228,6 +229,7 @@ static int pattern_gsub(lua_State *L) { /* gsub(s, pattern, string|table|functio
 }
 
 void vm_pattern_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"find", pattern_find}, {"match", pattern_match}, {"gmatch", pattern_gmatch}, {"gsub", pattern_gsub}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"find", pattern_find}, {"match", pattern_match}, {"gmatch", pattern_gmatch}, {"gsub", pattern_gsub}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
 }

@@ -2,11 +2,38 @@
 #include "script/lib_facts.h"
 #include <lua5.4/lauxlib.h>
 
-enum part { P_METHOD = 1, P_PATH, P_QUERY, P_HOST, P_ADDRESS, P_LOCAL_ADDRESS, P_LISTENER, P_SECURE, P_NOW, P_BODY, P_CERTIFICATE, P_CERT_NAMES, P_CERT_SHA256 };
-static const struct { const char *name; enum part part; } request_parts[] = {
-    {"method", P_METHOD}, {"path", P_PATH}, {"query", P_QUERY}, {"host", P_HOST}, {"address", P_ADDRESS}, {"local_address", P_LOCAL_ADDRESS},
-    {"listener", P_LISTENER}, {"secure", P_SECURE}, {"now", P_NOW}, {"body", P_BODY},
-    {"certificate", P_CERTIFICATE}, {"certificate_names", P_CERT_NAMES}, {"certificate_sha256", P_CERT_SHA256}, {NULL, 0}};
+enum part {
+    P_METHOD = 1,
+    P_PATH,
+    P_QUERY,
+    P_HOST,
+    P_ADDRESS,
+    P_LOCAL_ADDRESS,
+    P_LISTENER,
+    P_SECURE,
+    P_NOW,
+    P_BODY,
+    P_CERTIFICATE,
+    P_CERT_NAMES,
+    P_CERT_SHA256
+};
+static const struct {
+    const char *name;
+    enum part part;
+} request_parts[] = {{"method", P_METHOD},
+                     {"path", P_PATH},
+                     {"query", P_QUERY},
+                     {"host", P_HOST},
+                     {"address", P_ADDRESS},
+                     {"local_address", P_LOCAL_ADDRESS},
+                     {"listener", P_LISTENER},
+                     {"secure", P_SECURE},
+                     {"now", P_NOW},
+                     {"body", P_BODY},
+                     {"certificate", P_CERTIFICATE},
+                     {"certificate_names", P_CERT_NAMES},
+                     {"certificate_sha256", P_CERT_SHA256},
+                     {NULL, 0}};
 
 /* There is one box a state (its vm's owner), so that a method needs no look into metatables to know its argument. */
 static struct request_box *box_check(lua_State *L, int index) {
@@ -21,15 +48,14 @@ struct exchange *request_check(lua_State *L, int index) {
 }
 
 static void push_slice(lua_State *L, struct slice s) {
-    if (s.p)
-        lua_pushlstring(L, s.p, s.n);
-    else
-        lua_pushnil(L);
+    if (s.p) lua_pushlstring(L, s.p, s.n);
+    else lua_pushnil(L);
 }
 
 /* nil where no certificate has been verified: who routes by it must not see one that anybody could have made. */
 static int push_certificate(lua_State *L, const char *text) {
-    text && *text ? (void)lua_pushstring(L, text) : lua_pushnil(L);
+    if (text && *text) lua_pushstring(L, text);
+    else lua_pushnil(L);
     return 1;
 }
 
@@ -130,10 +156,8 @@ static int request_listed(lua_State *L) { /* req:listed("admin") -> "file:line" 
     struct pset_hit hit = pset_find(set, &b->exchange->peer->remote);
     if (hit.line) lists_count(b->lists, set, hit);
     char where[320];
-    if (!hit.in || lists_where(set, hit, where, sizeof where) == 0)
-        lua_pushnil(L);
-    else
-        lua_pushstring(L, where);
+    if (!hit.in || lists_where(set, hit, where, sizeof where) == 0) lua_pushnil(L);
+    else lua_pushstring(L, where);
     return 1;
 }
 
@@ -145,7 +169,13 @@ static int request_tagged(lua_State *L) { /* req:tagged("office") -> boolean: ha
 }
 
 struct request_box *request_push_box(lua_State *L) {
-    static const luaL_Reg methods[] = {{"tagged", request_tagged}, {"header", request_header}, {"starts", request_starts}, {"offers", request_offers}, {"fits", request_fits}, {"listed", request_listed}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"tagged", request_tagged},
+                                       {"header", request_header},
+                                       {"starts", request_starts},
+                                       {"offers", request_offers},
+                                       {"fits", request_fits},
+                                       {"listed", request_listed},
+                                       {NULL, NULL}};
     struct request_box *b = lua_newuserdatauv(L, sizeof *b, 0);
     *b = (struct request_box){0};
     vm_set_owner(vm_of(L), b);

@@ -7,9 +7,11 @@
 static const char meta_key;
 
 static bool add_field(struct buf *out, const char *name, size_t nn, const char *value, size_t vn, struct err *e) {
-    if (!h1_field_ok(name, nn, value, vn)) return err_set(e, "header field '%.*s' has a name or value that HTTP does not allow", (int)(nn < 60 ? nn : 60), name);
+    if (!h1_field_ok(name, nn, value, vn))
+        return err_set(e, "header field '%.*s' has a name or value that HTTP does not allow", (int)(nn < 60 ? nn : 60), name);
     if (h1_field_framing(name, nn)) return err_set(e, "header field '%.*s' is the engine's to write", (int)nn, name);
-    return (buf_add(out, name, nn) && buf_add(out, ": ", 2) && buf_add(out, value, vn) && buf_add(out, "\r\n", 2)) || err_set(e, "header fields too large");
+    return (buf_add(out, name, nn) && buf_add(out, ": ", 2) && buf_add(out, value, vn) && buf_add(out, "\r\n", 2)) ||
+           err_set(e, "header fields too large");
 }
 
 /* One field's value on top of the stack: a string, a number, or an array of strings (several Set-Cookie). */
@@ -68,7 +70,8 @@ static bool known_keys(lua_State *L, int index, struct err *e) {
 
 bool response_read(lua_State *L, int index, int *status, struct buf *fields, struct buf *body, struct err *e) {
     index = lua_absindex(L, index);
-    if (!lua_istable(L, index)) return err_set(e, "a response is a table {status=, headers=, body=}, this is a %s", luaL_typename(L, index));
+    if (!lua_istable(L, index))
+        return err_set(e, "a response is a table {status=, headers=, body=}, this is a %s", luaL_typename(L, index));
     if (!known_keys(L, index, e)) return false;
     int isnum;
     lua_pushliteral(L, "status");

@@ -1,7 +1,7 @@
 /* The libraries of a sandbox: what stock Lua has that is harmless, what runs long in C with bounds in front, and replacements for
  * what prints addresses or defeats the budget. Source: reliability.md, "Lua sandbox". */
-#include "script/vm_i.h"
 #include "base/clock.h"
+#include "script/vm_i.h"
 #include <string.h>
 #include <sys/random.h>
 
@@ -22,8 +22,10 @@ const char *vm_safe_tostring(lua_State *L, int index, size_t *n) {
         return lua_tolstring(L, -1, n);
     }
     switch (lua_type(L, index)) {
-    case LUA_TNUMBER: case LUA_TSTRING: case LUA_TBOOLEAN: case LUA_TNIL:
-        return luaL_tolstring(L, index, n);
+    case LUA_TNUMBER:
+    case LUA_TSTRING:
+    case LUA_TBOOLEAN:
+    case LUA_TNIL: return luaL_tolstring(L, index, n);
     default:
         if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING) return lua_tolstring(L, -1, n);
         lua_pushstring(L, luaL_typename(L, index));
@@ -86,10 +88,10 @@ static int safe_xpcall(lua_State *L) { /* xpcall(f, handler, …): the handler r
     luaL_checktype(L, 2, LUA_TFUNCTION);
     int nargs = lua_gettop(L) - 2;
     lua_pushvalue(L, 2);
-    lua_insert(L, 1);        /* handler f handler … */
-    lua_remove(L, 3);        /* handler f … */
+    lua_insert(L, 1); /* handler f handler … */
+    lua_remove(L, 3); /* handler f … */
     lua_pushboolean(L, 1);
-    lua_insert(L, 2);        /* handler true f … */
+    lua_insert(L, 2); /* handler true f … */
     int status = lua_pcall(L, nargs, LUA_MULTRET, 0);
     if (finish_pcall(L, status)) return lua_gettop(L) - 1;
     lua_pushvalue(L, 1);
@@ -104,9 +106,9 @@ static int safe_xpcall(lua_State *L) { /* xpcall(f, handler, …): the handler r
  * A script's metatable is never installed itself: a shadow with the permitted events of that moment is. So __gc, __close and __mode
  * cannot be added later, and getmetatable gives the script only what a script has set. */
 
-static const char *const events[] = {"__index", "__newindex", "__call", "__tostring", "__name", "__pairs", "__len",  "__eq",  "__lt",   "__le",   "__concat",
-                                     "__unm",   "__add",      "__sub",  "__mul",      "__div",  "__mod",   "__pow",  "__idiv", "__band", "__bor", "__bxor",
-                                     "__bnot",  "__shl",      "__shr"};
+static const char *const events[] = {"__index", "__newindex", "__call", "__tostring", "__name", "__pairs", "__len", "__eq",  "__lt",
+                                     "__le",    "__concat",   "__unm",  "__add",      "__sub",  "__mul",   "__div", "__mod", "__pow",
+                                     "__idiv",  "__band",     "__bor",  "__bxor",     "__bnot", "__shl",   "__shr"};
 static const char *const refused[] = {"__gc", "__close", "__mode"};
 
 static bool has_foreign_metatable(lua_State *L, int index) {
@@ -202,7 +204,8 @@ static int safe_rep(lua_State *L) { /* string.rep(s, n [, sep]) */
         lua_pushliteral(L, "");
         return 1;
     }
-    if (unit > VM_STRING_MAX || (uint64_t)times > VM_STRING_MAX / unit + 1) return luaL_error(L, "string.rep: a string may have %d bytes", (int)VM_STRING_MAX);
+    if (unit > VM_STRING_MAX || (uint64_t)times > VM_STRING_MAX / unit + 1)
+        return luaL_error(L, "string.rep: a string may have %d bytes", (int)VM_STRING_MAX);
     size_t total = (size_t)times * unit - ls;
     if (total > VM_STRING_MAX - 64) return luaL_error(L, "string.rep: a string may have %d bytes", (int)VM_STRING_MAX);
     vm_charge(L, (int64_t)(total / 64));
@@ -294,20 +297,37 @@ struct rule {
     const char *name;
     lua_CFunction with; /* NULL: the stock function; stock(): not used directly */
 };
-static const struct rule of_base[] = {{"assert", NULL},   {"error", NULL},  {"ipairs", NULL}, {"next", NULL},   {"pairs", NULL},    {"rawequal", NULL},
-                                      {"rawget", NULL},   {"rawlen", NULL}, {"select", NULL}, {"type", NULL},   {"tonumber", NULL}, {"_VERSION", NULL},
-                                      {"tostring", safe_tostring},          {"pcall", safe_pcall},              {"xpcall", safe_xpcall},
-                                      {"setmetatable", safe_setmetatable},  {"getmetatable", safe_getmetatable}, {NULL, NULL}};
-static const struct rule of_string[] = {{"byte", safe_byte},   {"char", NULL},           {"format", safe_format}, {"len", NULL},          {"lower", safe_linear},
-                                        {"rep", safe_rep},     {"reverse", safe_linear}, {"sub", NULL},           {"upper", safe_linear}, {NULL, NULL}};
+static const struct rule of_base[] = {{"assert", NULL},
+                                      {"error", NULL},
+                                      {"ipairs", NULL},
+                                      {"next", NULL},
+                                      {"pairs", NULL},
+                                      {"rawequal", NULL},
+                                      {"rawget", NULL},
+                                      {"rawlen", NULL},
+                                      {"select", NULL},
+                                      {"type", NULL},
+                                      {"tonumber", NULL},
+                                      {"_VERSION", NULL},
+                                      {"tostring", safe_tostring},
+                                      {"pcall", safe_pcall},
+                                      {"xpcall", safe_xpcall},
+                                      {"setmetatable", safe_setmetatable},
+                                      {"getmetatable", safe_getmetatable},
+                                      {NULL, NULL}};
+static const struct rule of_string[] = {{"byte", safe_byte},    {"char", NULL},    {"format", safe_format},  {"len", NULL},
+                                        {"lower", safe_linear}, {"rep", safe_rep}, {"reverse", safe_linear}, {"sub", NULL},
+                                        {"upper", safe_linear}, {NULL, NULL}};
 static const struct rule of_table[] = {{"concat", safe_concat}, {"insert", safe_append}, {"move", safe_move},     {"pack", NULL},
                                        {"remove", safe_shift},  {"sort", safe_sort},     {"unpack", safe_unpack}, {NULL, NULL}};
-static const struct rule of_math[] = {{"abs", NULL},  {"ceil", NULL}, {"floor", NULL}, {"fmod", NULL}, {"huge", NULL}, {"max", NULL},       {"maxinteger", NULL},
-                                      {"min", NULL},  {"mininteger", NULL},            {"modf", NULL}, {"pi", NULL},   {"random", NULL},    {"sqrt", NULL},
-                                      {"exp", NULL},  {"log", NULL},  {"sin", NULL},   {"cos", NULL},  {"tan", NULL},  {"asin", NULL},      {"acos", NULL},
-                                      {"atan", NULL}, {"deg", NULL},  {"rad", NULL},   {"type", NULL}, {"ult", NULL},  {"tointeger", NULL}, {NULL, NULL}};
-static const struct rule of_utf8[] = {{"char", NULL},  {"charpattern", NULL}, {"codepoint", safe_byte}, {"codes", NULL},
-                                      {"len", safe_linear}, {"offset", safe_linear}, {NULL, NULL}};
+static const struct rule of_math[] = {
+    {"abs", NULL}, {"ceil", NULL},       {"floor", NULL}, {"fmod", NULL}, {"huge", NULL},      {"max", NULL},  {"maxinteger", NULL},
+    {"min", NULL}, {"mininteger", NULL}, {"modf", NULL},  {"pi", NULL},   {"random", NULL},    {"sqrt", NULL}, {"exp", NULL},
+    {"log", NULL}, {"sin", NULL},        {"cos", NULL},   {"tan", NULL},  {"asin", NULL},      {"acos", NULL}, {"atan", NULL},
+    {"deg", NULL}, {"rad", NULL},        {"type", NULL},  {"ult", NULL},  {"tointeger", NULL}, {NULL, NULL}};
+static const struct rule of_utf8[] = {{"char", NULL},  {"charpattern", NULL}, {"codepoint", safe_byte},
+                                      {"codes", NULL}, {"len", safe_linear},  {"offset", safe_linear},
+                                      {NULL, NULL}};
 
 /* Copy by rules from the stock table at `from` into the table on top. */
 static void pick(lua_State *L, int from, const struct rule *r) {

@@ -23,12 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RANDOM_MAX 1024
-#define SLEEP_MAX_MS 60000
-#define FILE_MAX 65536
-#define PASSWORD_COST 8
+#define RANDOM_MAX     1024
+#define SLEEP_MAX_MS   60000
+#define FILE_MAX       65536
+#define PASSWORD_COST  8
 #define HASHES_AT_ONCE 2
-#define HASH_WAIT_S 10
+#define HASH_WAIT_S    10
 
 static int refuse(lua_State *L, const char *what, const char *why) {
     lua_pushnil(L);
@@ -39,10 +39,8 @@ static int refuse(lua_State *L, const char *what, const char *why) {
 static bool random_fill(void *p, size_t n) {
     for (size_t got = 0; got < n;) {
         ssize_t r = getrandom((char *)p + got, n - got, 0);
-        if (r > 0)
-            got += (size_t)r;
-        else if (r < 0 && errno != EINTR)
-            return false;
+        if (r > 0) got += (size_t)r;
+        else if (r < 0 && errno != EINTR) return false;
     }
     return true;
 }
@@ -51,8 +49,7 @@ static int sys_random(lua_State *L) { /* random(n) -> n bytes */
     lua_Integer n = luaL_checkinteger(L, 1);
     luaL_argcheck(L, n >= 1 && n <= RANDOM_MAX, 1, "1 to 1024 bytes");
     unsigned char bytes[RANDOM_MAX];
-    if (!random_fill(bytes, (size_t)n))
-        return luaL_error(L, "the kernel gave no random bytes: %s", strerror(errno));
+    if (!random_fill(bytes, (size_t)n)) return luaL_error(L, "the kernel gave no random bytes: %s", strerror(errno));
     lua_pushlstring(L, (const char *)bytes, (size_t)n);
     explicit_bzero(bytes, sizeof bytes);
     return 1;
@@ -74,8 +71,7 @@ static bool hashing_enter(void) {
     while (hashing.running >= HASHES_AT_ONCE && rc == 0)
         rc = pthread_cond_clockwait(&hashing.change, &hashing.lock, CLOCK_MONOTONIC, &until);
     bool in = hashing.running < HASHES_AT_ONCE;
-    if (in)
-        hashing.running++;
+    if (in) hashing.running++;
     pthread_mutex_unlock(&hashing.lock);
     return in;
 }
@@ -90,16 +86,14 @@ static void hashing_leave(void) {
 /* Hash `text` with `setting` (a setting or a whole hash) into out. NULL = done, else why not. */
 static const char *hash_with(const char *text, const char *setting, char out[CRYPT_OUTPUT_SIZE]) {
     struct crypt_data *d = calloc(1, sizeof *d);
-    if (!d)
-        return "no memory";
+    if (!d) return "no memory";
     if (!hashing_enter()) {
         free(d);
         return "busy: too many passwords are being checked at once";
     }
     const char *hash = crypt_rn(text, setting, d, (int)sizeof *d);
     const char *why = hash && hash[0] != '*' ? NULL : "crypt refused the setting or found no memory";
-    if (!why)
-        snprintf(out, CRYPT_OUTPUT_SIZE, "%s", hash);
+    if (!why) snprintf(out, CRYPT_OUTPUT_SIZE, "%s", hash);
     hashing_leave();
     explicit_bzero(d, sizeof *d);
     free(d);
@@ -118,13 +112,11 @@ static int sys_hash_password(lua_State *L) { /* hash_password(text) -> "$y$…" 
     bool usable;
     const char *text = check_password(L, 1, &usable);
     char salt[16], setting[CRYPT_GENSALT_OUTPUT_SIZE], hash[CRYPT_OUTPUT_SIZE];
-    if (!usable)
-        return refuse(L, "password", "longer than 511 bytes, or holds a NUL byte");
+    if (!usable) return refuse(L, "password", "longer than 511 bytes, or holds a NUL byte");
     if (!random_fill(salt, sizeof salt) || !crypt_gensalt_rn("$y$", PASSWORD_COST, salt, sizeof salt, setting, sizeof setting))
         return refuse(L, "password", "yescrypt is not available in this libcrypt");
     const char *why = hash_with(text, setting, hash);
-    if (why)
-        return refuse(L, "password", why);
+    if (why) return refuse(L, "password", why);
     lua_pushstring(L, hash);
     return 1;
 }
@@ -138,8 +130,7 @@ static int sys_verify_password(lua_State *L) { /* verify_password(text, hash|nil
     if (!crypt_gensalt_rn("$y$", PASSWORD_COST, "no such account.", 16, setting, sizeof setting))
         return refuse(L, "password", "yescrypt is not available in this libcrypt");
     const char *why = hash_with(usable ? text : "", known ? known : setting, hash);
-    if (why)
-        return refuse(L, "password", why);
+    if (why) return refuse(L, "password", why);
     size_t n = known ? strlen(known) : 0;
     lua_pushboolean(L, usable && known && strlen(hash) == n && CRYPTO_memcmp(hash, known, n) == 0);
     explicit_bzero(hash, sizeof hash);
@@ -151,8 +142,7 @@ static int sys_sha256(lua_State *L) { /* sha256(bytes) -> 32 bytes */
     const char *p = luaL_checklstring(L, 1, &n);
     unsigned char out[EVP_MAX_MD_SIZE];
     unsigned len = 0;
-    if (!EVP_Digest(p, n, out, &len, EVP_sha256(), NULL))
-        return luaL_error(L, "sha256 failed");
+    if (!EVP_Digest(p, n, out, &len, EVP_sha256(), NULL)) return luaL_error(L, "sha256 failed");
     lua_pushlstring(L, (const char *)out, len);
     return 1;
 }
@@ -163,8 +153,7 @@ static int sys_hmac(lua_State *L) { /* hmac(key, bytes) -> 32 bytes (HMAC-SHA-25
     luaL_argcheck(L, kn >= 1 && kn <= 4096, 1, "1 to 4096 bytes");
     unsigned char out[EVP_MAX_MD_SIZE];
     unsigned len = 0;
-    if (!HMAC(EVP_sha256(), key, (int)kn, (const unsigned char *)p, n, out, &len))
-        return luaL_error(L, "hmac failed");
+    if (!HMAC(EVP_sha256(), key, (int)kn, (const unsigned char *)p, n, out, &len)) return luaL_error(L, "hmac failed");
     lua_pushlstring(L, (const char *)out, len);
     return 1;
 }
@@ -186,7 +175,8 @@ static int sys_mono_ms(lua_State *L) { /* mono_ms() -> ms since some point of th
     return 1;
 }
 
-static int sys_library(lua_State *L) { /* library("portreeve/web/static/mark.svg") -> bytes | nil, why: a file of the Lua library that runs */
+static int
+sys_library(lua_State *L) { /* library("portreeve/web/static/mark.svg") -> bytes | nil, why: a file of the Lua library that runs */
     const char *name = luaL_checkstring(L, 1);
     size_t n;
     const char *text = library_text(name, &n);
@@ -253,10 +243,10 @@ static int sys_create_file(lua_State *L) { /* create_file(path, text) -> true | 
     return 1;
 }
 
-static int sys_remove_file(lua_State *L) { /* remove_file(path) -> true: this call removed it | nil, why: somebody else did, or it cannot be */
+static int
+sys_remove_file(lua_State *L) { /* remove_file(path) -> true: this call removed it | nil, why: somebody else did, or it cannot be */
     const char *path = luaL_checkstring(L, 1);
-    if (unlink(path) < 0)
-        return refuse(L, path, strerror(errno));
+    if (unlink(path) < 0) return refuse(L, path, strerror(errno));
     newfile_sync_folder(path, NULL);
     lua_pushboolean(L, 1);
     return 1;
@@ -265,8 +255,7 @@ static int sys_remove_file(lua_State *L) { /* remove_file(path) -> true: this ca
 static int sys_file_id(lua_State *L) { /* file_id(path) -> "device:inode" | nil, why: tells whether a path still names the same file */
     const char *path = luaL_checkstring(L, 1);
     struct stat st;
-    if (stat(path, &st) < 0)
-        return refuse(L, path, strerror(errno));
+    if (stat(path, &st) < 0) return refuse(L, path, strerror(errno));
     lua_pushfstring(L, "%I:%I", (lua_Integer)st.st_dev, (lua_Integer)st.st_ino);
     return 1;
 }
@@ -278,21 +267,18 @@ static int sys_can_open(lua_State *L) {
     const char *slash = strrchr(path, '/');
     struct stat st;
     bool there = stat(path, &st) == 0, dangling = !there && lstat(path, &st) == 0;
-    if (there && !S_ISREG(st.st_mode))
-        return refuse(L, path, "not a regular file");
+    if (there && !S_ISREG(st.st_mode)) return refuse(L, path, "not a regular file");
     if (!there && !dangling) {
         lua_pushlstring(L, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1);
         if (access(lua_tostring(L, -1), W_OK | X_OK) == 0) return lua_pushboolean(L, 1), 1;
-    } else if (!dangling && access(path, R_OK | W_OK) == 0)
-        return lua_pushboolean(L, 1), 1;
+    } else if (!dangling && access(path, R_OK | W_OK) == 0) return lua_pushboolean(L, 1), 1;
     return refuse(L, path, strerror(dangling ? ENOENT : errno));
 }
 
 static int sys_make_dir(lua_State *L) { /* make_dir(path) -> true | nil, why: 0700; an existing folder is fine, parents must exist */
     const char *path = luaL_checkstring(L, 1);
     struct stat st;
-    if (mkdir(path, 0700) < 0 && (errno != EEXIST || stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
-        return refuse(L, path, strerror(errno));
+    if (mkdir(path, 0700) < 0 && (errno != EEXIST || stat(path, &st) < 0 || !S_ISDIR(st.st_mode))) return refuse(L, path, strerror(errno));
     lua_pushboolean(L, 1);
     return 1;
 }

@@ -85,12 +85,9 @@ static uint32_t minute_of(int64_t ms) {
 /* Lower the level of a verified token and push the verdict. */
 static int push_verdict(lua_State *L, struct token *t, enum token_verdict v, lua_Integer most) {
     if (most < t->level) t->level = (uint8_t)(most < 0 ? 0 : most);
-    if (v != TOKEN_OK)
-        lua_pushliteral(L, "expired");
-    else if (t->level == LEVEL_OFF)
-        lua_pushliteral(L, "off");
-    else
-        lua_pushliteral(L, "ok");
+    if (v != TOKEN_OK) lua_pushliteral(L, "expired");
+    else if (t->level == LEVEL_OFF) lua_pushliteral(L, "off");
+    else lua_pushliteral(L, "ok");
     return 2;
 }
 
@@ -178,10 +175,8 @@ static int l_signals(lua_State *L) {
     const struct slice *agent = NULL;
     for (unsigned i = 0; i < x->req.nfields; i++) {
         const struct field *f = &x->req.field[i];
-        if (agent == NULL && f->name.n == 10 && named(f->name, "user-agent"))
-            agent = &f->value;
-        else if (tells_purpose(f->name))
-            reasons |= REASON_PURPOSE;
+        if (agent == NULL && f->name.n == 10 && named(f->name, "user-agent")) agent = &f->value;
+        else if (tells_purpose(f->name)) reasons |= REASON_PURPOSE;
     }
     if (x->req.method == M_HEAD) reasons |= REASON_HEAD;
     if (x->at_ms - ((int64_t)t->minute * 60 + MINUTE_ZERO) * 1000 < early) reasons |= REASON_EARLY;

@@ -6,8 +6,25 @@
 #include <string.h>
 
 enum kind {
-    TEXT, ARRAY, INTEGER, PORT, FLAG, ADDRESS, TRANSPORT, SCHEME, PROXY, RESTRICTION, MISSING, PROXY_OUT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS,
-    LINES, CLIENT
+    TEXT,
+    ARRAY,
+    INTEGER,
+    PORT,
+    FLAG,
+    ADDRESS,
+    TRANSPORT,
+    SCHEME,
+    PROXY,
+    RESTRICTION,
+    MISSING,
+    PROXY_OUT,
+    SERVICES,
+    BECAUSE,
+    ADDRESSES,
+    RATES,
+    BITS,
+    LINES,
+    CLIENT
 };
 struct field {
     const char *name;
@@ -58,16 +75,15 @@ static const struct field socket_fields[] = {
 #define BECAUSE_TEXT(member, most)                                                                                                         \
     { #member, TEXT, offsetof(struct plan_because, member), most, false }
 static const struct field because_fields[] = {
-    BECAUSE_TEXT(file, PLAN_PATH), {"line", INTEGER, offsetof(struct plan_because, line), 0, false}, BECAUSE_TEXT(entry, PLAN_NAME),
-    BECAUSE_TEXT(row, PLAN_ROW), BECAUSE_TEXT(policy, PLAN_PATH), {NULL, TEXT, 0, 0, false},
+    BECAUSE_TEXT(file, PLAN_PATH),   {"line", INTEGER, offsetof(struct plan_because, line), 0, false},
+    BECAUSE_TEXT(entry, PLAN_NAME),  BECAUSE_TEXT(row, PLAN_ROW),
+    BECAUSE_TEXT(policy, PLAN_PATH), {NULL, TEXT, 0, 0, false},
 };
 #define BACKEND_TEXT(member, needed)                                                                                                       \
     { #member, ARRAY, offsetof(struct plan_backend, member), sizeof(((struct plan_backend *)0)->member), needed }
 static const struct field backend_fields[] = {
-    BACKEND_TEXT(set, true),
-    BACKEND_TEXT(sni, false),
-    BACKEND_TEXT(to, true),
-    {"because", BECAUSE, offsetof(struct plan_backend, because), 0, true},
+    BACKEND_TEXT(set, true),   BACKEND_TEXT(sni, false),
+    BACKEND_TEXT(to, true),    {"because", BECAUSE, offsetof(struct plan_backend, because), 0, true},
     {NULL, TEXT, 0, 0, false},
 };
 
@@ -188,8 +204,7 @@ static bool read_field(struct reader *r, const struct field *f) {
     unsigned word = 0;
     switch (f->kind) {
     case TEXT:
-    case ARRAY:
-        return read_text(r, f);
+    case ARRAY: return read_text(r, f);
     case INTEGER:
         if (!read_integer(r, f->name, UINT32_MAX, &v)) return false;
         *(uint32_t *)(void *)(r->rec + f->at) = (uint32_t)v;
@@ -203,8 +218,7 @@ static bool read_field(struct reader *r, const struct field *f) {
             return refuse(r, f->name, "must be true or false, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
         *(bool *)(r->rec + f->at) = lua_toboolean(r->L, -1);
         return true;
-    case ADDRESS:
-        return marshal_address(r, f->name);
+    case ADDRESS: return marshal_address(r, f->name);
     case TRANSPORT:
         if (!read_word(r, f->name, transports, &word)) return false;
         r->s->at.udp = word == 1;
@@ -233,16 +247,14 @@ static bool read_field(struct reader *r, const struct field *f) {
         if (!read_word(r, f->name, proxies_out, &word)) return false;
         r->s->proxy_out = (enum plan_proxy_out)word;
         return true;
-    case SERVICES:
-        return read_services(r, f->name);
+    case SERVICES: return read_services(r, f->name);
     case ADDRESSES:
         r->several = lua_istable(r->L, -1) && lua_rawlen(r->L, -1) > 0;
         return r->several || refuse(r, f->name, "must be a list of addresses%s", "");
     case RATES: return read_limits(r, f->name, MARSHAL_RATES);
     case BITS: return read_limits(r, f->name, MARSHAL_BITS);
     case LINES: return read_limits(r, f->name, MARSHAL_LINES);
-    case BECAUSE:
-        return read_because(r, f);
+    case BECAUSE: return read_because(r, f);
     }
     return false;
 }

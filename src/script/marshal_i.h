@@ -9,15 +9,16 @@ struct reader {
     lua_State *L;
     struct plan_socket *s;
     struct texts *texts;
-    char *rec;        /* what is being read: *s, a backend, or the because of either */
-    const char *what; /* "socket", "backend" */
-    uint32_t number;  /* of it, from 1 */
-    bool several;     /* it has `addresses` */
+    char *rec;         /* what is being read: *s, a backend, or the because of either */
+    const char *what;  /* "socket", "backend" */
+    uint32_t number;   /* of it, from 1 */
+    bool several;      /* it has `addresses` */
     char no_zone[256]; /* the address names an interface that does not exist: why it cannot be bound */
     struct err *e;
 };
 
-#define refuse(r, field, fmt, ...) err_set((r)->e, "%s %" PRIu32 " of the plan: field '%s' " fmt, (r)->what, (r)->number, field, __VA_ARGS__)
+#define refuse(r, field, fmt, ...)                                                                                                         \
+    err_set((r)->e, "%s %" PRIu32 " of the plan: field '%s' " fmt, (r)->what, (r)->number, field, __VA_ARGS__)
 
 /* The table on top, which is a socket (into r->s) or a backend: unknown keys are refused, needed ones demanded. */
 bool marshal_socket(struct reader *r);

@@ -75,7 +75,8 @@ static bool read_sockets(lua_State *L, struct plan *p, struct err *e) {
 static bool read_backend(lua_State *L, uint32_t i, struct texts *texts, struct plan_backend *out, struct err *e) {
     out->because = (struct plan_because)PLAN_BECAUSE_BLANK;
     struct reader r = {.L = L, .texts = texts, .rec = (char *)out, .what = "backend", .number = i, .e = e};
-    if (!lua_istable(L, -1)) return err_set(e, "backend %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
+    if (!lua_istable(L, -1))
+        return err_set(e, "backend %u of the plan is a %s, not a table", (unsigned)i, lua_typename(L, lua_type(L, -1)));
     return marshal_backend(&r);
 }
 
@@ -115,16 +116,11 @@ bool marshal_plan(lua_State *L, int index, struct plan *p, marshal_say *say, voi
     lua_pushnil(L);
     while (good && lua_next(L, index)) {
         const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "(not a name)";
-        if (!lua_istable(L, -1))
-            good = err_set(e, "'%s' of the plan must be a list, it is a %s", key, lua_typename(L, lua_type(L, -1)));
-        else if (strcmp(key, "sockets") == 0)
-            good = sockets = read_sockets(L, p, e);
-        else if (strcmp(key, "backends") == 0)
-            good = read_backends(L, p, e);
-        else if (strcmp(key, "warnings") == 0 || strcmp(key, "errors") == 0)
-            good = read_messages(L, key, key[0] == 'e', say, ctx, e);
-        else
-            good = err_set(e, "a plan has sockets, backends, warnings and errors; '%s' is unknown", key);
+        if (!lua_istable(L, -1)) good = err_set(e, "'%s' of the plan must be a list, it is a %s", key, lua_typename(L, lua_type(L, -1)));
+        else if (strcmp(key, "sockets") == 0) good = sockets = read_sockets(L, p, e);
+        else if (strcmp(key, "backends") == 0) good = read_backends(L, p, e);
+        else if (strcmp(key, "warnings") == 0 || strcmp(key, "errors") == 0) good = read_messages(L, key, key[0] == 'e', say, ctx, e);
+        else good = err_set(e, "a plan has sockets, backends, warnings and errors; '%s' is unknown", key);
         lua_pop(L, 1);
     }
     lua_settop(L, index);

@@ -60,14 +60,15 @@ static const char *compile_set(struct pattern *pt, const char *p, const char *en
         if (last >= end) return refuse_pattern(pt, "malformed pattern (missing ']')");
         if (*last++ == '%') last++;
     } while (last >= end || *last != ']');
-    uint8_t *set = pt->set[*number = (uint8_t)pt->sets++];
+    uint8_t *set = pt->set[ *number = (uint8_t)pt->sets++];
     memset(set, 0, 32);
     for (; p < last; p++) {
         if (*p == '%') {
             int k = class_of(*++p);
             unsigned char c = (unsigned char)*p;
             if (k < 0) set[c / 8] |= (uint8_t)(1u << (c % 8));
-            else for (unsigned i = 0; i < 32; i++) set[i] |= class_set[k][i];
+            else
+                for (unsigned i = 0; i < 32; i++) set[i] |= class_set[k][i];
         } else {
             unsigned from = (unsigned char)*p, to = from;
             if (p + 2 < last && p[1] == '-') to = (unsigned char)*(p += 2);
@@ -135,12 +136,9 @@ bool pattern_compile(struct pattern *pt, const char *p, size_t n, bool anchor) {
         struct item *it = &pt->item[pt->items++];
         *it = (struct item){OP_CHAR, 0, (uint8_t)*p, 0};
         switch (*p) {
-        case '(': case ')':
-            p = compile_capture(pt, p, end, it, &open);
-            break;
-        case '%':
-            p = compile_escape(pt, p + 1, end, it, open);
-            break;
+        case '(':
+        case ')': p = compile_capture(pt, p, end, it, &open); break;
+        case '%': p = compile_escape(pt, p + 1, end, it, open); break;
         case '[':
             it->op = OP_SET;
             p = compile_set(pt, p + 1, end, &it->a);
@@ -153,8 +151,7 @@ bool pattern_compile(struct pattern *pt, const char *p, size_t n, bool anchor) {
             if (p + 1 == end) it->op = OP_EOS;
             p++;
             break;
-        default:
-            p++;
+        default: p++;
         }
         if (!p) return false;
         if (it->op <= OP_CLASS && p < end && *p && strchr("*+-?", *p)) it->many = (uint8_t)*p++;
@@ -248,20 +245,13 @@ static const char *run(struct match *m, const char *s, const struct item *it) {
         burn(m, 1);
         struct span *c = &m->cap[it->a % PATTERN_CAPTURES];
         switch (it->op) {
-        case OP_END:
-            return s;
+        case OP_END: return s;
         case OP_EOS:
             if (s != m->end) return NULL;
             continue;
-        case OP_OPEN: /* undo is not needed: a later attempt sets it again before anybody reads it */
-            *c = (struct span){s, NULL};
-            continue;
-        case OP_PLACE:
-            *c = (struct span){s, NULL};
-            continue;
-        case OP_CLOSE:
-            c->to = s;
-            continue;
+        case OP_OPEN: /* undo is not needed: a later attempt sets it again before anybody reads it */ *c = (struct span){s, NULL}; continue;
+        case OP_PLACE: *c = (struct span){s, NULL}; continue;
+        case OP_CLOSE: c->to = s; continue;
         case OP_AGAIN:
             if (!(s = again(m, s, c))) return NULL;
             continue;
@@ -271,8 +261,7 @@ static const char *run(struct match *m, const char *s, const struct item *it) {
         case OP_FRONTIER:
             if (!frontier(m, s, m->p->set[it->a])) return NULL;
             continue;
-        default:
-            break;
+        default: break;
         }
         if (it->many == '*' || it->many == '+') return greedy(m, s, it);
         if (it->many == '-') return lazy(m, s, it);

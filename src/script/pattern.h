@@ -3,8 +3,8 @@
 #define PORTREEVE_SCRIPT_PATTERN_H
 #include "script/vm_i.h"
 
-#define PATTERN_ITEMS 512
-#define PATTERN_SETS 32
+#define PATTERN_ITEMS    512
+#define PATTERN_SETS     32
 #define PATTERN_CAPTURES 32
 
 struct item {

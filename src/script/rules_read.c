@@ -23,13 +23,15 @@ static bool text_field(lua_State *L, const char *name, char *out, size_t cap, co
     return fine || err_at(e, r->file, r->line, "%s: %s is no text of less than %zu bytes", r->op ? r->op->name : "rule", name, cap);
 }
 
-static bool number_field(lua_State *L, const char *name, int64_t least, int64_t most, int64_t absent, int64_t *out, const struct rule *r, struct err *e) {
+static bool number_field(lua_State *L, const char *name, int64_t least, int64_t most, int64_t absent, int64_t *out, const struct rule *r,
+                         struct err *e) {
     int whole = 0;
     int type = raw(L, name);
     *out = type == LUA_TNIL ? absent : (int64_t)lua_tointegerx(L, -1, &whole);
     lua_pop(L, 1);
     bool fine = type == LUA_TNIL || (whole && *out >= least && *out <= most);
-    return fine || err_at(e, r->file, r->line, "%s: %s is no whole number from %lld to %lld", r->op ? r->op->name : "rule", name, (long long)least, (long long)most);
+    return fine || err_at(e, r->file, r->line, "%s: %s is no whole number from %lld to %lld", r->op ? r->op->name : "rule", name,
+                          (long long)least, (long long)most);
 }
 
 static bool read_services(lua_State *L, struct rule *r, struct err *e) {
@@ -69,7 +71,8 @@ static bool read_how(lua_State *L, struct rule *r, struct err *e) {
     if (!text_field(L, "how", how, sizeof how, r, e) || !number_field(L, "status", 400, 599, 0, &status, r, e)) return false;
     r->status = (uint16_t)status;
     r->how = strcmp(how, "reset") == 0 ? VERDICT_RESET : strcmp(how, "answer") == 0 ? VERDICT_ANSWER : VERDICT_REFUSE;
-    return (how[0] == '\0' || r->how != VERDICT_REFUSE) || err_at(e, r->file, r->line, "%s: there is no way '%s' to refuse", r->op->name, how);
+    return (how[0] == '\0' || r->how != VERDICT_REFUSE) ||
+           err_at(e, r->file, r->line, "%s: there is no way '%s' to refuse", r->op->name, how);
 }
 
 static bool read_stage(lua_State *L, struct rule *r, struct err *e) {
@@ -104,7 +107,9 @@ static bool read_settings(lua_State *L, struct rules *out, const char *display, 
     char on_error[16];
     int64_t suspend;
     snprintf(none.file, sizeof none.file, "%s", display);
-    if (!text_field(L, "on_error", on_error, sizeof on_error, &none, e) || !number_field(L, "suspend_after", 0, 1000000, 100, &suspend, &none, e)) return false;
+    if (!text_field(L, "on_error", on_error, sizeof on_error, &none, e) ||
+        !number_field(L, "suspend_after", 0, 1000000, 100, &suspend, &none, e))
+        return false;
     out->on_error = strcmp(on_error, "last") == 0 ? ON_ERROR_LAST : ON_ERROR_CLOSED;
     out->suspend_after = (uint32_t)suspend;
     return true;
@@ -149,7 +154,8 @@ static bool compile(struct vm *v, const char *display, struct err *e) {
     lua_insert(L, -2);
     lua_pushstring(L, display);
     if (!vm_call(v, 2, 2, e)) return false;
-    if (!lua_istable(L, -2)) return err_set(e, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "portreeve.admission gave no rules");
+    if (!lua_istable(L, -2))
+        return err_set(e, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "portreeve.admission gave no rules");
     lua_pop(L, 1);
     return true;
 }
@@ -159,11 +165,11 @@ bool rules_read(struct vm *v, const char *display, const struct lists *l, struct
     *out = (struct rules){0};
     if (!lua_checkstack(L, 12)) return err_set(e, "the Lua stack is full");
     int base = lua_gettop(L);
-    bool fine = compile(v, display, e) && read_rules(L, display, out, e) && (!l || rules_bind(out, l, e)) && (!l || take_functions(L, out, e));
+    bool fine =
+        compile(v, display, e) && read_rules(L, display, out, e) && (!l || rules_bind(out, l, e)) && (!l || take_functions(L, out, e));
     if (fine) {
         lua_replace(L, base); /* over the value; what else is above goes */
         lua_settop(L, base);
-    } else
-        rules_finish(out);
+    } else rules_finish(out);
     return fine;
 }

@@ -12,7 +12,9 @@
 bool script_check(struct vm *v, const char *display, struct err *e) {
     lua_State *L = vm_lua(v);
     bool lines = lua_isfunction(L, -1);
-    if (!lines && !lua_istable(L, -1)) return err_set(e, "%s: a script returns a function, or a table with the functions line and open; this is a %s", display, luaL_typename(L, -1));
+    if (!lines && !lua_istable(L, -1))
+        return err_set(e, "%s: a script returns a function, or a table with the functions line and open; this is a %s", display,
+                       luaL_typename(L, -1));
     if (lines) return true;
     lua_pushnil(L);
     while (lua_next(L, -2)) {
@@ -20,7 +22,8 @@ bool script_check(struct vm *v, const char *display, struct err *e) {
         bool known = strcmp(key, "line") == 0 || strcmp(key, "open") == 0, function = lua_isfunction(L, -1);
         lines |= known && key[0] == 'l';
         if (!known || !function) {
-            err_set(e, known ? "%s: '%s' of the table is no function" : "%s: a script's table has line and open; '%s' is unknown", display, key);
+            err_set(e, known ? "%s: '%s' of the table is no function" : "%s: a script's table has line and open; '%s' is unknown", display,
+                    key);
             lua_pop(L, 2);
             return false;
         }
@@ -120,7 +123,8 @@ bool hooks_load_scripts(struct hooks *h, const struct plan *p, struct err *e) {
     for (uint32_t i = 0; i < p->nsockets; i++) {
         const struct plan_socket *s = &p->socket[i];
         if (!s->script[0] || find(h, s->script)) continue;
-        if (h->nscripts == SCRIPTS_MOST) return err_at(e, s->because.file, s->because.line, "%s: more than %u scripts", s->because.entry, SCRIPTS_MOST);
+        if (h->nscripts == SCRIPTS_MOST)
+            return err_at(e, s->because.file, s->because.line, "%s: more than %u scripts", s->because.entry, SCRIPTS_MOST);
         if (!load(h, s->script, e)) return false;
     }
     h->server = lua_newuserdatauv(L, sizeof *h->server, 0);

@@ -1,16 +1,16 @@
-#include "script/vm_i.h"
 #include "base/log.h"
+#include "script/vm_i.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define BIG_ALLOCATION 4096 /* from here on the bytes of an allocation are charged as work */
 #define BYTES_PER_STEP 64
-#define HOOK_STEP 1000
-#define WARY_STEP 20 /* while a call has made strings so long that one instruction on them takes milliseconds */
-#define LONG_STRING 65536
-#define CPU_FLOOR_NS 500000000ll /* processor time of a call: this and 250 ns a step (10 and more times what they take) */
-#define TRACE_FRAMES 24
+#define HOOK_STEP      1000
+#define WARY_STEP      20 /* while a call has made strings so long that one instruction on them takes milliseconds */
+#define LONG_STRING    65536
+#define CPU_FLOOR_NS   500000000ll /* processor time of a call: this and 250 ns a step (10 and more times what they take) */
+#define TRACE_FRAMES   24
 
 const char vm_key_loaded, vm_key_preload, vm_key_policies, vm_key_template, vm_key_std_env, vm_key_over, vm_key_shadow;
 
@@ -57,7 +57,10 @@ static void take_trace(lua_State *L, char out[VM_TRACE_MAX]) {
         int w;
         if (ar.currentline > 0) {
             w = snprintf(out + n, VM_TRACE_MAX - n, "%s%s:%d: in %s%s%s", n ? "\n" : "", ar.short_src, ar.currentline,
-                         *ar.namewhat ? ar.namewhat : *ar.what == 'm' ? "main chunk" : "function", *ar.namewhat ? " " : "", ar.name ? ar.name : "");
+                         *ar.namewhat      ? ar.namewhat
+                         : *ar.what == 'm' ? "main chunk"
+                                           : "function",
+                         *ar.namewhat ? " " : "", ar.name ? ar.name : "");
         } else {
             w = snprintf(out + n, VM_TRACE_MAX - n, "%s[C]: in %s", n ? "\n" : "", ar.name ? ar.name : "?");
         }
@@ -242,17 +245,13 @@ static int on_error(lua_State *L) {
 
 static bool fail(struct vm *v, int status, struct err *e) {
     const char *at = v->at[0] ? v->at : "?";
-    if (v->over == VM_OVER_STEPS)
-        err_set(e, "%s: the budget of %lld steps is spent (an endless loop?)", at, (long long)v->lim.steps);
-    else if (v->over == VM_OVER_TIME)
-        err_set(e, "%s: the call took more processor time than %lld steps may", at, (long long)v->lim.steps);
+    if (v->over == VM_OVER_STEPS) err_set(e, "%s: the budget of %lld steps is spent (an endless loop?)", at, (long long)v->lim.steps);
+    else if (v->over == VM_OVER_TIME) err_set(e, "%s: the call took more processor time than %lld steps may", at, (long long)v->lim.steps);
     else if (status == LUA_ERRMEM || v->over == VM_OVER_MEMORY)
         err_set(e, "%s: not enough memory (%zu bytes asked for, %zu in use, the bound is %zu)", at, v->refused_size, v->used,
                 v->string_max && v->refused_size > v->string_max ? v->string_max : v->lim.memory);
-    else if (v->message[0])
-        err_set(e, "%s", v->message);
-    else
-        err_set(e, "%s", status == LUA_ERRERR ? "an error while an error was handled" : "an unknown error");
+    else if (v->message[0]) err_set(e, "%s", v->message);
+    else err_set(e, "%s", status == LUA_ERRERR ? "an error while an error was handled" : "an unknown error");
     if (status == LUA_ERRMEM && v->over != VM_OVER_STEPS && v->over != VM_OVER_TIME) v->trace[0] = '\0';
     return false;
 }

@@ -9,8 +9,8 @@
 
 enum vm_kind { VM_SANDBOX, VM_TRUSTED };
 struct vm_limits {
-    size_t memory;   /* bytes, 0 = unlimited; hitting it is a Lua "not enough memory" error, never an abort */
-    int64_t steps;   /* VM instructions per vm_call, 0 = unlimited; uncatchable by pcall in the script */
+    size_t memory; /* bytes, 0 = unlimited; hitting it is a Lua "not enough memory" error, never an abort */
+    int64_t steps; /* VM instructions per vm_call, 0 = unlimited; uncatchable by pcall in the script */
 };
 struct vm;
 /* luadir: folder that holds portreeve/… (the standard library), asked where no image is held (plan/library.h). NULL with e on a fault. C modules come by vm_open_libs (lib.h) or vm_preload.
@@ -42,6 +42,6 @@ bool vm_policy(struct vm *v, const char *text, size_t n, const char *display, st
 /* Give policies a source for `require "policies.NAME"` (other policy files of the same bundle): returns text or NULL. */
 void vm_policy_source(struct vm *v, const char *(*fetch)(void *ctx, const char *name, size_t *n, const char **display), void *ctx);
 
-size_t vm_memory(const struct vm *v);   /* bytes in use */
+size_t vm_memory(const struct vm *v); /* bytes in use */
 int64_t vm_steps_left(const struct vm *v);
 #endif

@@ -1,8 +1,8 @@
 /* Compiled library modules, kept for the life of the process: an engine has a dozen Lua states and makes them anew at every reload, a planner
  * has one for each policy and each test, and compiling the library was half of what a state costs. What is kept is what this process compiled
  * itself from the file as it is: one that has changed (place, size, time) is compiled again. Any thread. */
-#include "script/vm_i.h"
 #include "plan/library.h"
+#include "script/vm_i.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -7,8 +7,8 @@
 
 /* Modules of the standard library that policies may require. Their plain tables are handed out as copies, so nothing a policy does
  * to them reaches another policy or the library. */
-static const char *const for_policies[] = {"addr", "admission", "classify", "clientcert", "fake",     "ini",   "list",   "limits", "match",    "plan",
-                                           "policytest", "response", "rules", "schema", "services", "token", "verdict"};
+static const char *const for_policies[] = {"addr", "admission",  "classify", "clientcert", "fake",   "ini",      "list",  "limits", "match",
+                                           "plan", "policytest", "response", "rules",      "schema", "services", "token", "verdict"};
 
 /* ---- names ---- */
 

@@ -5,13 +5,13 @@
 #include <lua5.4/lauxlib.h>
 #include <lua5.4/lualib.h>
 
-#define VM_STRING_MAX (2u << 20) /* a longer string is refused in sandboxes: comparing two of them is one instruction */
+#define VM_STRING_MAX         (2u << 20)  /* a longer string is refused in sandboxes: comparing two of them is one instruction */
 #define VM_STRING_MAX_TRUSTED (16u << 20) /* … and in trusted states with a step limit: the console's answers */
-#define VM_SPAN_MAX 1000000      /* elements one table function may walk over */
-#define VM_SPREAD_MAX 4096       /* values one call may push: unpack, string.byte, utf8.codepoint */
-#define VM_TEXT_MAX (1u << 20)   /* bytes of one policy file */
-#define VM_TRACE_MAX 2048
-#define VM_AT_MAX (LUA_IDSIZE + 16)
+#define VM_SPAN_MAX           1000000     /* elements one table function may walk over */
+#define VM_SPREAD_MAX         4096        /* values one call may push: unpack, string.byte, utf8.codepoint */
+#define VM_TEXT_MAX           (1u << 20)  /* bytes of one policy file */
+#define VM_TRACE_MAX          2048
+#define VM_AT_MAX             (LUA_IDSIZE + 16)
 
 enum vm_over { VM_IN_BUDGET, VM_OVER_STEPS, VM_OVER_TIME, VM_OVER_MEMORY };
 
@@ -31,8 +31,8 @@ struct vm {
     char *luadir;
     const char *(*fetch)(void *ctx, const char *name, size_t *n, const char **display);
     void *fetch_ctx;
-    char at[VM_AT_MAX];        /* "file:line" where the budget or the memory ended */
-    char message[1024];        /* of the error on its way to vm_call */
+    char at[VM_AT_MAX]; /* "file:line" where the budget or the memory ended */
+    char message[1024]; /* of the error on its way to vm_call */
     char trace[VM_TRACE_MAX];
 };
 

@@ -6,11 +6,10 @@ void vm_open_libs(struct vm *v, enum vm_kind kind) {
         lua_CFunction open;
         bool trusted_only;
     } libs[] = {
-        {"portreeve.ini_c", lib_ini, false},         {"portreeve.addr", lib_addr, false},         {"portreeve.list", lib_list, false},
-        {"portreeve.token", lib_token, false},       {"portreeve.request", lib_request, false},   {"portreeve.response", lib_response, false},
-        {"portreeve.net", lib_net, true},
-        {"portreeve.sys", lib_sys, true},            {"portreeve.http", lib_http, true},          {"portreeve.spool", lib_spool, true},
-        {"portreeve.engine", lib_engine, true},
+        {"portreeve.ini_c", lib_ini, false},   {"portreeve.addr", lib_addr, false},       {"portreeve.list", lib_list, false},
+        {"portreeve.token", lib_token, false}, {"portreeve.request", lib_request, false}, {"portreeve.response", lib_response, false},
+        {"portreeve.net", lib_net, true},      {"portreeve.sys", lib_sys, true},          {"portreeve.http", lib_http, true},
+        {"portreeve.spool", lib_spool, true},  {"portreeve.engine", lib_engine, true},
     };
     for (size_t i = 0; i < sizeof libs / sizeof *libs; i++)
         if (kind == VM_TRUSTED || !libs[i].trusted_only) vm_preload(v, libs[i].name, libs[i].open);

@@ -1,6 +1,6 @@
 /* What a new state begins with: libraries, search paths, the whitelist, and the environment of the standard library. */
-#include "script/vm_i.h"
 #include "plan/library.h"
+#include "script/vm_i.h"
 #include <string.h>
 
 static void new_registry_table(lua_State *L, const void *key) {
@@ -96,8 +96,8 @@ static void setup_trusted(lua_State *L, struct vm *v) {
 }
 
 static void open_some(lua_State *L) {
-    static const luaL_Reg libs[] = {{LUA_GNAME, luaopen_base},         {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
-                                    {LUA_MATHLIBNAME, luaopen_math},   {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_DBLIBNAME, luaopen_debug}};
+    static const luaL_Reg libs[] = {{LUA_GNAME, luaopen_base},       {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
+                                    {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_DBLIBNAME, luaopen_debug}};
     for (size_t i = 0; i < sizeof libs / sizeof *libs; i++) {
         luaL_requiref(L, libs[i].name, libs[i].func, 1);
         lua_pop(L, 1);

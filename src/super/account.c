@@ -9,8 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define BIT(cap) (UINT64_C(1) << (cap))
-#define KEEP BIT(CAP_NET_BIND_SERVICE)
+#define BIT(cap)  (UINT64_C(1) << (cap))
+#define KEEP      BIT(CAP_NET_BIND_SERVICE)
 #define KEEP_USER (BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_KILL))
 /* Root without a configured user is root on purpose: its planner reads files as root does. */
 #define KEEP_ROOT (BIT(CAP_DAC_OVERRIDE) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_FOWNER) | BIT(CAP_CHOWN))

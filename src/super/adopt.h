@@ -8,7 +8,7 @@ struct adopted {
     struct adopted_fd {
         int fd; /* -1 = taken */
         struct addr at;
-    } *fd;
+    } * fd;
 };
 
 /* Take the descriptors 3 … 3+n-1. What is no TCP listener, or an IPv6 wildcard that also takes IPv4, is warned about and closed. */

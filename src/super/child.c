@@ -10,9 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CPU_SECONDS 20
+#define CPU_SECONDS   20
 #define ADDRESS_SPACE (4ull << 30)
-#define ABOVE 16 /* descriptors are first moved here, out of the way of the numbers they are to get */
+#define ABOVE         16 /* descriptors are first moved here, out of the way of the numbers they are to get */
 
 static bool limit(int what, uint64_t soft, uint64_t hard) {
     struct rlimit now;

@@ -7,8 +7,8 @@ struct child_spec {
     int program;      /* O_PATH descriptor of what is executed */
     const char *path; /* where it lay, for messages */
     char *const *argv;
-    int out, err;             /* become 1 and 2 (same number: inherited); 0 is always /dev/null */
-    int fd[4];                /* become 3, 4, 5, 6 */
+    int out, err; /* become 1 and 2 (same number: inherited); 0 is always /dev/null */
+    int fd[4];    /* become 3, 4, 5, 6 */
     unsigned nfds;
     bool planner_limits;      /* processor time, address space, no core: ARCHITECTURE.md */
     const struct account *as; /* become this user before exec; NULL = stay */

@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STATUS_MS 10000
-#define RELOAD_MS 300000 /* planner 60 s, prepare 30 s, commit 10 s, and as much again for one that runs already */
-#define GONE_MS 5000
+#define STATUS_MS  10000
+#define RELOAD_MS  300000 /* planner 60 s, prepare 30 s, commit 10 s, and as much again for one that runs already */
+#define GONE_MS    5000
 #define NAMED_MOST 8 /* sockets of a refusal whose programs are looked for */
 
 static int not_running(const struct options *o) {
@@ -71,7 +71,8 @@ static void name_sockets(const char *text) {
         fprintf(stderr, "socket:[%ju] belongs to %s\n", (uintmax_t)u.inode, who);
         said++;
     }
-    if (!said && strstr(text, "socket:[") && geteuid() != 0) fprintf(stderr, "the same command typed by root tells which program that is\n");
+    if (!said && strstr(text, "socket:[") && geteuid() != 0)
+        fprintf(stderr, "the same command typed by root tells which program that is\n");
 }
 
 /* First line `ok` or `refused`, then text. Some of it may be the engine's, which is not trusted with a terminal of root's. */

@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_MS 5000
-#define WRITE_MS 30000
+#define READ_MS     5000
+#define WRITE_MS    30000
 #define ANSWER_MOST (48u << 20) /* status of the largest plan */
 
 static void close_client(struct control_client *c) {
@@ -89,16 +89,13 @@ static void obey(struct super *s, struct control_client *c) {
     else if (strcmp(c->in, "decisions") == 0) {
         lend_decisions(s, c->fd);
         close_client(c);
-    }
-    else if (strcmp(c->in, "rules") == 0) {
+    } else if (strcmp(c->in, "rules") == 0) {
         if (s->gen) lend_rules(s, c->fd);
         close_client(c);
-    }
-    else if (strcmp(c->in, "plan") == 0) {
+    } else if (strcmp(c->in, "plan") == 0) {
         if (s->gen) answer_status(s, c, status_plan);
         else say(c, false, "there is no plan yet: the first start is still under way\n");
-    }
-    else if (strcmp(c->in, "reload") == 0 || strcmp(c->in, "reload force") == 0) {
+    } else if (strcmp(c->in, "reload") == 0 || strcmp(c->in, "reload force") == 0) {
         c->phase = CLIENT_WAITING;
         c->deadline = NEVER;
         reload_ask(s, &w, c->in[6] != 0, "the control socket");

@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define NAME "control.sock"
+#define NAME    "control.sock"
 #define BACKLOG 32
 
 /* sun_path holds 107 bytes; a path through /proc/self/fd is always short. Returns the folder's fd, to be closed after use, or -1. */

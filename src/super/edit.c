@@ -13,11 +13,38 @@
 /* What may be changed while the server runs. Nothing here names a file, a key or a program outside the policies folder: a captured engine
  * that could change those would be out of its cage. That is why a Backend is an address here (names_file). Tunnels are a matter of TunnelEdits
  * too (planner_edit.c). The hub's form offers what the schema has but for `by_hand`: tests/lua/schema_spec.lua holds the two lists together. */
-static const char *const listener_entries[] = {
-    "Port", "Address", "Transport", "InitTLS", "Certificate", "ClientCertificate", "Services", "Script", "Backend", "SendProxy", "Restriction",
-    "List", "Proxy", "ProxyFrom", "ProxyInside", "MaxConnections", "MaxPerAddress", "Reserve", "GiveWay", "Backlog", "WhenMissing",
-    "PrefixIPv4", "PrefixIPv6", "NetIPv4", "NetIPv6", "RateConnections", "RateHandshakes", "RateRequests", "RateConnectionsPerNet",
-    "RateHandshakesPerNet", "RateRequestsPerNet", "*"};
+static const char *const listener_entries[] = {"Port",
+                                               "Address",
+                                               "Transport",
+                                               "InitTLS",
+                                               "Certificate",
+                                               "ClientCertificate",
+                                               "Services",
+                                               "Script",
+                                               "Backend",
+                                               "SendProxy",
+                                               "Restriction",
+                                               "List",
+                                               "Proxy",
+                                               "ProxyFrom",
+                                               "ProxyInside",
+                                               "MaxConnections",
+                                               "MaxPerAddress",
+                                               "Reserve",
+                                               "GiveWay",
+                                               "Backlog",
+                                               "WhenMissing",
+                                               "PrefixIPv4",
+                                               "PrefixIPv6",
+                                               "NetIPv4",
+                                               "NetIPv6",
+                                               "RateConnections",
+                                               "RateHandshakes",
+                                               "RateRequests",
+                                               "RateConnectionsPerNet",
+                                               "RateHandshakesPerNet",
+                                               "RateRequestsPerNet",
+                                               "*"};
 static const char *const keyed_entries[] = {"Backend-", "Label-"}; /* and a key: a host name, a word */
 
 static bool keyed_entry(const char *entry) {
@@ -81,7 +108,8 @@ static bool add(struct edit *d, const char *file, const char *entry, const char 
     bool all = strlen(entry) > 2 && strcmp(entry + strlen(entry) - 2, ".*") == 0;
     if (f == EDIT_FILES || !files[f].may(entry) || (all && value))
         return err_set(e, "%.40s: %.80s cannot be changed from the hub or the console: edit the file and reload", file, entry);
-    if (value && !value_good(value)) return err_set(e, "%s: %s: a value has at most %d printable ASCII characters", file, entry, VALUE_MOST);
+    if (value && !value_good(value))
+        return err_set(e, "%s: %s: a value has at most %d printable ASCII characters", file, entry, VALUE_MOST);
     if (value && names_file(entry, value))
         return err_set(e, "%s: %s: a backend that is a unix socket is written by hand only: edit the file and reload", file, entry);
     if (d->n == EDIT_MOST) return err_set(e, "more than %u changes at once", EDIT_MOST);

@@ -14,15 +14,15 @@
 #define EDIT_QUEUE 16u /* requests waiting */
 
 struct edit_file {
-    const char *name; /* "listeners.ini" */
-    bool asked;       /* a change is about this file */
-    bool exists;      /* it was there when it was read */
+    const char *name;                      /* "listeners.ini" */
+    bool asked;                            /* a change is about this file */
+    bool exists;                           /* it was there when it was read */
     char path[PATH_MAX], beside[PATH_MAX]; /* symlinks followed; "" = nothing is staged */
-    bool as_user;     /* the file belongs to the engine's user, in whose name it is written */
+    bool as_user;                          /* the file belongs to the engine's user, in whose name it is written */
 };
 
 struct edit {
-    bool engine;      /* who waits: see struct waiter */
+    bool engine; /* who waits: see struct waiter */
     pid_t pid;
     uint64_t id;
     bool dry, force; /* force: whomever it shuts out */

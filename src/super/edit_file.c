@@ -69,8 +69,11 @@ static bool unchanged(const struct edit *d, const struct edit_file *f, const str
     if (!become(d, f)) return err_set(e, "%s: cannot become the user %s", f->path, d->user->name);
     bool good = is_on_disk(f->path, live ? bundle_text(now, live) : NULL, live ? live->size : 0, &same, e);
     be_root_again(f);
-    return good && (same || err_set(e, "%s: the file was changed since it was read, and that change is not in force: look at it, reload, and try "
-                                       "again", f->path));
+    return good &&
+           (same || err_set(e,
+                            "%s: the file was changed since it was read, and that change is not in force: look at it, reload, and try "
+                            "again",
+                            f->path));
 }
 
 /* ---- the new file, beside the old one ---- */
@@ -99,7 +102,8 @@ static bool dress(int fd, const struct stat *st) {
     struct stat now;
     if (fstat(fd, &now) != 0) return false;
     bool owned = now.st_uid == st->st_uid && now.st_gid == st->st_gid;
-    return (owned || fchown(fd, now.st_uid == st->st_uid ? (uid_t)-1 : st->st_uid, st->st_gid) == 0) && fchmod(fd, st->st_mode & 07777) == 0;
+    return (owned || fchown(fd, now.st_uid == st->st_uid ? (uid_t)-1 : st->st_uid, st->st_gid) == 0) &&
+           fchmod(fd, st->st_mode & 07777) == 0;
 }
 
 static bool write_beside(struct edit_file *f, const struct stat *st, const char *text, size_t n, struct err *e) {
@@ -120,8 +124,9 @@ static bool write_beside(struct edit_file *f, const struct stat *st, const char 
         why = errno;
     }
     if (good) return true;
-    return dressed ? cannot(f->path, "cannot be written", why, advice_for(why), e)
-                   : cannot(f->path, "its owner and mode cannot be kept", why, "give the file to that user, or edit it yourself and reload", e);
+    return dressed
+               ? cannot(f->path, "cannot be written", why, advice_for(why), e)
+               : cannot(f->path, "its owner and mode cannot be kept", why, "give the file to that user, or edit it yourself and reload", e);
 }
 
 /* Where the file is, with symlinks followed, and whose; where there is none, whose its folder is. false with errno. */
@@ -154,8 +159,8 @@ static bool find_file(struct edit *d, struct edit_file *f, const struct options 
     return true;
 }
 
-static bool stage_file(struct edit *d, struct edit_file *f, const struct options *o, const struct bundle *b, const struct bundle *now, bool *same,
-                       struct err *e) {
+static bool stage_file(struct edit *d, struct edit_file *f, const struct options *o, const struct bundle *b, const struct bundle *now,
+                       bool *same, struct err *e) {
     struct stat st = {0};
     const struct bundle_file *text = bundle_find(b, f->name), *old = bundle_find(now, f->name);
     if (!text) return err_set(e, "%s: the planner left no text of it", f->name);
@@ -198,7 +203,8 @@ static bool put_in_place(struct edit_file *f, struct err *e) {
 
 bool edit_write(struct edit *d, int now_fd, struct err *e) {
     struct err why;
-    bool good = edit_still(d, now_fd, &why) || err_set(e, "the new entries are in force, but were not written and go with the next reload: %.900s", why.text);
+    bool good = edit_still(d, now_fd, &why) ||
+                err_set(e, "the new entries are in force, but were not written and go with the next reload: %.900s", why.text);
     for (unsigned i = 0; good && i < EDIT_FILES; i++) {
         struct edit_file *f = &d->file[i];
         if (!f->beside[0]) continue;

@@ -13,16 +13,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HELLO_MS 30000
-#define PREPARE_MS 30000
-#define COMMIT_MS 10000
-#define DRAIN_SLACK_MS 2000
-#define SEND_MS 3000
-#define STEADY_MS 500 /* an engine that served this long is restarted at once; one that did not is restarted with back-off */
+#define HELLO_MS         30000
+#define PREPARE_MS       30000
+#define COMMIT_MS        10000
+#define DRAIN_SLACK_MS   2000
+#define SEND_MS          3000
+#define STEADY_MS        500 /* an engine that served this long is restarted at once; one that did not is restarted with back-off */
 #define BACKOFF_FIRST_MS 100
-#define BACKOFF_MOST_MS 10000
-#define MESSAGES_A_TURN 64
-#define TEXT_MOST 30000
+#define BACKOFF_MOST_MS  10000
+#define MESSAGES_A_TURN  64
+#define TEXT_MOST        30000
 
 static void close_link(struct engine *en) {
     if (en->link >= 0) close(en->link);
@@ -333,7 +333,7 @@ void engine_gone(struct super *s, struct engine *en, int status) {
     child_status_text(status, how, sizeof how);
     en->reaped = true;
     counters_engine_ended(s->counters, en->instance); /* its locks */
-    engine_readable(s, en); /* its last words may explain it, and COMMITTED may be among them */
+    engine_readable(s, en);                           /* its last words may explain it, and COMMITTED may be among them */
     struct engine was = *en;
     close_link(en);
     *en = (struct engine){.instance = was.instance, .link = -1, .deadline = NEVER};

@@ -149,8 +149,8 @@ static void look_for_away(struct super *s) {
             addr_format_ip(&h->at, ip);
             if (!away) log_notice("follow", "%s is back: %s (listener %s) serves again", ip, at, p->name);
             else if (!h->freebind)
-                log_warn("follow", "%s is not on this machine any more: %s (listener %s) stays bound and serves again when it is back", ip, at,
-                         p->name);
+                log_warn("follow", "%s is not on this machine any more: %s (listener %s) stays bound and serves again when it is back", ip,
+                         at, p->name);
         }
         p->away = h->away = away;
     }

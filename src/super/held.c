@@ -66,7 +66,9 @@ static bool open_first(struct held *h, const struct held_wish *w, const struct h
     uint16_t port = h->at.port;
     *taken = !held_alone(h, others, e);
     if (*taken) return false;
-    h->late = w->beside || (w->quiet && !h->at.udp); /* what nobody had before may queue datagrams: they are lost with a refusal, as they would have been */
+    h->late =
+        w->beside ||
+        (w->quiet && !h->at.udp); /* what nobody had before may queue datagrams: they are lost with a refusal, as they would have been */
     int fd = alone ? open_alone(h, w->quiet, &port, e) : open_beside(h, &port, e);
     if (fd < 0 && errno == EADDRINUSE && alone && overlaps_retired(&h->at, others)) { /* an engine has not closed it yet */
         h->late = true;
@@ -123,7 +125,9 @@ bool held_widen(struct held *h, unsigned workers, struct err *e) {
         uint16_t port;
         /* A kept group may grow while its address is away: its first socket is there already. */
         unsigned how = how_of(h) | (h->kept > 0 ? SOCK_FREEBIND : 0);
-        int fd = !wait ? sock_listen(&h->at, how, h->backlog, &port, e) : h->at.udp ? sock_unbound(&h->at, how, e) : sock_bind(&h->at, how, &port, e);
+        int fd = !wait       ? sock_listen(&h->at, how, h->backlog, &port, e)
+                 : h->at.udp ? sock_unbound(&h->at, how, e)
+                             : sock_bind(&h->at, how, &port, e);
         if (fd < 0 && h->adopted && errno == EADDRINUSE) return true;
         if (fd < 0) return false;
         if (!add_fd(h, fd, !wait)) {

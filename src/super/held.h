@@ -8,7 +8,7 @@ struct held {
     unsigned refs;
     uint64_t mark;   /* number of the generation that marked it last (generation_mark) */
     uint32_t marked; /* which of its sockets this was */
-    struct addr at; /* as bound: the port is the real one */
+    struct addr at;  /* as bound: the port is the real one */
     int backlog;
     bool adopted;     /* the service manager made the first one: if ours may not join it, all workers share it */
     bool freebind;    /* bound wherever its address may be */
@@ -19,7 +19,7 @@ struct held {
         int fd;
         bool listening; /* UDP: bound */
         ino_t inode;
-    } *fd;
+    } * fd;
 };
 
 #define RETIRED_MOST 65536u
@@ -28,12 +28,12 @@ struct held_retired { /* the sockets closed last: an engine may still hold them 
     struct held_gone {
         struct addr at;
         ino_t inode;
-    } *s;
+    } * s;
 };
 
 struct ports;
 struct generation;
-struct held_others { /* what a new socket may meet */
+struct held_others {             /* what a new socket may meet */
     const struct ports *foreign; /* that is refused */
     const struct generation *old, *now;
     const struct held_retired *retired;
@@ -56,7 +56,8 @@ void held_unref(struct held *h); /* NULL is legal; the last one closes */
 /* Have at least one socket per worker. More than that stay: closing one would reset the callers in its queue. */
 bool held_widen(struct held *h, unsigned workers, struct err *e);
 bool held_listen(struct held *h, int backlog, struct err *e);
-void held_retire(struct held *h, struct held_retired *r); /* deafen, before the last reference goes: no new caller may queue where nobody accepts */
+void held_retire(struct held *h,
+                 struct held_retired *r); /* deafen, before the last reference goes: no new caller may queue where nobody accepts */
 void held_commit(struct held *h);
 void held_revert(struct held *h); /* close what was added since the last commit */
 #endif

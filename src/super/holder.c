@@ -113,7 +113,8 @@ static bool plan_steps(struct generation *g, const struct generation *old, struc
     bool good = (ports || !old) && steps_make(old ? &old->plan : NULL, ports, &g->plan, &g->steps);
     for (uint32_t i = 0; good && log_wants(LOG_LVL_DEBUG) && i < g->steps.n; i++) {
         struct buf text = {0};
-        if (step_text(&g->steps.step[i], old ? &old->plan : NULL, ports, &g->plan, &text)) log_debug("transition", "%.*s", (int)text.n, text.p);
+        if (step_text(&g->steps.step[i], old ? &old->plan : NULL, ports, &g->plan, &text))
+            log_debug("transition", "%.*s", (int)text.n, text.p);
         buf_free(&text);
     }
     free(ports);
@@ -125,7 +126,8 @@ static uint16_t sibling_port(const struct generation *g, uint32_t i) {
     const struct plan_socket *s = &g->plan.socket[i];
     for (uint32_t j = 0; s->at.port == 0 && j < g->plan.nsockets; j++) {
         const struct plan_socket *o = &g->plan.socket[j];
-        if (g->held[j] && o->at.port == 0 && o->at.family != s->at.family && o->at.udp == s->at.udp && strcmp(o->name, s->name) == 0) return g->held[j]->at.port;
+        if (g->held[j] && o->at.port == 0 && o->at.family != s->at.family && o->at.udp == s->at.udp && strcmp(o->name, s->name) == 0)
+            return g->held[j]->at.port;
     }
     return 0;
 }
@@ -149,8 +151,11 @@ static bool open_new(struct generation *g, const struct step *step, const struct
     uint32_t i = (uint32_t)step->now;
     const struct plan_socket *s = &g->plan.socket[i];
     struct err why;
-    struct held_wish w = {.at = s->at, .backlog = (int)s->backlog, .freebind = s->when_missing == MISSING_FREEBIND,
-                          .beside = step->kind == STEP_JOIN, .quiet = others->old != NULL};
+    struct held_wish w = {.at = s->at,
+                          .backlog = (int)s->backlog,
+                          .freebind = s->when_missing == MISSING_FREEBIND,
+                          .beside = step->kind == STEP_JOIN,
+                          .quiet = others->old != NULL};
     w.at.port = s->at.port ? s->at.port : sibling_port(g, i);
     g->held[i] = held_open(&w, others, a, taken, &why);
     if (!g->held[i] && w.at.port != s->at.port) {

@@ -14,9 +14,9 @@ struct generation {
     int bundle_fd, plan_fd; /* sealed memfds */
     struct plan plan;
     unsigned workers;
-    struct held **held; /* one per plan socket; NULL where it waits for its address */
+    struct held **held;  /* one per plan socket; NULL where it waits for its address */
     struct proof *proof; /* one per plan socket: what the engine's self-probe found */
-    struct steps steps; /* from the generation before to this one, until it is committed */
+    struct steps steps;  /* from the generation before to this one, until it is committed */
     bool committed;
     bool forced; /* whomever it shuts out: the engine's guards are not asked */
 };
@@ -37,7 +37,7 @@ bool generation_offer(const struct generation *g, const struct generation *base,
 void generation_mark(const struct generation *g);
 /* The steps after COMMITTED: `old` is replaced by g; its sockets that g has not kept take no new callers from now on. */
 void generation_retire(struct generation *old, const struct generation *g, struct held_retired *retired);
-void generation_commit(struct generation *g); /* from now on its additions stay when it goes */
+void generation_commit(struct generation *g);  /* from now on its additions stay when it goes */
 void generation_destroy(struct generation *g); /* NULL is legal; closes what no other generation holds */
 /* Ports really bound, one per plan socket; malloc'ed, NULL on ENOMEM. */
 uint16_t *generation_ports(const struct generation *g);

@@ -39,7 +39,8 @@ static const struct command commands[] = {
      "usage: portreeve reload [--force] [--state DIR]\n"
      "Read configuration and policies again and change over if all of it is good; exit status 1 and the reason if not.\n"
      "Nothing changes then; the reason is in the log and in `portreeve status` too.\n"
-     "  --force         even if it shuts out this machine, a recent administrator of the hub or a member of lists/cluster.list\n" STATE_HELP EXITS},
+     "  --force         even if it shuts out this machine, a recent administrator of the hub or a member of lists/cluster.list\n" STATE_HELP
+         EXITS},
     {"status", "what runs, what is bound and why", TAKES_STATE | TAKES_JSON | TAKES_SECURITY, status,
      "usage: portreeve status [--security] [--json] [--state DIR]\n"
      "What runs, what is bound and why, and how the last change went.\n"

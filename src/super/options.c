@@ -35,8 +35,11 @@ static const char **place_of(struct options *o, const char *name, size_t n, unsi
         const char *name;
         const char **place;
         unsigned needs;
-    } known[] = {{"--state", &o->state, TAKES_STATE}, {"--conf", &o->conf, TAKES_RUN},           {"--policies", &o->policies, TAKES_RUN},
-                 {"--user", &o->user, TAKES_RUN},     {"--set", &o->set[o->nsets], TAKES_RUN}};
+    } known[] = {{"--state", &o->state, TAKES_STATE},
+                 {"--conf", &o->conf, TAKES_RUN},
+                 {"--policies", &o->policies, TAKES_RUN},
+                 {"--user", &o->user, TAKES_RUN},
+                 {"--set", &o->set[o->nsets], TAKES_RUN}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if ((takes & known[i].needs) && strlen(known[i].name) == n && memcmp(known[i].name, name, n) == 0) return known[i].place;
     }

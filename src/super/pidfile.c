@@ -31,8 +31,9 @@ int pidfile_take(const char *state, bool *unclean, struct err *e) {
     }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) err_set(e, "%s: cannot lock: %s", path, strerror(errno));
-        else err_set(e, "%s: portreeve already runs here, pid %ld; end it with `portreeve stop --state %s` or use another --state", path,
-                     (long)read_pid(fd), state);
+        else
+            err_set(e, "%s: portreeve already runs here, pid %ld; end it with `portreeve stop --state %s` or use another --state", path,
+                    (long)read_pid(fd), state);
         close(fd);
         return -1;
     }

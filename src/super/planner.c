@@ -13,9 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WALL_MS 60000
+#define WALL_MS        60000
 #define PLAN_MAX_BYTES (256 << 20)
-#define ARGS (16 + 2 * OPTIONS_SETS + 2 * EDIT_MOST)
+#define ARGS           (16 + 2 * OPTIONS_SETS + 2 * EDIT_MOST)
 
 void planner_init(struct planner *p) {
     *p = (struct planner){.out = -1, .bundle_fd = -1, .plan_fd = -1, .call = -1, .text = {.max = PLANNER_TEXT}};
@@ -104,8 +104,8 @@ bool planner_call(struct planner *p, const struct program *now) {
     return good;
 }
 
-bool planner_start_edited(struct planner *p, const struct planner_from *from, const struct options *o, int base_fd,
-                          char *const *edits, struct err *e) {
+bool planner_start_edited(struct planner *p, const struct planner_from *from, const struct options *o, int base_fd, char *const *edits,
+                          struct err *e) {
     const char *argv[ARGS];
     arguments(o, "--again", edits, argv);
     p->bundle_fd = memfd_create("portreeve-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -171,8 +171,10 @@ static void explain_death(const struct planner *p, int status, struct buf *text)
     char how[64];
     child_status_text(status, how, sizeof how);
     bool added;
-    if (p->late) added = buf_fmt(text, "the planner took longer than %d s and was ended; a policy or a policy test may loop\n", WALL_MS / 1000);
-    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU) added = buf_str(text, "the planner used more processor time than it may\n");
+    if (p->late)
+        added = buf_fmt(text, "the planner took longer than %d s and was ended; a policy or a policy test may loop\n", WALL_MS / 1000);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+        added = buf_str(text, "the planner used more processor time than it may\n");
     else added = buf_fmt(text, "the planner died: %s\n", how);
     if (!added) buf_drop(text, 0);
 }
@@ -188,7 +190,9 @@ void planner_end(struct planner *p, int status, struct planner_result *r) {
     bool good = true;
     if (exited && WEXITSTATUS(status) == 0) {
         r->ok = sealed(p->bundle_fd, BUNDLE_MAX_BYTES) && sealed(p->plan_fd, PLAN_MAX_BYTES);
-        if (!r->ok) good = buf_str(&r->text, "the planner ended well but left no sealed plan; are portreeve and portreeve-engine of one version?\n");
+        if (!r->ok)
+            good =
+                buf_str(&r->text, "the planner ended well but left no sealed plan; are portreeve and portreeve-engine of one version?\n");
     } else if (exited && WEXITSTATUS(status) == 1) {
         if (r->text.n == 0) good = buf_str(&r->text, "the planner refused and did not say why\n");
     } else {

@@ -13,7 +13,7 @@ struct planner { /* .pid = 0: none runs */
     pid_t pid;
     int out; /* its standard output and error, non-blocking; -1 = closed */
     int bundle_fd, plan_fd;
-    int call; /* of one in reserve: the pipe by which it is called; -1 = it works */
+    int call;               /* of one in reserve: the pipe by which it is called; -1 = it works */
     struct program program; /* of one in reserve: which one it is; the descriptor is not its own */
     struct buf text;
     bool cut, late;
@@ -43,8 +43,8 @@ bool planner_reserve(struct planner *p, const struct planner_from *from, const s
 bool planner_call(struct planner *p, const struct program *now);
 /* Put edits (options of the planner, NULL at the end) into the files of the running generation's bundle base_fd; a bundle of its own comes of
  * it. */
-bool planner_start_edited(struct planner *p, const struct planner_from *from, const struct options *o, int base_fd,
-                          char *const *edits, struct err *e);
+bool planner_start_edited(struct planner *p, const struct planner_from *from, const struct options *o, int base_fd, char *const *edits,
+                          struct err *e);
 /* Plan the files in a running generation's bundle once more (planner_run_again in engine/planner.h); the result has a descriptor of its own
  * for that bundle. */
 bool planner_start_again(struct planner *p, const struct planner_from *from, int bundle_fd, struct err *e);

@@ -15,8 +15,8 @@ struct program {
 
 #define PROGRAM_NONE ((struct program){.fd = -1, .library = -1})
 
-bool program_open(struct program *p, const char *path, struct err *e);  /* without library */
-bool program_take(struct program *p, const char *path, struct err *e);  /* with it */
+bool program_open(struct program *p, const char *path, struct err *e); /* without library */
+bool program_take(struct program *p, const char *path, struct err *e); /* with it */
 void program_close(struct program *p);
 bool program_same(const struct program *a, const struct program *b);
 /* Does another file lie at path now, or none, or another library? */

@@ -12,10 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OFFER_MS 60000
+#define OFFER_MS    60000
 #define EDIT_LOGGED 3000 /* bytes of a request */
-#define GONE_TRIES 5  /* how often the planner is asked again because an address that it saw has gone before it could be bound */
-#define LEAVE_TRIES 40 /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
+#define GONE_TRIES  5    /* how often the planner is asked again because an address that it saw has gone before it could be bound */
+#define LEAVE_TRIES 40   /* how often, 50 ms apart, a start after a crash tries a port that the old engine may still be leaving */
 
 void reload_ask(struct super *s, const struct waiter *w, bool force, const char *who) {
     struct reload *r = &s->reload;
@@ -268,8 +268,8 @@ void reload_done(struct super *s) {
     struct reload *r = &s->reload;
     struct generation *old = s->gen, *now = r->next;
     struct buf text = {0};
-    bool good = buf_fmt(&text, "generation %" PRIu64 " is live: ", now->number) && generation_changes(now, old, &text) &&
-                follow_result(s, &text);
+    bool good =
+        buf_fmt(&text, "generation %" PRIu64 " is live: ", now->number) && generation_changes(now, old, &text) && follow_result(s, &text);
     struct err e;
     if (r->edit && !edit_write(r->edit, old->bundle_fd, &e)) good = good && buf_fmt(&text, "warning: %s\n", e.text);
     if (!good) buf_clear(&text);

@@ -54,7 +54,8 @@ void reload_finish(struct super *s, bool ok, struct buf *text) {
     buf_free(text);
     r->initial = false;
     reload_end(s, came_to_nothing ? FOLLOW_REFUSED : ok ? FOLLOW_DONE : r->refused ? FOLLOW_REFUSED : FOLLOW_MAY_PASS);
-    if (s->gen) notify_say(&s->notify, "READY=1\nSTATUS=generation %" PRIu64 "%s", s->gen->number, ok ? "" : "; the last reload was refused");
+    if (s->gen)
+        notify_say(&s->notify, "READY=1\nSTATUS=generation %" PRIu64 "%s", s->gen->number, ok ? "" : "; the last reload was refused");
 }
 
 void reload_drop(struct super *s) {

@@ -58,7 +58,8 @@ bool replace_may_speak(const struct engine *en, const char *hello, char *why, si
     char format[32] = "an older format"; /* one that said nothing of formats */
     if (wire_number(hello, "format", &theirs)) snprintf(format, sizeof format, "format %" PRIu64, theirs);
     if (theirs == format_number()) return true;
-    snprintf(why, cap, "portreeve-engine (version %s) takes plan and bundle of %s, and this server (version %s) holds them in format %u: %s%s",
+    snprintf(why, cap,
+             "portreeve-engine (version %s) takes plan and bundle of %s, and this server (version %s) holds them in format %u: %s%s",
              en->version[0] ? en->version : "unknown", format, PORTREEVE_VERSION, (unsigned)format_number(), RESTART,
              en->fresh ? " to change to it" : " with programs of one version");
     return false;
@@ -77,12 +78,15 @@ bool replace_text(const struct super *s, struct buf *out) {
     bool engine = program_replaced(&s->program, s->engine_path), self = program_replaced(&s->self, s->self_path);
     if (s->not_replaced[0] && !buf_fmt(out, "SIGUSR2 REFUSED at %s\n", s->not_replaced)) return false;
     if (!engine && !self) return true;
-    return buf_fmt(out, "the programs on disk are not those that run (%s%s%s): %s%s\n", self ? s->self_path : "", self && engine ? ", " : "",
-                   engine ? s->engine_path : "", engine && !s->not_replaced[0] ? "SIGUSR2 takes up the engine alone, without a refused connection; or " : "", RESTART);
+    return buf_fmt(out, "the programs on disk are not those that run (%s%s%s): %s%s\n", self ? s->self_path : "",
+                   self && engine ? ", " : "", engine ? s->engine_path : "",
+                   engine && !s->not_replaced[0] ? "SIGUSR2 takes up the engine alone, without a refused connection; or " : "", RESTART);
 }
 
 bool replace_json(const struct super *s, struct buf *out) {
-    return buf_fmt(out, "\"programs\":{\"format\":%u,\"engine_differs\":%s,\"server_differs\":%s,\"not_replaced\":", (unsigned)format_number(),
-                   program_replaced(&s->program, s->engine_path) ? "true" : "false", program_replaced(&s->self, s->self_path) ? "true" : "false") &&
+    return buf_fmt(out,
+                   "\"programs\":{\"format\":%u,\"engine_differs\":%s,\"server_differs\":%s,\"not_replaced\":", (unsigned)format_number(),
+                   program_replaced(&s->program, s->engine_path) ? "true" : "false",
+                   program_replaced(&s->self, s->self_path) ? "true" : "false") &&
            buf_json(out, s->not_replaced, strlen(s->not_replaced)) && buf_str(out, "}");
 }

@@ -18,7 +18,8 @@ void reserve_keep(struct super *s) {
     struct err e;
     if (s->reserve.pid > 0 || s->reserve_for == s->gen->number || s->gen->plan.nsockets < RESERVE_FROM || s->live < 0) return;
     s->reserve_for = s->gen->number;
-    if (!planner_reserve(&s->reserve, &(struct planner_from){&s->program, s->engine_path, &s->user}, &s->opt, &e)) log_warn("reload", "%s: the next one takes longer", e.text);
+    if (!planner_reserve(&s->reserve, &(struct planner_from){&s->program, s->engine_path, &s->user}, &s->opt, &e))
+        log_warn("reload", "%s: the next one takes longer", e.text);
 }
 
 void reserve_ended(struct super *s, int status) {

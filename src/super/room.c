@@ -27,9 +27,10 @@ bool room_enough(const struct generation *g, const struct generation *old, struc
     uint64_t kept, sockets = wanted(g, old, &kept), need = sockets * g->workers + descriptors(old) + BESIDES;
     if (old && old->workers == g->workers) need -= kept; /* else the engine is handed every socket again, beside those it has */
     if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY || need <= r.rlim_cur) return true;
-    return err_set(e,
-                   "the plan needs %llu file descriptors, and a process here may have %llu: %llu sockets, each once for every worker (%u)%s. Set "
-                   "LimitNOFILE= in the unit (or `ulimit -n`) to %llu and as many more as there are connections, or lower Workers in portreeve.ini",
-                   (unsigned long long)need, (unsigned long long)r.rlim_cur, (unsigned long long)sockets, g->workers,
-                   old ? ", beside those that they replace" : "", (unsigned long long)need);
+    return err_set(
+        e,
+        "the plan needs %llu file descriptors, and a process here may have %llu: %llu sockets, each once for every worker (%u)%s. Set "
+        "LimitNOFILE= in the unit (or `ulimit -n`) to %llu and as many more as there are connections, or lower Workers in portreeve.ini",
+        (unsigned long long)need, (unsigned long long)r.rlim_cur, (unsigned long long)sockets, g->workers,
+        old ? ", beside those that they replace" : "", (unsigned long long)need);
 }

@@ -40,10 +40,8 @@ static bool same(const struct addr *a, const struct addr *b) {
 static bool note(void *ctx, const struct diag_socket *d) {
     struct settle *s = ctx;
     if (!was_for_gone(s, &d->at)) return true;
-    if (s->n == SETTLE_CALLERS)
-        s->more++;
-    else
-        s->caller[s->n++] = (struct settle_caller){.at = d->at, .peer = d->peer, .still = true};
+    if (s->n == SETTLE_CALLERS) s->more++;
+    else s->caller[s->n++] = (struct settle_caller){.at = d->at, .peer = d->peer, .still = true};
     return true;
 }
 

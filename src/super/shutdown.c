@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define COMMAND "SHUTDOWN"
+#define COMMAND   "SHUTDOWN"
 #define CALLER_MS 5000 /* absolute: a caller that sends slowly gets no more */
 
 static void hang_up(struct shutdown_caller *c) {

@@ -41,15 +41,17 @@ bool status_last_reload(const struct super *s, size_t most_text, struct buf *out
 
 static bool json_listeners(const struct super *s, struct buf *out) {
     uint16_t *ports = s->gen ? generation_ports(s->gen) : NULL;
-    bool good = ports ? plan_json(&s->gen->plan, &(struct plan_view){.port = ports, .proof = s->gen->proof}, out) : !s->gen && buf_str(out, "[]");
+    bool good =
+        ports ? plan_json(&s->gen->plan, &(struct plan_view){.port = ports, .proof = s->gen->proof}, out) : !s->gen && buf_str(out, "[]");
     free(ports);
     return good;
 }
 
 static bool json_counters(const struct super *s, struct buf *out) {
     struct counters_super *c = &s->counters->super;
-    bool good = buf_fmt(out, "{\"engine_starts\":%" PRIu64 ",\"engine_crashes\":%" PRIu64 ",\"reloads_ok\":%" PRIu64 ",\"reloads_failed\":%" PRIu64,
-                        atomic_load(&c->engine_starts), atomic_load(&c->engine_crashes), atomic_load(&c->reloads_ok), atomic_load(&c->reloads_failed));
+    bool good = buf_fmt(
+        out, "{\"engine_starts\":%" PRIu64 ",\"engine_crashes\":%" PRIu64 ",\"reloads_ok\":%" PRIu64 ",\"reloads_failed\":%" PRIu64,
+        atomic_load(&c->engine_starts), atomic_load(&c->engine_crashes), atomic_load(&c->reloads_ok), atomic_load(&c->reloads_failed));
     for (const struct counter_def *d = counter_defs; good && d->field; d++) {
         good = buf_fmt(out, ",\"%s\":%" PRIu64, d->field, counters_sum(s->counters, d->offset));
     }
@@ -57,13 +59,14 @@ static bool json_counters(const struct super *s, struct buf *out) {
 }
 
 bool status_json(const struct super *s, struct buf *out) {
-    return buf_fmt(out, "{\"pid\":%ld,\"version\":\"%s\",\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"workers\":%u,", (long)getpid(),
-                   PORTREEVE_VERSION, s->gen ? s->gen->number : 0, s->since_ms, s->gen ? s->gen->workers : 0) &&
-           buf_fmt(out, "\"engine\":{\"pid\":%ld,\"state\":\"%s\",\"restarts\":%" PRIu64 ",\"version\":", (long)engine_pid(s), engine_state(s),
-                   s->restarts) &&
-           json_text(out, engine_version(s)) && buf_str(out, "},") && replace_json(s, out) && buf_fmt(out, ",\"stopping\":%s,\"last_reload\":", s->stopping ? "true" : "false") &&
-           status_last_reload(s, SIZE_MAX, out) && buf_str(out, ",\"listeners\":") && json_listeners(s, out) && buf_str(out, ",\"counters\":") &&
-           json_counters(s, out) && buf_fmt(out, ",\"policy_suspended_ms\":%" PRId64 ",\"conf\":", atomic_load(&s->counters->policy_suspended_ms)) &&
+    return buf_fmt(out, "{\"pid\":%ld,\"version\":\"%s\",\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"workers\":%u,",
+                   (long)getpid(), PORTREEVE_VERSION, s->gen ? s->gen->number : 0, s->since_ms, s->gen ? s->gen->workers : 0) &&
+           buf_fmt(out, "\"engine\":{\"pid\":%ld,\"state\":\"%s\",\"restarts\":%" PRIu64 ",\"version\":", (long)engine_pid(s),
+                   engine_state(s), s->restarts) &&
+           json_text(out, engine_version(s)) && buf_str(out, "},") && replace_json(s, out) &&
+           buf_fmt(out, ",\"stopping\":%s,\"last_reload\":", s->stopping ? "true" : "false") && status_last_reload(s, SIZE_MAX, out) &&
+           buf_str(out, ",\"listeners\":") && json_listeners(s, out) && buf_str(out, ",\"counters\":") && json_counters(s, out) &&
+           buf_fmt(out, ",\"policy_suspended_ms\":%" PRId64 ",\"conf\":", atomic_load(&s->counters->policy_suspended_ms)) &&
            json_text(out, s->opt.conf) && buf_str(out, ",\"state\":") && json_text(out, s->opt.state) && buf_str(out, "}\n");
 }
 
@@ -92,13 +95,13 @@ static bool listener_line(const struct super *s, uint32_t i, uint16_t port, stru
     plan_services_text(p->services, services, sizeof services);
     if (b->line) snprintf(line, sizeof line, ":%" PRIu32, b->line);
     return buf_fmt(out, "  %s: %s %s (%s: %s), because %s%s%s%s%s%s%s%s\n", p->name,
-                   p->waiting || p->away ? strcat(state, p->waiting ? " to open" : ":")
+                   p->waiting || p->away        ? strcat(state, p->waiting ? " to open" : ":")
                    : p->services & SVC_SHUTDOWN ? "taking the shutdown command on"
-                   : s->live >= 0 ? (p->at.udp ? "receiving datagrams on" : "accepting connections on")
-                                  : p->at.udp ? "queueing datagrams until an engine runs on" : "queueing connections until an engine runs on",
-                   at, plan_scheme_text(p), services, b->file[0] ? b->file : "built-in default", line,
-                   b->entry[0] ? " " : "", b->entry, b->row[0] ? ", row " : "", b->row, s->live >= 0 && !p->waiting ? "; " : "",
-                   s->live >= 0 && !p->waiting ? proof : "");
+                   : s->live >= 0               ? (p->at.udp ? "receiving datagrams on" : "accepting connections on")
+                   : p->at.udp                  ? "queueing datagrams until an engine runs on"
+                                                : "queueing connections until an engine runs on",
+                   at, plan_scheme_text(p), services, b->file[0] ? b->file : "built-in default", line, b->entry[0] ? " " : "", b->entry,
+                   b->row[0] ? ", row " : "", b->row, s->live >= 0 && !p->waiting ? "; " : "", s->live >= 0 && !p->waiting ? proof : "");
 }
 
 static bool listeners_text(const struct super *s, struct buf *out) {
@@ -114,8 +117,11 @@ static bool policy_text(const struct super *s, struct buf *out) {
     int64_t ms = atomic_load(&s->counters->policy_suspended_ms);
     if (!ms) return true;
     stamp(ms, since);
-    return buf_fmt(out, "ADMISSION: the rules in Lua are SUSPENDED since %s because they failed again and again; the built-in rules are in force.\n"
-                        "  The log says what failed: correct policies/admission.lua and reload.\n", since);
+    return buf_fmt(
+        out,
+        "ADMISSION: the rules in Lua are SUSPENDED since %s because they failed again and again; the built-in rules are in force.\n"
+        "  The log says what failed: correct policies/admission.lua and reload.\n",
+        since);
 }
 
 bool status_text(const struct super *s, struct buf *out) {
@@ -138,7 +144,8 @@ void status_socket(const struct super *s, uint32_t i, char *out, size_t cap) {
     plan_state_text(p, true, state);
     if (proof && proof->state == PROOF_FAILED) proof_words(proof, words);
     else if (proof) snprintf(words, sizeof words, "%s", proof_name(proof->state));
-    bool serves = s->live >= 0, says = !p->waiting && p->services != SVC_SHUTDOWN && (!serves || words[0]); /* that one is ours, no engine's */
+    bool serves = s->live >= 0,
+         says = !p->waiting && p->services != SVC_SHUTDOWN && (!serves || words[0]); /* that one is ours, no engine's */
     snprintf(out, cap, "%s%s%s", state, says ? ", " : "", !says ? "" : serves ? words : "queueing until an engine runs");
 }
 

@@ -116,14 +116,11 @@ static void take_signals(struct super *s) {
 
 static int timeout_of(const struct super *s, int64_t now) {
     int64_t first = control_deadline(s);
-    const int64_t others[] = {s->engine[0].deadline,
-                              s->engine[1].deadline,
-                              s->restart_at,
-                              s->follow.due,
-                              shutdown_deadline(s),
-                              s->reload.planner.pid > 0 && !s->reload.planner.late ? s->reload.planner.deadline : NEVER,
-                              reload_deadline(s),
-                              s->notify.watchdog_ms ? s->notify.next_ms : NEVER};
+    const int64_t others[] = {
+        s->engine[0].deadline, s->engine[1].deadline,
+        s->restart_at,         s->follow.due,
+        shutdown_deadline(s),  s->reload.planner.pid > 0 && !s->reload.planner.late ? s->reload.planner.deadline : NEVER,
+        reload_deadline(s),    s->notify.watchdog_ms ? s->notify.next_ms : NEVER};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) first = others[i] < first ? others[i] : first;
     if (first == NEVER) return -1;
     if (first <= now) return 0;
@@ -217,8 +214,20 @@ int super_run(const struct options *o, const char *engine_path) {
         fprintf(stderr, "portreeve: out of memory\n");
         return EXIT_REFUSED;
     }
-    *s = (struct super){.opt = *o, .pid_fd = -1, .signal_fd = -1, .control_fd = -1, .counters_fd = -1, .recorder_fd = -1, .recorder_look = -1, .counters_look = -1, .live = -1, .replacing = -1,
-                        .restart_at = NEVER, .program = PROGRAM_NONE, .self = PROGRAM_NONE, .fresh = PROGRAM_NONE};
+    *s = (struct super){.opt = *o,
+                        .pid_fd = -1,
+                        .signal_fd = -1,
+                        .control_fd = -1,
+                        .counters_fd = -1,
+                        .recorder_fd = -1,
+                        .recorder_look = -1,
+                        .counters_look = -1,
+                        .live = -1,
+                        .replacing = -1,
+                        .restart_at = NEVER,
+                        .program = PROGRAM_NONE,
+                        .self = PROGRAM_NONE,
+                        .fresh = PROGRAM_NONE};
     snprintf(s->engine_path, sizeof s->engine_path, "%s", engine_path);
     ssize_t n = readlink("/proc/self/exe", s->self_path, sizeof s->self_path - 1);
     if (n < 0 || !program_open(&s->self, "/proc/self/exe", &e)) s->self_path[0] = 0;

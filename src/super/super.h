@@ -32,10 +32,10 @@
 #define PORTREEVE_VERSION "0.1.0"
 #endif
 
-#define CONTROL_CLIENTS 64
-#define WAITERS (CONTROL_CLIENTS + 64)
+#define CONTROL_CLIENTS  64
+#define WAITERS          (CONTROL_CLIENTS + 64)
 #define SHUTDOWN_CALLERS 8
-#define NEVER INT64_MAX
+#define NEVER            INT64_MAX
 
 enum engine_phase {
     ENGINE_NONE,       /* no process */
@@ -43,8 +43,8 @@ enum engine_phase {
     ENGINE_PREPARING,  /* offered a generation, PREPARED or FAILED awaited */
     ENGINE_COMMITTING, /* COMMIT sent, COMMITTED awaited */
     ENGINE_LIVE,
-    ENGINE_DRAINING,   /* told to finish */
-    ENGINE_DYING       /* killed, not reaped yet */
+    ENGINE_DRAINING, /* told to finish */
+    ENGINE_DYING     /* killed, not reaped yet */
 };
 
 struct engine {
@@ -58,12 +58,12 @@ struct engine {
     uint64_t serves;          /* number of the generation it committed last; 0 = none */
     int64_t deadline;         /* of the phase; NEVER = none */
     int64_t live_since;
-    bool fresh;               /* was started from s->fresh */
-    bool quiet;               /* drains, and takes no callers any more */
+    bool fresh; /* was started from s->fresh */
+    bool quiet; /* drains, and takes no callers any more */
     char version[32];
 };
 
-struct waiter { /* somebody who is told how a reload went */
+struct waiter {  /* somebody who is told how a reload went */
     bool engine; /* the engine's console (pid, id), else a control client (id) */
     pid_t pid;
     uint64_t id;
@@ -73,19 +73,19 @@ enum reload_phase { RELOAD_IDLE, RELOAD_PLANNING, RELOAD_OFFERING, RELOAD_OFFERE
 
 struct reload {
     enum reload_phase phase;
-    bool force, forced;          /* asked for so; the one under way */
-    bool initial, again;         /* again: asked for while one ran; one more serves all who asked */
-    bool follow;                 /* this one puts in force what the machine's addresses change, see follow.c */
-    bool refused;                /* the planner has said no, and will again */
-    unsigned gone_again;         /* an address was there for the planner and not for us: so often in this reload */
+    bool force, forced;  /* asked for so; the one under way */
+    bool initial, again; /* again: asked for while one ran; one more serves all who asked */
+    bool follow;         /* this one puts in force what the machine's addresses change, see follow.c */
+    bool refused;        /* the planner has said no, and will again */
+    unsigned gone_again; /* an address was there for the planner and not for us: so often in this reload */
     struct planner planner;
-    bool from_reserve;           /* it had been waiting */
-    struct account ran_as;       /* the planner of this reload */
-    struct generation *next;     /* being offered */
-    struct buf text;             /* warnings so far */
-    int64_t deadline;            /* of RELOAD_OFFERING */
-    struct settle settle;        /* RELOAD_SETTLING: it is done, but for callers on their way to a socket that goes */
-    struct buf result;           /* of RELOAD_SETTLING: what will be said */
+    bool from_reserve;       /* it had been waiting */
+    struct account ran_as;   /* the planner of this reload */
+    struct generation *next; /* being offered */
+    struct buf text;         /* warnings so far */
+    int64_t deadline;        /* of RELOAD_OFFERING */
+    struct settle settle;    /* RELOAD_SETTLING: it is done, but for callers on their way to a socket that goes */
+    struct buf result;       /* of RELOAD_SETTLING: what will be said */
     struct waiter now[WAITERS], later[WAITERS];
     unsigned nnow, nlater;
     struct edit *edit;              /* what this one is for; NULL = files that people have changed */
@@ -134,13 +134,13 @@ struct shutdown_caller {
 struct super {
     struct options opt;
     char engine_path[4096], self_path[4096];
-    struct program program; /* of engines and planners, as it was taken up: at the start, or when the one that SIGUSR2 brought took over */
-    struct program self;    /* ours */
-    struct program fresh;   /* the file on disk since SIGUSR2, until its engine has taken over or failed */
+    struct program program;  /* of engines and planners, as it was taken up: at the start, or when the one that SIGUSR2 brought took over */
+    struct program self;     /* ours */
+    struct program fresh;    /* the file on disk since SIGUSR2, until its engine has taken over or failed */
     char not_replaced[2048]; /* why the last SIGUSR2 came to nothing; "" = it did not */
-    struct account user;  /* name "" = nobody was named */
-    bool dropped;         /* capabilities are gone */
-    bool unclean;         /* the run before ended without tidying: its engine may need a moment to leave */
+    struct account user;     /* name "" = nobody was named */
+    bool dropped;            /* capabilities are gone */
+    bool unclean;            /* the run before ended without tidying: its engine may need a moment to leave */
     int pid_fd, signal_fd, control_fd, counters_fd;
     struct counters *counters;
     int recorder_fd, recorder_look, counters_look; /* for engines; for those who may only read */
@@ -157,10 +157,10 @@ struct super {
     uint64_t reserve_for;   /* the generation after which it was started */
     struct follow follow;
     struct engine engine[2];
-    int live;              /* index of the serving engine, -1 = none */
-    int replacing;         /* index of the engine that is to take over (SIGUSR2), -1 = none */
+    int live;      /* index of the serving engine, -1 = none */
+    int replacing; /* index of the engine that is to take over (SIGUSR2), -1 = none */
     bool replace_wanted;
-    int64_t restart_at;    /* NEVER = no restart is due */
+    int64_t restart_at; /* NEVER = no restart is due */
     int64_t backoff_ms;
     uint64_t restarts;
 
@@ -177,20 +177,20 @@ struct super {
 };
 
 /* super.c */
-enum log_level super_log_level(void); /* PORTREEVE_DEBUG=1: each step of a change of sockets is logged */
+enum log_level super_log_level(void);                            /* PORTREEVE_DEBUG=1: each step of a change of sockets is logged */
 int super_run(const struct options *o, const char *engine_path); /* returns the exit status */
 void super_stop(struct super *s, const char *who);               /* first call: drain; second: at once */
 
 /* reload.c */
 void reload_ask(struct super *s, const struct waiter *w, bool force, const char *who); /* w may be NULL */
-void reload_edit(struct super *s, struct edit *d);                         /* takes d */
+void reload_edit(struct super *s, struct edit *d);                                     /* takes d */
 void reload_start_first(struct super *s);
 void reload_planner_ended(struct super *s, int status);
 void reload_continue(struct super *s); /* every turn of the loop: offer what is ready, begin what waits */
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e); /* last look before COMMIT */
-void reload_done(struct super *s);     /* the offered generation is live */
-void reload_failed(struct super *s, const char *why); /* reload_end.c */
-void reload_log(enum log_level lvl, const char *text); /* reload_say.c */
+void reload_done(struct super *s);                                                        /* the offered generation is live */
+void reload_failed(struct super *s, const char *why);                                     /* reload_end.c */
+void reload_log(enum log_level lvl, const char *text);                                    /* reload_say.c */
 void reload_print_plan(const struct super *s);
 int64_t reload_deadline(const struct super *s);
 void reload_tick(struct super *s, int64_t now);
@@ -204,14 +204,14 @@ int follow_fd(const struct super *s); /* -1 = none */
 void follow_readable(struct super *s);
 void follow_tick(struct super *s, int64_t now);
 void follow_began(struct super *s);                             /* reload.c: a planner is started */
-void follow_news(const struct super *s, char *out, size_t cap);  /* what this one was started for */
+void follow_news(const struct super *s, char *out, size_t cap); /* what this one was started for */
 bool follow_refused_before(struct super *s, const char *why);   /* an unchanged refusal is not said again */
 bool follow_result(struct super *s, struct buf *text);          /* every reload that succeeds: its warnings, and for ours what changed */
 void follow_ended(struct super *s, enum follow_end end);        /* every reload, ours or not */
 
 /* remember.c */
-bool remember_open(struct super *s, struct err *e);                         /* the flight recorder's memory */
-void remember_generation(struct super *s, const struct generation *g);      /* as many decisions as its settings say */
+bool remember_open(struct super *s, struct err *e);                    /* the flight recorder's memory */
+void remember_generation(struct super *s, const struct generation *g); /* as many decisions as its settings say */
 
 /* lend.c: "ok" and descriptors, to a control client */
 void lend_decisions(const struct super *s, int fd); /* the flight recorder's memory */
@@ -227,7 +227,7 @@ void engines_kill(struct super *s);
 void engine_readable(struct super *s, struct engine *en);
 void engine_gone(struct super *s, struct engine *en, int status);
 void engines_tick(struct super *s, int64_t now);
-void engines_drain(struct super *s);   /* we are stopping */
+void engines_drain(struct super *s); /* we are stopping */
 bool engines_none(const struct super *s);
 void engine_tell_last(struct super *s, struct engine *en);
 bool engine_send(struct engine *en, uint32_t type, const char *text, size_t n); /* false: it has no link (any more) */
@@ -236,17 +236,17 @@ void engine_answer(struct super *s, const struct waiter *w, bool ok, const char 
 /* replace.c */
 void replace_ask(struct super *s); /* SIGUSR2, or when one that had to wait may begin */
 bool replace_may_speak(const struct engine *en, const char *hello, char *why, size_t cap); /* HELLO: is it of our format? */
-void replace_over(struct super *s, struct engine *en);    /* an engine of s->fresh has committed: its program is kept */
-void replace_failed(struct super *s, const char *why);    /* s->fresh is of no use: the one we have is kept */
+void replace_over(struct super *s, struct engine *en);     /* an engine of s->fresh has committed: its program is kept */
+void replace_failed(struct super *s, const char *why);     /* s->fresh is of no use: the one we have is kept */
 bool replace_text(const struct super *s, struct buf *out); /* for status: what differs on disk, why it was refused */
 bool replace_json(const struct super *s, struct buf *out);
 
 /* prove.c */
-void prove_ask(struct super *s); /* tell the serving engine to prove its sockets, if it alone takes callers */
+void prove_ask(struct super *s);                              /* tell the serving engine to prove its sockets, if it alone takes callers */
 void prove_moved(struct super *s, const struct buf *sockets); /* their addresses have come or gone: "INDEX\n" each */
-void prove_heard(struct super *s, const struct engine *en); /* WIRE_PROOFS is in s->msg */
+void prove_heard(struct super *s, const struct engine *en);   /* WIRE_PROOFS is in s->msg */
 void prove_inherit(struct generation *g, const struct generation *old); /* what is known of sockets that stay */
-void prove_forget(struct super *s); /* the engine that proved them has gone */
+void prove_forget(struct super *s);                                     /* the engine that proved them has gone */
 
 #define RESERVE_FROM 256 /* sockets from which a planner is kept in reserve: below that planning takes hardly longer than starting it */
 /* reserve.c */

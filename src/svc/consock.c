@@ -189,7 +189,8 @@ static bool prepare_folder(const char *path, struct err *e) {
     const char *slash = strrchr(path, '/');
     char folder[4096];
     struct stat st;
-    if (!slash || slash == path || (size_t)(slash - path) >= sizeof folder) return err_set(e, "%s: the console's socket needs a folder of its own", path);
+    if (!slash || slash == path || (size_t)(slash - path) >= sizeof folder)
+        return err_set(e, "%s: the console's socket needs a folder of its own", path);
     memcpy(folder, path, (size_t)(slash - path));
     folder[slash - path] = '\0';
     if (mkdir(folder, 0700) != 0 && errno != EEXIST) return err_set(e, "%s: cannot be made: %s", folder, strerror(errno));
@@ -205,11 +206,12 @@ static bool take_path(struct consock *s, struct err *e) {
     struct sockaddr_un a;
     struct stat st;
     int dir;
-    if ((size_t)snprintf(beside, sizeof beside, "%s.%d", s->path, (int)getpid()) >= sizeof beside) return err_set(e, "%s: this path is too long", s->path);
+    if ((size_t)snprintf(beside, sizeof beside, "%s.%d", s->path, (int)getpid()) >= sizeof beside)
+        return err_set(e, "%s: this path is too long", s->path);
     bool fine = set_address(&a, beside, &dir);
     unlink(beside); /* of an earlier life with our number */
-    fine = fine && fchmod(s->fd, 0600) == 0 && bind(s->fd, (struct sockaddr *)&a, sizeof a) == 0 && chmod(beside, 0600) == 0 && listen(s->fd, CONSOCK_CLIENTS) == 0 &&
-           stat(beside, &st) == 0 && rename(beside, s->path) == 0;
+    fine = fine && fchmod(s->fd, 0600) == 0 && bind(s->fd, (struct sockaddr *)&a, sizeof a) == 0 && chmod(beside, 0600) == 0 &&
+           listen(s->fd, CONSOCK_CLIENTS) == 0 && stat(beside, &st) == 0 && rename(beside, s->path) == 0;
     int why = errno;
     if (dir >= 0) close(dir);
     if (!fine) {
@@ -259,7 +261,8 @@ void consock_stop(struct consock *s) {
 int consock_connect(const char *path, struct err *e) {
     struct sockaddr_un a;
     int dir, fd = -1;
-    bool fine = set_address(&a, path, &dir) && (fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
+    bool fine = set_address(&a, path, &dir) && (fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0 &&
+                connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
     int why = errno;
     if (dir >= 0) close(dir);
     if (fine) return fd;

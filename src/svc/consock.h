@@ -10,8 +10,8 @@
 #include <sys/types.h>
 
 #define CONSOCK_CLIENTS 8
-#define CONSOCK_LINE 65536u
-#define CONSOCK_REPLY (4u << 20)
+#define CONSOCK_LINE    65536u
+#define CONSOCK_REPLY   (4u << 20)
 
 struct consock;
 /* line: n bytes and a NUL, without the newline. The handler fills reply (bounded to CONSOCK_REPLY) with one line, without

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #define REPLY_MAX (16u << 20)
-#define HEAD_MAX (32u << 10)
-#define STEP_MS 200
+#define HEAD_MAX  (32u << 10)
+#define STEP_MS   200
 
 struct hclient {
     CURLM *multi;
@@ -28,8 +28,7 @@ static void curl_begin(void) {
 struct hclient *hclient_create(void) {
     pthread_once(&curl_once, curl_begin);
     struct hclient *c = calloc(1, sizeof *c);
-    if (!c)
-        return NULL;
+    if (!c) return NULL;
     c->multi = curl_multi_init();
     c->easy = curl_easy_init();
     if (!c->multi || !c->easy) {
@@ -41,8 +40,7 @@ struct hclient *hclient_create(void) {
 }
 
 void hclient_abort(struct hclient *c) {
-    if (c->running)
-        curl_multi_remove_handle(c->multi, c->easy);
+    if (c->running) curl_multi_remove_handle(c->multi, c->easy);
     c->running = false;
     curl_slist_free_all(c->fields);
     c->fields = NULL;
@@ -50,8 +48,7 @@ void hclient_abort(struct hclient *c) {
 }
 
 void hclient_destroy(struct hclient *c) {
-    if (!c)
-        return;
+    if (!c) return;
     hclient_abort(c);
     curl_easy_cleanup(c->easy);
     curl_multi_cleanup(c->multi);
@@ -71,10 +68,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
 static size_t on_head(char *p, size_t size, size_t n, void *ctx) {
     struct hclient *c = ctx;
     size_t bytes = size * n;
-    if (!c->head)
-        return bytes;
-    if (bytes > 5 && memcmp(p, "HTTP/", 5) == 0)
-        buf_clear(c->head); /* an interim answer (100) came before this one */
+    if (!c->head) return bytes;
+    if (bytes > 5 && memcmp(p, "HTTP/", 5) == 0) buf_clear(c->head); /* an interim answer (100) came before this one */
     if (c->head->n + bytes > HEAD_MAX || !buf_add(c->head, p, bytes)) {
         c->too_long = true;
         return 0;
@@ -106,8 +101,7 @@ static void set_where(struct hclient *c, const char *url) {
         n -= (size_t)(at + 1 - url);
         url = at + 1;
     }
-    if (n >= sizeof c->where)
-        n = sizeof c->where - 1;
+    if (n >= sizeof c->where) n = sizeof c->where - 1;
     memcpy(c->where, url, n);
     c->where[n] = '\0';
 }
@@ -115,12 +109,10 @@ static void set_where(struct hclient *c, const char *url) {
 static bool set_method(CURL *h, const struct hclient_request *rq) {
     const char *method = rq->method ? rq->method : "GET";
     CURLcode rc = CURLE_OK;
-    if (strcmp(method, "HEAD") == 0)
-        rc = curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    if (strcmp(method, "HEAD") == 0) rc = curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
     else if (rq->body || strcmp(method, "POST") == 0) {
         rc = curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body_n);
-        if (rc == CURLE_OK)
-            rc = curl_easy_setopt(h, CURLOPT_POSTFIELDS, rq->body ? rq->body : "");
+        if (rc == CURLE_OK) rc = curl_easy_setopt(h, CURLOPT_POSTFIELDS, rq->body ? rq->body : "");
     }
     if (rc == CURLE_OK && strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         rc = curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
@@ -188,8 +180,7 @@ static int finish(struct hclient *c, CURLcode rc, int *status, struct err *e) {
     }
     if (rc != CURLE_OK) {
         char reason[128] = "";
-        if (os_errno)
-            snprintf(reason, sizeof reason, " (%s)", strerrordesc_np((int)os_errno));
+        if (os_errno) snprintf(reason, sizeof reason, " (%s)", strerrordesc_np((int)os_errno));
         err_set(e, "no answer from %s: %s%s", c->where, c->why[0] ? c->why : curl_easy_strerror(rc), reason);
         return -1;
     }
@@ -206,8 +197,7 @@ int hclient_step(struct hclient *c, unsigned ms, int *status, struct err *e) {
     CURLMcode rc = curl_multi_perform(c->multi, &live);
     if (rc == CURLM_OK && live) {
         rc = curl_multi_poll(c->multi, NULL, 0, (int)ms, NULL);
-        if (rc == CURLM_OK)
-            rc = curl_multi_perform(c->multi, &live);
+        if (rc == CURLM_OK) rc = curl_multi_perform(c->multi, &live);
     }
     if (rc != CURLM_OK) {
         hclient_abort(c);
@@ -215,21 +205,18 @@ int hclient_step(struct hclient *c, unsigned ms, int *status, struct err *e) {
         return -1;
     }
     for (CURLMsg *m = curl_multi_info_read(c->multi, &left); m; m = curl_multi_info_read(c->multi, &left))
-        if (m->msg == CURLMSG_DONE && m->easy_handle == c->easy)
-            return finish(c, m->data.result, status, e);
+        if (m->msg == CURLMSG_DONE && m->easy_handle == c->easy) return finish(c, m->data.result, status, e);
     return 0;
 }
 
 bool hclient_call(struct hclient *c, const struct hclient_request *rq, int *status, struct buf *body, struct err *e) {
-    if (!hclient_start(c, rq, body, e))
-        return false;
+    if (!hclient_start(c, rq, body, e)) return false;
     for (;;) {
         if (rq->cancel && *rq->cancel) {
             hclient_abort(c);
             return err_set(e, "call to %s given up: stopping", c->where);
         }
         int rc = hclient_step(c, STEP_MS, status, e);
-        if (rc)
-            return rc > 0;
+        if (rc) return rc > 0;
     }
 }

@@ -5,17 +5,17 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-struct hclient; /* keeps connections; one per thread */
+struct hclient;                       /* keeps connections; one per thread */
 struct hclient *hclient_create(void); /* NULL: no memory */
 void hclient_destroy(struct hclient *c);
 struct hclient_request {
     const char *method, *url;
-    const char *const *header; /* "Name: value", NULL-terminated; may be NULL */
-    const char *body;          /* borrowed until the call has ended */
-    size_t body_n, max_reply; /* max_reply 0 = 16 MiB */
+    const char *const *header;     /* "Name: value", NULL-terminated; may be NULL */
+    const char *body;              /* borrowed until the call has ended */
+    size_t body_n, max_reply;      /* max_reply 0 = 16 MiB */
     unsigned connect_ms, total_ms; /* 0 = 5 s, 30 s */
-    const volatile int *cancel; /* non-zero ends the call soon; may be NULL */
-    struct buf *reply_head;     /* status line and fields of the final answer as received, at most 32 KiB; may be NULL */
+    const volatile int *cancel;    /* non-zero ends the call soon; may be NULL */
+    struct buf *reply_head;        /* status line and fields of the final answer as received, at most 32 KiB; may be NULL */
 };
 /* true: *status and body filled. false: no answer, e says why ("tracker not reachable at 127.0.0.1:7000: Connection refused"). */
 bool hclient_call(struct hclient *c, const struct hclient_request *rq, int *status, struct buf *body, struct err *e);

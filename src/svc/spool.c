@@ -18,17 +18,15 @@ uint64_t spool_push(struct spool *s, unsigned producer, const struct event *ev) 
     pthread_mutex_lock(&pr->lock);
     if (take && pr->who == NULL) pr->who = pseudonyms_create(s->db.pseudonym_key);
     size_t n = take ? record_encode(ev, pr->who, record) : 0;
-    if (n > 0 && half_append(&pr->half[pr->filling], record, n))
-        ticket = ++pr->ticket;
-    else
-        pr->dropped++;
+    if (n > 0 && half_append(&pr->half[pr->filling], record, n)) ticket = ++pr->ticket;
+    else pr->dropped++;
     pthread_mutex_unlock(&pr->lock);
     return ticket;
 }
 
 void spool_wake(struct spool *s) {
     if (!atomic_load(&s->idle)) return; /* it looks again before it rests */
-    pthread_mutex_lock(&s->lock); /* it has said that it rests and has not looked yet, or waits already */
+    pthread_mutex_lock(&s->lock);       /* it has said that it rests and has not looked yet, or waits already */
     pthread_mutex_unlock(&s->lock);
     pthread_cond_signal(&s->wake); /* without the lock, for which it would have to wait again at once */
 }

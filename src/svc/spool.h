@@ -12,19 +12,19 @@
 
 /* Bits of event.reasons: why an event is thought to come from a machine. The names are in spool_reason_name. */
 enum event_reason {
-    REASON_BURST = 1,    /* several links in a short time */
-    REASON_EARLY = 2,    /* within seconds of sending */
-    REASON_PURPOSE = 4,  /* Purpose, Sec-Purpose */
-    REASON_AGENT = 8,    /* a known machine */
+    REASON_BURST = 1,   /* several links in a short time */
+    REASON_EARLY = 2,   /* within seconds of sending */
+    REASON_PURPOSE = 4, /* Purpose, Sec-Purpose */
+    REASON_AGENT = 8,   /* a known machine */
     REASON_NO_AGENT = 16,
-    REASON_TRAP = 32,    /* after a trap link */
+    REASON_TRAP = 32, /* after a trap link */
     REASON_HEAD = 64
 };
 enum event_type { EV_OPEN = 1, EV_CLICK, EV_UNSUBSCRIBE, EV_RESUBSCRIBE, EV_TRAP };
 enum event_class { CLASS_UNKNOWN, CLASS_HUMAN, CLASS_PROXY, CLASS_PREFETCH, CLASS_SCANNER, CLASS_BOT };
 enum event_tls { EV_TLS_NONE, EV_TLS_OWN, EV_TLS_EXTERNAL };
 
-struct event { /* plain; strings are borrowed during spool_put only */
+struct event {                      /* plain; strings are borrowed during spool_put only */
     uint8_t type, cls, tls, method; /* method: enum method of exchange.h */
     uint32_t reasons;               /* bit mask, names in spool_reason_name */
     int64_t ms;                     /* unix ms */
@@ -32,15 +32,15 @@ struct event { /* plain; strings are borrowed during spool_put only */
     struct addr address;            /* cut as the level says by spool_put: whole only at LEVEL_NETWORK */
     const char *agent;              /* kept at LEVEL_NETWORK only */
     uint32_t agent_n;
-    const char *listener;           /* socket name, ≤ 63 bytes */
+    const char *listener; /* socket name, ≤ 63 bytes */
 };
 
 struct spool;
 struct spool_config {
-    const char *dir;       /* STATE/spool: spool.db lives here; made 0700 */
+    const char *dir;        /* STATE/spool: spool.db lives here; made 0700 */
     const char *tracker_id; /* 1–63 of [a-z0-9-] */
-    int64_t max_bytes; /* pages in use; beyond it events are refused until readers acknowledge */
-    unsigned producers;    /* worker threads: producer i may call spool_put(…, i, …) without locking others out for long */
+    int64_t max_bytes;      /* pages in use; beyond it events are refused until readers acknowledge */
+    unsigned producers;     /* worker threads: producer i may call spool_put(…, i, …) without locking others out for long */
     /* Called by the spool thread after each commit (or failure) for every producer that had events in it:
      * everything of that producer up to and including its ticket `upto` is durable (ok) or refused (!ok: disk full, I/O error). */
     void (*done)(void *ctx, unsigned producer, uint64_t upto, bool ok);
@@ -59,14 +59,14 @@ void spool_wake(struct spool *s);
 uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev); /* push and wake */
 
 struct spool_stats {
-    uint64_t queued;                      /* waiting for a commit */
-    uint64_t committed, dropped;          /* events of this life */
+    uint64_t queued;             /* waiting for a commit */
+    uint64_t committed, dropped; /* events of this life */
     uint64_t commits, failures;
     uint64_t epoch, last_seq;
-    int64_t bytes;                        /* of the file's pages in use */
-    int64_t backlog;                      /* events in the file that not every reader has acknowledged */
+    int64_t bytes;   /* of the file's pages in use */
+    int64_t backlog; /* events in the file that not every reader has acknowledged */
     int64_t last_commit_us;
-    bool failing;                         /* commits fail, or the file is at max_bytes: spool_put returns 0 until that passes */
+    bool failing; /* commits fail, or the file is at max_bytes: spool_put returns 0 until that passes */
 };
 void spool_stats(struct spool *s, struct spool_stats *out);
 

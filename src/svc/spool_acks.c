@@ -89,10 +89,8 @@ void spool_answer_acks(struct spool *s) {
     for (unsigned i = 0; i < n; i++) {
         struct err e = {""};
         enum db_result r = DB_TROUBLE;
-        if (s->db.db == NULL)
-            err_set(&e, "the spool cannot be written at the moment");
-        else
-            r = store_cursor(s, &todo[i]->c, &e);
+        if (s->db.db == NULL) err_set(&e, "the spool cannot be written at the moment");
+        else r = store_cursor(s, &todo[i]->c, &e);
         if (r != DB_OK && r != DB_REFUSED && s->db.db != NULL) spool_begin_failing(s, &e, r);
         uint64_t backlog = r == DB_OK ? spool_db_backlog(&s->db, s->trim_to) : 0;
         pthread_mutex_lock(&s->lock);

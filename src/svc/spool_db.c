@@ -40,12 +40,9 @@ int64_t db_number(struct spool_db *d, const char *sql, int64_t none, enum db_res
     int64_t v = -1;
     int rc = sqlite3_prepare_v2(d->db, sql, -1, &st, NULL);
     if (rc == SQLITE_OK) rc = sqlite3_step(st);
-    if (rc == SQLITE_ROW)
-        v = sqlite3_column_int64(st, 0);
-    else if (rc == SQLITE_DONE)
-        v = none;
-    else
-        *r = db_fault(d, "read", e);
+    if (rc == SQLITE_ROW) v = sqlite3_column_int64(st, 0);
+    else if (rc == SQLITE_DONE) v = none;
+    else *r = db_fault(d, "read", e);
     sqlite3_finalize(st);
     return v;
 }

@@ -4,9 +4,9 @@
 #include "svc/spool_record.h"
 #include <sqlite3.h>
 
-#define SPOOL_SCHEMA 1
-#define SPOOL_READERS 16u     /* a reader more is refused: each holds back deletion */
-#define READER_NAME 65
+#define SPOOL_SCHEMA  1
+#define SPOOL_READERS 16u /* a reader more is refused: each holds back deletion */
+#define READER_NAME   65
 
 enum db_result {
     DB_OK,
@@ -43,8 +43,8 @@ enum db_result spool_db_trim(struct spool_db *d, uint64_t pos, bool *more, struc
 enum db_result spool_db_commit(struct spool_db *d, struct err *e); /* on a fault everything since begin is undone */
 void spool_db_undo(struct spool_db *d);
 enum db_result spool_db_last(struct spool_db *d, struct err *e); /* sets last_pos */
-void spool_db_measure(struct spool_db *d); /* sets bytes */
-uint64_t spool_db_backlog(struct spool_db *d, uint64_t acked); /* events behind that position */
+void spool_db_measure(struct spool_db *d);                       /* sets bytes */
+uint64_t spool_db_backlog(struct spool_db *d, uint64_t acked);   /* events behind that position */
 
 /* spool_ballast.c. The ballast: 4 MiB kept beside the file, given up when the disk is full, so that readers can still have events deleted. It can be made
  * again only where 1 MiB is free besides, so that a disk that hovers at full does not make the spool come and go. */

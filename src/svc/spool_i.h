@@ -8,11 +8,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define HALF_MAX (4u << 20) /* bytes a producer may have waiting; then spool_put returns 0 */
-#define CUT (64u << 10)     /* a row may end about every so many bytes */
-#define CUTS (HALF_MAX / CUT + 1)
-#define ROW (256u << 10)    /* bytes of a row: about 1.5 MB as NDJSON */
-#define ACKS 32u
+#define HALF_MAX      (4u << 20)  /* bytes a producer may have waiting; then spool_put returns 0 */
+#define CUT           (64u << 10) /* a row may end about every so many bytes */
+#define CUTS          (HALF_MAX / CUT + 1)
+#define ROW           (256u << 10) /* bytes of a row: about 1.5 MB as NDJSON */
+#define ACKS          32u
 #define SEEN_AGAIN_MS (3600ll * 1000) /* an ack that changes nothing is written once an hour */
 
 struct half {
@@ -20,7 +20,10 @@ struct half {
     size_t n, cap;
     uint32_t count; /* records since the last cut */
     unsigned cuts;
-    struct { size_t end; uint32_t count; } cut[CUTS];
+    struct {
+        size_t end;
+        uint32_t count;
+    } cut[CUTS];
 };
 struct producer {
     _Alignas(64) pthread_mutex_t lock;
@@ -68,7 +71,6 @@ struct spool {
     uint32_t row_count;
     struct producer producer[];
 };
-
 
 /* spool_queue.c: halves. */
 bool half_append(struct half *h, const uint8_t *p, size_t n); /* false: full or no memory */

@@ -5,10 +5,10 @@
  * Positions grow for ever, also over a fresh file: its first one is made from the clock (ms × 1024), so that no reader's cursor can point
  * into the future of a younger file. The newest row is never deleted, since the next position is counted from it: without AUTOINCREMENT a commit
  * writes one page less. Several processes may write (a change of the engine's binary): each commit waits for the other's. */
-#include "svc/spool_db.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/newfile.h"
+#include "svc/spool_db.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,7 +22,8 @@
 #include <unistd.h>
 
 #define APPLICATION_ID 0x50527370
-#define CHECK_WHOLE_BELOW (64ll << 20) /* a larger file is looked over only when there is a reason: an engine must be back within a second */
+#define CHECK_WHOLE_BELOW                                                                                                                  \
+    (64ll << 20) /* a larger file is looked over only when there is a reason: an engine must be back within a second */
 #define BUSY_US    500
 #define BUSY_TURNS 20000 /* × BUSY_US = 10 s */
 #define TRIM_ROWS  "128"
@@ -92,9 +93,9 @@ static enum db_result connect_file(struct spool_db *d, struct err *e) {
     sqlite3_db_config(d->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     /* Checkpoints stay with the writer: done beside it, a steady stream of commits would never let the log start over. */
     return db_run(d,
-               "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=16777216;"
-               "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0",
-               "set up the spool", e);
+                  "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=16777216;"
+                  "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0",
+                  "set up the spool", e);
 }
 
 static enum db_result look_over(struct spool_db *d, struct err *e) {
@@ -123,12 +124,12 @@ static enum db_result schema(struct spool_db *d, struct err *e) {
     }
     if (version == SPOOL_SCHEMA) return DB_OK;
     return db_run(d,
-               "CREATE TABLE batch(pos INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,"
-               " total INTEGER NOT NULL, bytes BLOB NOT NULL);"
-               "CREATE TABLE cursor(reader TEXT PRIMARY KEY, pos INTEGER NOT NULL, seen_ms INTEGER NOT NULL) WITHOUT ROWID;"
-               "CREATE TABLE epoch(epoch INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, tracker TEXT NOT NULL);"
-               "PRAGMA application_id=1347584880; PRAGMA user_version=1",
-               "make the tables", e);
+                  "CREATE TABLE batch(pos INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,"
+                  " total INTEGER NOT NULL, bytes BLOB NOT NULL);"
+                  "CREATE TABLE cursor(reader TEXT PRIMARY KEY, pos INTEGER NOT NULL, seen_ms INTEGER NOT NULL) WITHOUT ROWID;"
+                  "CREATE TABLE epoch(epoch INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, tracker TEXT NOT NULL);"
+                  "PRAGMA application_id=1347584880; PRAGMA user_version=1",
+                  "make the tables", e);
 }
 
 static enum db_result enter_epoch(struct spool_db *d, uint64_t *epoch, uint64_t *last_seq, struct err *e) {

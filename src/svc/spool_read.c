@@ -62,10 +62,8 @@ static bool connect_file(struct spool_reader *r, struct err *e) {
 struct spool_reader *spool_reader_open(const char *dir, struct err *e) {
     struct spool_reader *r = calloc(1, sizeof *r);
     if (r == NULL) return err_set(e, "spool: out of memory"), NULL;
-    if (snprintf(r->path, sizeof r->path, "%s/spool.db", dir) >= (int)sizeof r->path)
-        err_set(e, "%.100s…: path too long", dir);
-    else if (connect_file(r, e))
-        return r;
+    if (snprintf(r->path, sizeof r->path, "%s/spool.db", dir) >= (int)sizeof r->path) err_set(e, "%.100s…: path too long", dir);
+    else if (connect_file(r, e)) return r;
     free(r);
     return NULL;
 }

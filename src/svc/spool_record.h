@@ -3,9 +3,9 @@
 #define PORTREEVE_SVC_SPOOL_RECORD_H
 #include "svc/spool.h"
 
-#define RECORD_MAX 512   /* bytes of the largest record */
-#define RECORD_AGENT 256 /* bytes of a user agent kept; the rest is cut */
-#define BATCH_HEAD 5     /* bytes before the first record of a batch */
+#define RECORD_MAX    512 /* bytes of the largest record */
+#define RECORD_AGENT  256 /* bytes of a user agent kept; the rest is cut */
+#define BATCH_HEAD    5   /* bytes before the first record of a batch */
 #define PSEUDONYM_KEY 32
 
 /* Makes pseudonyms: 64 bits of HMAC-SHA-256 over campaign and recipient. One per thread. */

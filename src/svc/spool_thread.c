@@ -46,10 +46,8 @@ static enum db_result write_turn(struct spool *s, uint64_t *seq, struct err *e) 
     bool more = false;
     if (r == DB_OK && s->trimming) r = spool_db_trim(&s->db, s->trim_to, &more, e);
     if (r == DB_OK) r = spool_db_commit(&s->db, e);
-    if (r == DB_OK)
-        s->trimming = more;
-    else
-        spool_db_undo(&s->db);
+    if (r == DB_OK) s->trimming = more;
+    else spool_db_undo(&s->db);
     return r;
 }
 
@@ -201,10 +199,8 @@ static bool rest(struct spool *s) {
     bool work = s->acks > 0 || (s->trimming && s->db.db != NULL && !s->stop) || queue_any(s);
     if (!work && !s->stop) {
         int64_t ms = s->retry_at - clock_mono_ms();
-        if (!troubled(s))
-            pthread_cond_wait(&s->wake, &s->lock);
-        else if (ms > 0)
-            spool_wait_on(s, &s->wake, ms);
+        if (!troubled(s)) pthread_cond_wait(&s->wake, &s->lock);
+        else if (ms > 0) spool_wait_on(s, &s->wake, ms);
     }
     atomic_store(&s->idle, false);
     bool on = !s->stop || s->acks > 0 || queue_any(s);

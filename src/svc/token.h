@@ -17,11 +17,14 @@ struct token {
     uint64_t campaign, recipient, link;
     uint32_t minute; /* minutes since 2020-01-01T00:00Z */
 };
-#define TOKEN_MAX 96         /* bytes of text with NUL, enough for the largest varints */
+#define TOKEN_MAX        96 /* bytes of text with NUL, enough for the largest varints */
 #define TOKEN_TARGET_MAX 2048
 
-enum token_verdict { TOKEN_OK, TOKEN_EXPIRED /* signature right, key retired or too old: a click still redirects, nothing is recorded */,
-                     TOKEN_BAD /* anything else; no detail for strangers */ };
+enum token_verdict {
+    TOKEN_OK,
+    TOKEN_EXPIRED /* signature right, key retired or too old: a click still redirects, nothing is recorded */,
+    TOKEN_BAD /* anything else; no detail for strangers */
+};
 
 /* The key ring: STATE/keys/tracker.keys, mode 0600, one line `id hex64 created retired|-`; made on first use. Immutable once loaded,
  * shared by threads; every thread that opens tokens has its own token_ctx (prepared HMAC states). Memory is MADV_DONTDUMP, wiped on free. */

@@ -61,12 +61,9 @@ static bool hex_bytes(const char *s, uint8_t *out, size_t n) {
         unsigned v = 0;
         for (int j = 0; j < 2; j++) {
             char c = s[2 * i + (size_t)j];
-            if (c >= '0' && c <= '9')
-                v = v << 4 | (unsigned)(c - '0');
-            else if (c >= 'a' && c <= 'f')
-                v = v << 4 | (unsigned)(c - 'a' + 10);
-            else
-                return false;
+            if (c >= '0' && c <= '9') v = v << 4 | (unsigned)(c - '0');
+            else if (c >= 'a' && c <= 'f') v = v << 4 | (unsigned)(c - 'a' + 10);
+            else return false;
         }
         out[i] = (uint8_t)v;
     }

@@ -3,8 +3,8 @@
 #define PORTREEVE_SVC_TOKEN_RING_H
 #include "svc/token.h"
 
-#define TOKEN_KINDS 5
-#define TOKEN_KEYS_MAX 64
+#define TOKEN_KINDS     5
+#define TOKEN_KEYS_MAX  64
 #define TOKEN_KEY_BYTES 32
 
 struct token_key {

@@ -26,7 +26,8 @@ static void begin(int ep) {
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f090001u + next_source++ % sources)};
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&from, sizeof from) || (connect(fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)) {
+    if (fd < 0 || bind(fd, (struct sockaddr *)&from, sizeof from) ||
+        (connect(fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)) {
         failed++;
         if (fd >= 0) close(fd);
         usleep(1000);

@@ -10,8 +10,7 @@ static void feed(struct drive *d, const struct h1_limits *l, const char *p, size
     drive_feed(d, p, cut);
     if (bytes)
         for (size_t i = cut; i < n; i++) drive_feed(d, p + i, 1);
-    else
-        drive_feed(d, p + cut, n - cut);
+    else drive_feed(d, p + cut, n - cut);
     drive_end(d);
 }
 

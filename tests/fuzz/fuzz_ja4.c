@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > 5 && data[0] == 0x16) data += 5, size -= 5; /* seeds come in a record */
-    uint8_t *copy = malloc(size ? size : 1); /* so that a byte too far is seen */
+    uint8_t *copy = malloc(size ? size : 1);               /* so that a byte too far is seen */
     memcpy(copy, data, size);
     struct tls_hello h;
     bool whole = tls_hello_parse(copy, size, &h);

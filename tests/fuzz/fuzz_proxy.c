@@ -17,9 +17,11 @@ static bool same(struct proxy_text a, struct proxy_text b) {
 }
 
 static void compare(const struct proxy_header *a, const struct proxy_header *b) {
-    if (!addr_same_ip(&a->from, &b->from) || !addr_same_ip(&a->to, &b->to) || a->from.port != b->from.port || a->to.port != b->to.port) abort();
+    if (!addr_same_ip(&a->from, &b->from) || !addr_same_ip(&a->to, &b->to) || a->from.port != b->from.port || a->to.port != b->to.port)
+        abort();
     if (a->local != b->local || !same(a->alpn, b->alpn) || !same(a->authority, b->authority) || !same(a->unique_id, b->unique_id)) abort();
-    if (a->ssl != b->ssl || a->tls != b->tls || a->cert != b->cert || a->cert_session != b->cert_session || a->verified != b->verified) abort();
+    if (a->ssl != b->ssl || a->tls != b->tls || a->cert != b->cert || a->cert_session != b->cert_session || a->verified != b->verified)
+        abort();
     if (!same(a->tls_version, b->tls_version) || !same(a->cn, b->cn) || !same(a->cipher, b->cipher)) abort();
 }
 
@@ -32,8 +34,7 @@ static void again(const struct proxy_header *h) {
         n = proxy_put_v1(b, &h->from, &h->to);
         if (proxy_parse(b, n, PROXY_V1, &back, &used, &why) != PROXY_DONE || used != n) abort();
         if (!addr_same_ip(&back.from, &h->from) || !addr_same_ip(&back.to, &h->to) || back.from.port != h->from.port) abort();
-    } else if (h->from.family)
-        return; /* one of them was mapped: no header can say this */
+    } else if (h->from.family) return; /* one of them was mapped: no header can say this */
     n = proxy_put_v2(b, sizeof b, h, true);
     if (n == 0) abort();
     if (n > PROXY_MAX) return; /* a checksum more than was read */
@@ -54,8 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) inside(texts[i], p, used);
         if (!(take & whole.version) || (whole.local && (whole.from.family || whole.ssl))) abort();
         again(&whole);
-    } else if (used || (r == PROXY_BAD) != (why != NULL))
-        abort();
+    } else if (used || (r == PROXY_BAD) != (why != NULL)) abort();
     for (size_t i = 0; i <= n; i += n > 300 && i > 120 && i + 200 < n ? 97 : 1) {
         char *exact = malloc(i ? i : 1);
         memcpy(exact, p, i);

@@ -28,10 +28,8 @@ static const char *ask(const struct pset *s, const char *address) {
     struct addr a;
     if (!addr_parse_ip(address, strlen(address), &a, NULL)) return "bad question";
     struct pset_hit h = pset_find(s, &a);
-    if (h.line)
-        snprintf(text, sizeof text, "%s %s:%u", h.in ? "in" : "out", pset_source(s, h.source), h.line);
-    else
-        snprintf(text, sizeof text, "%s", h.in ? "in" : "out");
+    if (h.line) snprintf(text, sizeof text, "%s %s:%u", h.in ? "in" : "out", pset_source(s, h.source), h.line);
+    else snprintf(text, sizeof text, "%s", h.in ? "in" : "out");
     return text;
 }
 
@@ -230,10 +228,8 @@ static void check_million(void) {
     struct buf b = {.max = 64u << 20};
     for (unsigned i = 0; i < 1000000; i++) {
         unsigned v = i * 2654435761u;
-        if (i % 4 == 0)
-            buf_fmt(&b, "%x:%x::/%u\n", 0x2000 | v >> 20, v & 0xffff, 32u);
-        else
-            buf_fmt(&b, "%s%u.%u.%u.%u\n", i % 50 == 1 ? "!" : "", v >> 24, v >> 16 & 255, v >> 8 & 255, v & 255);
+        if (i % 4 == 0) buf_fmt(&b, "%x:%x::/%u\n", 0x2000 | v >> 20, v & 0xffff, 32u);
+        else buf_fmt(&b, "%s%u.%u.%u.%u\n", i % 50 == 1 ? "!" : "", v >> 24, v >> 16 & 255, v >> 8 & 255, v & 255);
     }
     struct list lists[] = {{"a", b.p, b.n}, {0}};
     struct err e = {""};

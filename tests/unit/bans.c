@@ -1,6 +1,6 @@
 /* Bans: what overlaps, what ends when, exactly one taken back, a bounded table, and all that with threads looking on. */
-#include "gate/counters.h"
 #include "base/clock.h"
+#include "gate/counters.h"
 #include "unit/tap.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -39,8 +39,10 @@ static bool is(const struct ban_set *s, const char *who, int64_t now_ms, const c
 }
 
 static void overlaps(void) {
-    ok(ban("203.0.113.0/24", 10000, "net", 0) == BANS_ADDED && ban("203.0.113.9", 5000, "one", 0) == BANS_ADDED, "two bans, one inside the other");
-    ok(ban("203.0.113.16-203.0.113.20", BANS_FOREVER, "range", 0) == BANS_ADDED && ban("2001:db8::/32", 3000, "six", 0) == BANS_ADDED, "and two more");
+    ok(ban("203.0.113.0/24", 10000, "net", 0) == BANS_ADDED && ban("203.0.113.9", 5000, "one", 0) == BANS_ADDED,
+       "two bans, one inside the other");
+    ok(ban("203.0.113.16-203.0.113.20", BANS_FOREVER, "range", 0) == BANS_ADDED && ban("2001:db8::/32", 3000, "six", 0) == BANS_ADDED,
+       "and two more");
     struct ban_set *s = ban_set_create(&c->bans, me, 0);
     ok(is(s, "203.0.113.9", 0, "net") && is(s, "203.0.113.16", 0, "range"), "the one that ends last decides");
     ok(is(s, "203.0.113.9", 9999, "net") && is(s, "203.0.113.9", 10000, "in"), "to the millisecond, without a new set");
@@ -50,7 +52,8 @@ static void overlaps(void) {
     struct ban was;
     ok(unban("203.0.113.0/24", 0, &was) && strcmp(was.reason, "net") == 0 && ban_set_stale(s), "one is taken back");
     struct ban_set *t = ban_set_create(&c->bans, me, 0);
-    ok(is(t, "203.0.113.9", 0, "one") && is(t, "203.0.113.10", 0, "in") && is(t, "203.0.113.17", 0, "range"), "exactly that one, and nothing below it");
+    ok(is(t, "203.0.113.9", 0, "one") && is(t, "203.0.113.10", 0, "in") && is(t, "203.0.113.17", 0, "range"),
+       "exactly that one, and nothing below it");
     ok(!unban("203.0.113.0/24", 0, &was) && !unban("203.0.113.0/25", 0, &was), "it cannot be taken back twice, nor a part of one");
     ok(ban("203.0.113.9", 7000, "longer", 0) == BANS_CHANGED, "the same addresses again change the ban");
     ban_set_unref(s);
@@ -69,7 +72,15 @@ static void words(void) {
     struct err e;
     char text[BANS_RANGE], because[300];
     static const char *const same[] = {"192.0.2.1", "10.0.0.0/8", "10.0.0.1-10.0.0.9", "2001:db8::/33", "::1", "0.0.0.0-255.255.255.255"};
-    static const char *const bad[] = {"", "10.0.0.0/33", "!10.0.0.1", "#denied", "10.0.0.1\n10.0.0.2", "10.0.0.9-10.0.0.1", "example.org", "10.0.0.1 ; x", "10.0.0.1/8 10.0.0.2"};
+    static const char *const bad[] = {"",
+                                      "10.0.0.0/33",
+                                      "!10.0.0.1",
+                                      "#denied",
+                                      "10.0.0.1\n10.0.0.2",
+                                      "10.0.0.9-10.0.0.1",
+                                      "example.org",
+                                      "10.0.0.1 ; x",
+                                      "10.0.0.1/8 10.0.0.2"};
     bool good = true;
     for (unsigned i = 0; i < sizeof same / sizeof *same; i++) {
         good = good && bans_parse(same[i], strlen(same[i]), &lo, &hi, &e);
@@ -153,7 +164,8 @@ static void full(void) {
         refused += d == BANS_FULL;
     }
     struct ban_set *s = ban_set_create(&c->bans, me, 0);
-    ok(refused > 0 && ban_set_count(s) == BANS_MAX && is(s, "10.0.0.5", 0, "many"), "a full table refuses one more (%u added, %u refused)", added, refused);
+    ok(refused > 0 && ban_set_count(s) == BANS_MAX && is(s, "10.0.0.5", 0, "many"), "a full table refuses one more (%u added, %u refused)",
+       added, refused);
     ban_set_unref(s);
     ok(ban("192.0.2.200", 2000000, "room again", 1000001) == BANS_ADDED, "and has room when time has passed");
 }

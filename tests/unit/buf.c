@@ -61,7 +61,9 @@ static void check_json(void) {
         {"\xe2\x82", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
         {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
         {"\xf4\x90\x80\x80", 4, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
-        {"\xc2\x9b" "31m \xe2\x80\xae \xe2\x81\xa6 \xe2\x82\xac", 17, "\"\\u009b31m \\u202e \\u2066 \xe2\x82\xac\""}, /* terminals obey these */
+        {"\xc2\x9b"
+         "31m \xe2\x80\xae \xe2\x81\xa6 \xe2\x82\xac",
+         17, "\"\\u009b31m \\u202e \\u2066 \xe2\x82\xac\""}, /* terminals obey these */
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         struct buf b = {0};
@@ -79,7 +81,8 @@ static void check_utf8(void) {
         if (utf8_len(s, n) != (surrogate ? 0 : n) || (n > 1 && utf8_len(s, n - 1) != 0)) bad++;
     }
     ok(bad == 0, "every code point is written and known again, cut ones and surrogates are not");
-    char hostile[] = "a\tb\n\x1b[31mred\x1b]0;x\x07\x7f \xc2\x9b" "1m \x9b €\xe2\x82\r";
+    char hostile[] = "a\tb\n\x1b[31mred\x1b]0;x\x07\x7f \xc2\x9b"
+                     "1m \x9b €\xe2\x82\r";
     utf8_tame(hostile, sizeof hostile - 1);
     ok(strcmp(hostile, "a\tb\n?[31mred?]0;x?? ??1m ? €???") == 0, "what would order a terminal about is tamed: %s", hostile);
     ok(utf8_shown("ab\ncd", 5, 80) == 2 && utf8_shown("a€€", 7, 6) == 4 && utf8_shown("a\xff", 2, 80) == 1,

@@ -62,7 +62,8 @@ static void check_answers(void) {
     bool good = false;
     int fd = consock_connect(path, &e);
     ok(fd >= 0 && ask(fd, "{\"eval\":\"\\\"\\\\ tab\\t é \xf0\x9f\x98\x80\"}", &good, &out, &e) && good && buf_add(&out, "", 1) &&
-           strcmp(out.p, "{\"eval\":\"\\\"\\\\ tab\\t é \xf0\x9f\x98\x80\"}") == 0, "a line comes back as it was: %.200s", e.text);
+           strcmp(out.p, "{\"eval\":\"\\\"\\\\ tab\\t é \xf0\x9f\x98\x80\"}") == 0,
+       "a line comes back as it was: %.200s", e.text);
     char who[64];
     snprintf(who, sizeof who, "%d %d", (int)geteuid(), (int)getpid());
     ok(ask(fd, "who", &good, &out, &e) && buf_add(&out, "", 1) && strcmp(out.p, who) == 0, "the kernel tells who asks: %s", who);
@@ -99,12 +100,14 @@ static void check_bounds(void) {
         got += (size_t)n;
         if (strstr(three, "\"c\"}\n")) break;
     }
-    ok(all && strcmp(three, "{\"ok\":true,\"text\":\"a\"}\n{\"ok\":true,\"text\":\"b\"}\n{\"ok\":true,\"text\":\"c\"}\n") == 0, "lines sent at once are answered in order");
+    ok(all && strcmp(three, "{\"ok\":true,\"text\":\"a\"}\n{\"ok\":true,\"text\":\"b\"}\n{\"ok\":true,\"text\":\"c\"}\n") == 0,
+       "lines sent at once are answered in order");
     close(fd);
 
     int many[CONSOCK_CLIENTS + 1];
     bool eight = true;
-    for (unsigned i = 0; i < CONSOCK_CLIENTS; i++) eight = (many[i] = consock_connect(path, &e)) >= 0 && ask(many[i], "x", &good, &out, &e) && good && eight;
+    for (unsigned i = 0; i < CONSOCK_CLIENTS; i++)
+        eight = (many[i] = consock_connect(path, &e)) >= 0 && ask(many[i], "x", &good, &out, &e) && good && eight;
     many[CONSOCK_CLIENTS] = consock_connect(path, &e);
     bool ninth = ask(many[CONSOCK_CLIENTS], "x", &good, &out, &e);
     ok(eight && (!ninth || !good), "the ninth console is turned away");
@@ -151,7 +154,8 @@ int main(void) {
     ev_async_init(&quit, on_quit);
     ev_async_start(loop, &quit);
     struct consock *old = consock_start(loop, path, handler, &asked_other, &e);
-    ok(old && stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == 0600 && stat(folder, &st) == 0 && (st.st_mode & 07777) == 0700,
+    ok(old && stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == 0600 && stat(folder, &st) == 0 &&
+           (st.st_mode & 07777) == 0700,
        "socket 0600 in a folder 0700: %.200s", e.text);
     struct consock *s = consock_start(loop, path, handler, &asked, &e);
     ok(s != NULL, "a second server takes the path over");

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #define THREADS 8
-#define TURNS 40000
-#define KEYS 37
+#define TURNS   40000
+#define KEYS    37
 
 static struct counters *c;
 static _Atomic int64_t model[KEYS];
@@ -74,7 +74,8 @@ static void limits(void) {
     }
     uint64_t counted = 0;
     for (unsigned b = 0; b < LIVE_BUCKETS; b++) counted += l->bucket[b].full;
-    ok(refused > 0 && taken <= LIVE_BUCKETS * LIVE_WAYS && counted == refused, "a full table refuses and counts (%u taken, %u refused)", taken, refused);
+    ok(refused > 0 && taken <= LIVE_BUCKETS * LIVE_WAYS && counted == refused, "a full table refuses and counts (%u taken, %u refused)",
+       taken, refused);
     ok(taken > LIVE_BUCKETS * LIVE_WAYS * 3 / 4, "it fills evenly before that");
     live_give(l, 0xdeadbeef00000000u);
     ok(live_peek(l, 0xdeadbeef00000000u) == 0, "giving what was never taken changes nothing");
@@ -123,7 +124,8 @@ int main(void) {
     ok(fd >= 0 && c->magic == COUNTERS_MAGIC && c->bytes == sizeof *c && (fcntl(fd, F_GETFD) & FD_CLOEXEC), "made: %s", e.text);
     ok(c->hash_key[0] != 0 || c->hash_key[1] != 0, "with a random key");
     size_t fields = 0, aligned = 1;
-    for (const struct counter_def *d = counter_defs; d->field; d++, fields++) aligned &= d->offset % sizeof(uint64_t) == 0 && d->metric && d->help;
+    for (const struct counter_def *d = counter_defs; d->field; d++, fields++)
+        aligned &= d->offset % sizeof(uint64_t) == 0 && d->metric && d->help;
     ok((fields * sizeof(uint64_t) + 63) / 64 * 64 == sizeof(struct counters_block), "%zu counters are described", fields);
     ok(aligned && (uintptr_t)&c->worker[1] % 64 == 0 && sizeof(struct counters_block) % 64 == 0, "workers share no cache line");
     contention();

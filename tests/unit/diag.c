@@ -60,7 +60,8 @@ static int listener(struct wanted *w, const char *ip) {
 static void listening(void) {
     struct wanted w = {0};
     int fd = listener(&w, "127.0.0.1");
-    ok(fd >= 0 && diag_listeners(each, &w) && w.found == 1, "a listening socket is found by address, port, inode and user (%u rows)", w.rows);
+    ok(fd >= 0 && diag_listeners(each, &w) && w.found == 1, "a listening socket is found by address, port, inode and user (%u rows)",
+       w.rows);
     unsigned calls = 0;
     ok(diag_listeners(first_only, &calls) && calls == 1, "whoever has seen enough is not told more");
     close(fd);

@@ -9,10 +9,12 @@
 
 /* Supervisor and engine share these memories too: their sizes, and the names and places of the counts, belong to the shape. */
 static uint64_t shared_memory(void) {
-    const size_t parts[] = {sizeof(struct counters), offsetof(struct counters, live), offsetof(struct counters, rates), offsetof(struct counters, bans),
-                            offsetof(struct counters, admins), sizeof(struct counters_block), sizeof(struct recorder), sizeof(struct record_slot)};
+    const size_t parts[] = {sizeof(struct counters),         offsetof(struct counters, live),   offsetof(struct counters, rates),
+                            offsetof(struct counters, bans), offsetof(struct counters, admins), sizeof(struct counters_block),
+                            sizeof(struct recorder),         sizeof(struct record_slot)};
     uint64_t hash = format_mix(1, parts, sizeof parts);
-    for (const struct counter_def *d = counter_defs; d->field; d++) hash = format_mix(format_mix(hash, d->field, strlen(d->field)), &d->offset, sizeof d->offset);
+    for (const struct counter_def *d = counter_defs; d->field; d++)
+        hash = format_mix(format_mix(hash, d->field, strlen(d->field)), &d->offset, sizeof d->offset);
     return hash;
 }
 
@@ -28,8 +30,8 @@ int main(void) {
     struct plan p;
     struct err e = {""};
     const char newer[] = "portreeve-plan 4711\n[plan]\n", none[] = "hello\n";
-    ok(!plan_decode(newer, sizeof newer - 1, &p, &e) && strstr(e.text, "format 4711") && strstr(e.text, "reads format"), "another plan is named by its number: %s",
-       e.text);
+    ok(!plan_decode(newer, sizeof newer - 1, &p, &e) && strstr(e.text, "format 4711") && strstr(e.text, "reads format"),
+       "another plan is named by its number: %s", e.text);
     ok(!plan_decode(none, sizeof none - 1, &p, &e) && strstr(e.text, "no plan"), "what is no plan is said to be none: %s", e.text);
     return tap_end();
 }

@@ -14,8 +14,7 @@ static void outcome(const struct drive *d, char *out, size_t cap) {
     for (int i = 0; i < d->steps && n < cap; i++) {
         const struct drive_step *s = &d->step[i];
         const char *comma = i ? ", " : "";
-        if (s->kind == DRIVE_REFUSE)
-            n += (size_t)snprintf(out + n, cap - n, "%srefuse %d", comma, s->status);
+        if (s->kind == DRIVE_REFUSE) n += (size_t)snprintf(out + n, cap - n, "%srefuse %d", comma, s->status);
         else
             n += (size_t)snprintf(out + n, cap - n, "%s%s", comma,
                                   s->kind == DRIVE_ACCEPT  ? "accept"
@@ -134,7 +133,8 @@ static void check_trickle(void) {
 static void check_shrunk(void) {
     static struct field fields[3];
     static const char raw[] = "GET /aaaaaaaaa HTTP/1.1\r\nHost: a\r\nB: b\r\nC: c\r\n\r\n";
-    const struct h1_limits before = {8192, 16384, 3, 0}, after[] = {{8192, 30, 3, 0}, {8192, 16384, 1, 0}, {4, 16384, 3, 0}, {8192, 0, 0, 0}};
+    const struct h1_limits before = {8192, 16384, 3, 0},
+                           after[] = {{8192, 30, 3, 0}, {8192, 16384, 1, 0}, {4, 16384, 3, 0}, {8192, 0, 0, 0}};
     for (size_t i = 0; i < sizeof after / sizeof *after; i++) {
         struct h1_scan scan = {0};
         struct h1_bad bad = {0};

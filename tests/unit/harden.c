@@ -47,7 +47,7 @@ static bool in_child(const char *user, bool (*judge)(void)) {
 }
 
 static bool no_exec(void) {
-    char *const argv[] = {(char *)(uintptr_t)"/bin/true", NULL};
+    char *const argv[] = {(char *)(uintptr_t) "/bin/true", NULL};
     return execv("/bin/true", argv) == -1 && errno == EPERM;
 }
 static bool no_fork(void) {
@@ -63,7 +63,8 @@ static bool no_namespace(void) {
     return syscall(SYS_unshare, 0x40000000) == -1 && errno == EPERM && syscall(SYS_setns, 0, 0) == -1 && errno == EPERM;
 }
 static bool no_kernel_doors(void) {
-    static const long calls[] = {SYS_keyctl, SYS_add_key, SYS_request_key, SYS_io_uring_setup, SYS_bpf, SYS_userfaultfd, SYS_perf_event_open, SYS_kexec_load,
+    static const long calls[] = {SYS_keyctl,      SYS_add_key,      SYS_request_key,      SYS_io_uring_setup,
+                                 SYS_bpf,         SYS_userfaultfd,  SYS_perf_event_open,  SYS_kexec_load,
                                  SYS_init_module, SYS_memfd_create, SYS_process_vm_readv, SYS_reboot};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (syscall(calls[i], 0, 0, 0, 0, 0) != -1 || errno != EPERM) return false;
@@ -74,7 +75,8 @@ static bool no_code(void) {
     return w != MAP_FAILED && mprotect(w, 4096, PROT_READ | PROT_EXEC) == -1 && errno == EPERM &&
            mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == EPERM;
 }
-static bool libraries_load(void) { /* as the app threads' Lua states load theirs after hardening; this program is not linked with this one */
+static bool
+libraries_load(void) { /* as the app threads' Lua states load theirs after hardening; this program is not linked with this one */
     return dlopen("libsqlite3.so.0", RTLD_NOW) != NULL;
 }
 static bool families(void) {
@@ -122,7 +124,8 @@ static bool outside_is_not(void) {
     char path[200];
     snprintf(path, sizeof path, "%s/secret", outside);
     bool read_denied = SANITIZED || (open(path, O_RDONLY) == -1 && errno == EACCES);
-    return read_denied && open(path, O_WRONLY) == -1 && errno == EACCES && truncate(path, 0) == -1 && errno == EACCES && unlink(path) == -1 && errno == EACCES;
+    return read_denied && open(path, O_WRONLY) == -1 && errno == EACCES && truncate(path, 0) == -1 && errno == EACCES &&
+           unlink(path) == -1 && errno == EACCES;
 }
 static bool needed_is_readable(void) {
     static const char *const files[] = {"/etc/passwd", "/usr/bin/env", "/dev/urandom", "lua/portreeve/verdict.lua", "/proc/self/status"};
@@ -138,14 +141,16 @@ static bool no_tcp_bind(void) {
 static bool is_nobody(void) {
     struct passwd *pw = getpwnam("nobody");
     gid_t groups[4];
-    return pw && getuid() == pw->pw_uid && geteuid() == pw->pw_uid && getegid() == pw->pw_gid && setuid(0) == -1 && getgroups(4, groups) == 1 &&
-           open("/etc/shadow", O_RDONLY) == -1 && state_is_writable();
+    return pw && getuid() == pw->pw_uid && geteuid() == pw->pw_uid && getegid() == pw->pw_gid && setuid(0) == -1 &&
+           getgroups(4, groups) == 1 && open("/etc/shadow", O_RDONLY) == -1 && state_is_writable();
 }
 static bool reports(void) {
     struct buf b = {0};
-    bool fine = harden_report(&b) && buf_add(&b, "", 1) && strstr(b.p, "privileges    on") && strstr(b.p, SANITIZED ? "calls         part" : "calls         on");
+    bool fine = harden_report(&b) && buf_add(&b, "", 1) && strstr(b.p, "privileges    on") &&
+                strstr(b.p, SANITIZED ? "calls         part" : "calls         on");
     buf_clear(&b);
-    fine = fine && harden_json(&b) && buf_add(&b, "", 1) && strstr(b.p, "{\"name\":\"privileges\",\"state\":\"on\",\"how\":\"") && b.p[b.n - 2] == ']';
+    fine = fine && harden_json(&b) && buf_add(&b, "", 1) && strstr(b.p, "{\"name\":\"privileges\",\"state\":\"on\",\"how\":\"") &&
+           b.p[b.n - 2] == ']';
     buf_free(&b);
     return fine;
 }

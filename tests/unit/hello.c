@@ -96,7 +96,8 @@ static size_t find(const uint8_t *p, size_t n, const char *text) {
 
 static void test_bad(void) {
     uint8_t hello[4096];
-    size_t n = make_hello("mail.example.org", TLS1_2_VERSION, TLS1_3_VERSION, hello, sizeof hello), name = find(hello, n, "mail.example.org");
+    size_t n = make_hello("mail.example.org", TLS1_2_VERSION, TLS1_3_VERSION, hello, sizeof hello),
+           name = find(hello, n, "mail.example.org");
     struct hello h;
     size_t need;
     const char *why;

@@ -3,7 +3,7 @@
 #include "unit/tap.h"
 #include <arpa/inet.h>
 
-#define MANY 400
+#define MANY   400
 #define ROUNDS 40000
 
 static struct addr address(unsigned n) {
@@ -87,7 +87,8 @@ static const char *words(enum ifchange_what what) {
 }
 
 static void texts(void) {
-    ok(!strcmp(words(IF_ADDRESS_NEW), "192.0.2.7 appeared on eth0") && !strcmp(words(IF_ADDRESS_GONE), "192.0.2.7 has gone from eth0"), "an address");
+    ok(!strcmp(words(IF_ADDRESS_NEW), "192.0.2.7 appeared on eth0") && !strcmp(words(IF_ADDRESS_GONE), "192.0.2.7 has gone from eth0"),
+       "an address");
     ok(!strcmp(words(IF_LINK_RENAMED), "interface eth9 is called eth0 now"), "an interface: %s", words(IF_LINK_RENAMED));
     for (int i = IF_ADDRESS_NEW; i <= IF_UNKNOWN; i++) ok(strstr(words((enum ifchange_what)i), "eth0"), "%s", words((enum ifchange_what)i));
 }

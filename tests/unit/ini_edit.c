@@ -19,7 +19,12 @@ static const struct {
     {"I5: a key over two lines", "a.Po\\\nrt=1\nb=1\n", "a.Port", "2", "a.Port=2\nb=1\n"},
     {"I6: the last of two is the one that counts", "a.Port=1\nb=1\na.Port=2\n", "a.Port", "3", "a.Port=1\nb=1\na.Port=3\n"},
     {"I4: an escaped key", "a\\.Port=1\n", "a.Port", "2", "a.Port=2\n"},
-    {"I7: a BOM stays", "\xef\xbb\xbf" "a.Port=1\n", "a.Port", "2", "\xef\xbb\xbf" "a.Port=2\n"},
+    {"I7: a BOM stays",
+     "\xef\xbb\xbf"
+     "a.Port=1\n",
+     "a.Port", "2",
+     "\xef\xbb\xbf"
+     "a.Port=2\n"},
     {"I7: Latin-1 stays", "# \xe4\na.Port=1\nx=\xfc\n", "a.Port", "2", "# \xe4\na.Port=2\nx=\xfc\n"},
     {"I4: a backslash and a leading separator are escaped", "a.List=x\n", "a.List", "=a\\b", "a.List=\\=a\\\\b\n"},
     {"the same value changes nothing", "  a.Port   =   1\n", "a.Port", "1", "  a.Port   =   1\n"},
@@ -31,11 +36,14 @@ static const struct {
     {"… of a file with an empty last line", "a.Port=1\n\n", "b.Port", "2", "a.Port=1\n\nb.Port=2\n"},
     {"… of an empty file", "", "b.Port", "2", "b.Port=2\n"},
     {"a plain entry goes to the end without a gap", "RMIPort=1\n", "CommunicationsPort", "2", "RMIPort=1\nCommunicationsPort=2\n"},
-    {"a row's entry goes behind its row", "a.Port=1\na.2.Port=2\na.3.Port=3\n", "a.2.List", "x", "a.Port=1\na.2.Port=2\na.2.List=x\na.3.Port=3\n"},
+    {"a row's entry goes behind its row", "a.Port=1\na.2.Port=2\na.3.Port=3\n", "a.2.List", "x",
+     "a.Port=1\na.2.Port=2\na.2.List=x\na.3.Port=3\n"},
     {"a new row goes behind its listener", "a.Port=1\nb.Port=2\n", "a.2.Port", "3", "a.Port=1\na.2.Port=3\nb.Port=2\n"},
     {"an entry of the listener stands above its rows", "a.Port=1\na.2.Port=2\n", "a.List", "x", "a.Port=1\na.List=x\na.2.Port=2\n"},
-    {"an entry with a key goes behind its row", "a.Port=1\na.2.Port=2\nb.Port=3\n", "a.Backend-x.example.org", "y", "a.Port=1\na.Backend-x.example.org=y\na.2.Port=2\nb.Port=3\n"},
-    {"… of a row", "a.Port=1\na.2.Port=2\nb.Port=3\n", "a.2.Backend-*.example.org", "y", "a.Port=1\na.2.Port=2\na.2.Backend-*.example.org=y\nb.Port=3\n"},
+    {"an entry with a key goes behind its row", "a.Port=1\na.2.Port=2\nb.Port=3\n", "a.Backend-x.example.org", "y",
+     "a.Port=1\na.Backend-x.example.org=y\na.2.Port=2\nb.Port=3\n"},
+    {"… of a row", "a.Port=1\na.2.Port=2\nb.Port=3\n", "a.2.Backend-*.example.org", "y",
+     "a.Port=1\na.2.Port=2\na.2.Backend-*.example.org=y\nb.Port=3\n"},
     {"… is changed", "a.Backend-x.y=1\na.Backend-x.z=2\n", "a.Backend-x.z", "3", "a.Backend-x.y=1\na.Backend-x.z=3\n"},
     {"… with a star goes alone", "a.Port=1\na.Backend-*.y=2\na.Backend-x.y=3\n", "a.Backend-*.y", NULL, "a.Port=1\na.Backend-x.y=3\n"},
     {"… that is not there, removed", "a.Port=1\n", "a.Backend-*.y", NULL, "a.Port=1\n"},
@@ -59,7 +67,9 @@ static void check_cases(void) {
         bool good = ini_edit(cases[i].before, strlen(cases[i].before), "conf/x.ini", &c, 1, &out, &said, &e);
         bool same = cases[i].after && good && out.n == strlen(cases[i].after) && memcmp(out.p, cases[i].after, out.n) == 0;
         ok(cases[i].after ? same : !good && e.text[0], "edit: %s%s%s", cases[i].what, same || !cases[i].after ? "" : ": ",
-           same || !cases[i].after ? "" : good ? out.p : e.text);
+           same || !cases[i].after ? ""
+           : good                  ? out.p
+                                   : e.text);
         buf_free(&out);
         buf_free(&said);
     }
@@ -89,14 +99,16 @@ static bool others_same(const struct ini *a, const struct ini *b) {
     for (;;) {
         const struct ini_entry *x = next_other(a, &i), *y = next_other(b, &j);
         if (!x || !y) return !x && !y;
-        if (x->key_n != y->key_n || x->value_n != y->value_n || memcmp(x->key, y->key, x->key_n) != 0 || memcmp(x->value, y->value, x->value_n) != 0)
+        if (x->key_n != y->key_n || x->value_n != y->value_n || memcmp(x->key, y->key, x->key_n) != 0 ||
+            memcmp(x->value, y->value, x->value_n) != 0)
             return false;
     }
 }
 
 /* Whatever a file looks like: either everything but the entry is the same afterwards, or the edit is refused. */
 static void check_random(void) {
-    static const char *const parts[] = {"a.Port", "b", "=", ":", " ", "\\", "\n", "\r\n", "\r", "#", "!", "1", "\t", "\\\n", "a.List=x\n", "\xe4", "\f"};
+    static const char *const parts[] = {"a.Port", "b", "=", ":",  " ",    "\\",         "\n",   "\r\n", "\r",
+                                        "#",      "!", "1", "\t", "\\\n", "a.List=x\n", "\xe4", "\f"};
     unsigned seed = 12345, refused = 0, wrong = 0;
     for (unsigned round = 0; round < 20000; round++) {
         char text[128] = "";

@@ -70,10 +70,11 @@ static void check_list_at_once(struct vm *v) {
           "return i == 5 and #list == 5");
     check(v, "port 0 of a list only where it may be",
           "local _, addr = ... local l = addr.list('127.0.0.1:0', true) return l[1].port == 0 and not addr.list('127.0.0.1:0')");
-    check(v, "a list with anything else is not taken",
-          "local _, addr = ... for _, s in ipairs { '', ',', '127.0.0.1,', ',127.0.0.1', 'eth0', '127.0.0.1,eth0:80', '127.0.0.1 : 80', '::1',\n"
-          "  '127.0.0.1:HTTP', '127.0.0.1:65536', '127.0.0.1;127.0.0.2', '127.0.0.1\\0' } do if addr.list(s) then return false, s end end "
-          "return true");
+    check(
+        v, "a list with anything else is not taken",
+        "local _, addr = ... for _, s in ipairs { '', ',', '127.0.0.1,', ',127.0.0.1', 'eth0', '127.0.0.1,eth0:80', '127.0.0.1 : 80', '::1',\n"
+        "  '127.0.0.1:HTTP', '127.0.0.1:65536', '127.0.0.1;127.0.0.2', '127.0.0.1\\0' } do if addr.list(s) then return false, s end end "
+        "return true");
 }
 
 static void check_addr(struct vm *v) {
@@ -150,10 +151,8 @@ static void check_memory(void) {
                              "local n = #ini.parse(text, 'x') local s = list.load('c', function() return ('10.0.0.1\\n'):rep(2000) end) "
                              "return n == 300 and s:find('10.0.0.1')",
                              &e);
-        if (good)
-            done++;
-        else
-            refused++;
+        if (good) done++;
+        else refused++;
         vm_destroy(v);
     }
     ok(done > 0 && refused > 0, "with too little memory an error (%u times), else a result (%u times)", refused, done);

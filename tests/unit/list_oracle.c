@@ -9,11 +9,11 @@
 
 __extension__ typedef unsigned __int128 number;
 
-#define LISTS   1000u
-#define ASKED   10100u /* of each list */
-#define FILES   4u
-#define LINES   60u
-#define ITEMS   4000u
+#define LISTS 1000u
+#define ASKED 10100u /* of each list */
+#define FILES 4u
+#define LINES 60u
+#define ITEMS 4000u
 
 struct item {
     number lo, hi;
@@ -113,8 +113,7 @@ static void make_file(unsigned f) {
         } else if (r == 1 && f + 1 < FILES) {
             *it = (struct item){.lo = 1, .line = f + 1 + (unsigned)(rnd() % (FILES - f - 1))};
             buf_fmt(b, "#%s", names[it->line]);
-        } else
-            *it = make_item(b);
+        } else *it = make_item(b);
         buf_str(b, ends[rnd() % 5]);
     }
 }
@@ -128,15 +127,15 @@ static void flatten(unsigned f) {
             it.file = f;
             it.line = i + 1;
             w.order[w.n++] = it;
-        } else
-            w.hits_limit = true;
+        } else w.hits_limit = true;
     }
 }
 
 static bool fetch(void *ctx, const char *name, struct alist_text *out) {
     (void)ctx;
     for (unsigned i = 0; i < FILES; i++)
-        if (strcmp(names[i], name) == 0) *out = (struct alist_text){.text = w.text[i].n ? w.text[i].p : "", .n = w.text[i].n, .display = names[i]};
+        if (strcmp(names[i], name) == 0)
+            *out = (struct alist_text){.text = w.text[i].n ? w.text[i].p : "", .n = w.text[i].n, .display = names[i]};
     return out->display;
 }
 
@@ -214,7 +213,8 @@ static void check_answers(void) {
         free(image);
     }
     printf("# %lu questions about %u lists, %u of them empty\n", asked, LISTS, empty);
-    ok(wrong == 0 && unread == 0 && asked >= 10000000 && empty > 0, "%u answers are not the oracle's, %u lists are not read", wrong, unread);
+    ok(wrong == 0 && unread == 0 && asked >= 10000000 && empty > 0, "%u answers are not the oracle's, %u lists are not read", wrong,
+       unread);
 }
 
 /* ---- which lines decide, and which never can ---- */
@@ -318,7 +318,8 @@ static void check_damage(void) {
         free(bad);
         free(image);
     }
-    ok(refused > 3000 && cut == believed + refused, "a damaged image is refused (%u) or answers within itself (%u); a cut one is refused", refused, believed);
+    ok(refused > 3000 && cut == believed + refused, "a damaged image is refused (%u) or answers within itself (%u); a cut one is refused",
+       refused, believed);
     ok(strstr(e.text, "a is") || strstr(e.text, "damaged"), "and the message says so: %.200s", e.text);
 }
 
@@ -333,9 +334,14 @@ static void check_inline(void) {
            strcmp(pset_source(s, 0), "conf/listeners.ini") == 0,
        "L1 L2: a list within an entry, by the entry's line");
     pset_destroy(s);
-    static const char *const bad[][2] = {{"10.0.0.1,,10.0.0.2", "missing"}, {"", "missing"}, {"#clients", "no other list"}, {"10.0.0.1/8", "first 8"}, {"here.there", "not an IPv4"}};
+    static const char *const bad[][2] = {{"10.0.0.1,,10.0.0.2", "missing"},
+                                         {"", "missing"},
+                                         {"#clients", "no other list"},
+                                         {"10.0.0.1/8", "first 8"},
+                                         {"here.there", "not an IPv4"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ok(!alist_inline(bad[i][0], strlen(bad[i][0]), "l.ini", 3, NULL, &e) && strstr(e.text, bad[i][1]) && strncmp(e.text, "l.ini:3: ", 9) == 0,
+        ok(!alist_inline(bad[i][0], strlen(bad[i][0]), "l.ini", 3, NULL, &e) && strstr(e.text, bad[i][1]) &&
+               strncmp(e.text, "l.ini:3: ", 9) == 0,
            "L3: \"%s\" is refused: %.200s", bad[i][0], e.text);
 }
 

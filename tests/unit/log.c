@@ -58,7 +58,8 @@ static void shapes(void) {
     ok(!strcmp(read_all(), "2026-11-21T21:50:03.123Z info engine: message 7\n"), "a human line: %s", shown());
     const char *kv[] = {"key", "value", "other", "two words", "quote", "a\"b", "empty", "", NULL};
     log_kv(LOG_LVL_WARN, "gate", kv, "with pairs");
-    ok(!strcmp(read_all(), "2026-11-21T21:50:03.123Z warn gate: with pairs key=value other=\"two words\" quote=\"a\\\"b\" empty=\"\"\n"), "pairs: %s", shown());
+    ok(!strcmp(read_all(), "2026-11-21T21:50:03.123Z warn gate: with pairs key=value other=\"two words\" quote=\"a\\\"b\" empty=\"\"\n"),
+       "pairs: %s", shown());
     log_error("x", "%s", "line\nbreak \x1b[31m \xff \xc2\x9b ü \xe2\x80\xae \xe2\x81\xa9 €");
     ok(strstr(read_all(), "line\\x0abreak \\x1b[31m \\xff \\x9b ü \\u202e \\u2069 €\n") != NULL, "control bytes are escaped: %s", shown());
     log_debug("x", "below the level");
@@ -67,7 +68,9 @@ static void shapes(void) {
     open_pipe(true, LOG_LVL_DEBUG);
     const char *jkv[] = {"k\"", "v\\ \n", NULL};
     log_kv(LOG_LVL_DEBUG, "a", jkv, "m \xff\"");
-    ok(!strcmp(read_all(), "{\"time\":\"2026-11-21T21:50:03.123Z\",\"level\":\"debug\",\"area\":\"a\",\"message\":\"m \xef\xbf\xbd\\\"\",\"k\\\"\":\"v\\\\ \\u000a\"}\n"),
+    ok(!strcmp(
+           read_all(),
+           "{\"time\":\"2026-11-21T21:50:03.123Z\",\"level\":\"debug\",\"area\":\"a\",\"message\":\"m \xef\xbf\xbd\\\"\",\"k\\\"\":\"v\\\\ \\u000a\"}\n"),
        "a JSON line: %s", shown());
     errno = 77;
     log_info("a", "x");
@@ -84,7 +87,8 @@ static void bounds(void) {
         log_kv(LOG_LVL_INFO, "a", kv, "%s", big);
         const char *line = read_all();
         size_t n = strlen(line);
-        ok(n <= LOG_LINE && line[n - 1] == '\n' && strchr(line, '\n') == line + n - 1, "a long line is one bounded line (%zu bytes, json %d)", n, json);
+        ok(n <= LOG_LINE && line[n - 1] == '\n' && strchr(line, '\n') == line + n - 1,
+           "a long line is one bounded line (%zu bytes, json %d)", n, json);
         ok(strstr(line, "…") != NULL, "what was cut shows");
         ok(!json || !strcmp(line + n - 3, "\"}\n"), "cut JSON is still closed");
         ok(!strstr(line, "after"), "what does not fit is left out whole");
@@ -180,7 +184,7 @@ static void disk_full(void) {
 }
 
 #define THREADS 4
-#define EACH 500
+#define EACH    500
 static void *chatter(void *arg) {
     for (int i = 0; i < EACH; i++) log_info("access", "thread %d line %d end", (int)(intptr_t)arg, i);
     return NULL;
@@ -214,7 +218,8 @@ static void threads(void) {
         lines++;
         if (sscanf(m, "access: thread %d line %d end%n", &a, &b, &used) == 2 && used && !m[used]) whole++;
     }
-    ok(whole == lines && (uint64_t)whole + lost == THREADS * EACH, "%d whole lines of %d threads, %d lost and counted", whole, THREADS, (int)lost);
+    ok(whole == lines && (uint64_t)whole + lost == THREADS * EACH, "%d whole lines of %d threads, %d lost and counted", whole, THREADS,
+       (int)lost);
 }
 
 int main(void) {

@@ -40,8 +40,10 @@ static void add(char *to, const char *s) {
 
 /* A well-formed pattern of up to `parts` parts. */
 static void make_pattern(char *out, unsigned parts) {
-    static const char *const one[] = {"a",  "b", "1",  "%d",   "%a", "%s",     "%w",   "%p",     "%S",     "%x",      ".",       "[ab]", "[^a]", "[a-c1-3]", "[%d_]",
-                                      "[]]", "%.", "[^%s]", "[]a-]", " ", "%u", "%l", "[%a-z]", "[a-%%]", "[^]]", "%%", "%g", "%c", "[%]]", "\xe9", "[\x80-\xff]", "%z", "%y", "]", "*"};
+    static const char *const one[] = {"a",     "b",    "1",    "%d",          "%a",       "%s",     "%w",   "%p", "%S",
+                                      "%x",    ".",    "[ab]", "[^a]",        "[a-c1-3]", "[%d_]",  "[]]",  "%.", "[^%s]",
+                                      "[]a-]", " ",    "%u",   "%l",          "[%a-z]",   "[a-%%]", "[^]]", "%%", "%g",
+                                      "%c",    "[%]]", "\xe9", "[\x80-\xff]", "%z",       "%y",     "]",    "*"};
     static const char many[] = "*+-?\0\0\0\0";
     out[0] = '\0';
     unsigned open = 0, closed = 0;
@@ -62,12 +64,8 @@ static void make_pattern(char *out, unsigned parts) {
                     break;
                 }
             break;
-        case 2:
-            add(out, draw(2) ? "%bab" : "%b()");
-            break;
-        case 3:
-            add(out, draw(2) ? "%f[%w]" : "%f[^a]");
-            break;
+        case 2: add(out, draw(2) ? "%bab" : "%b()"); break;
+        case 3: add(out, draw(2) ? "%f[%w]" : "%f[^a]"); break;
         case 4:
             if (open < 6) add(out, "()"), open++;
             break;
@@ -91,7 +89,8 @@ static size_t make_text(char *out, unsigned most) {
     return n;
 }
 
-static const char *ask(lua_State *L, struct vm *v, const char *s, size_t n, const char *p, size_t pn, int init, const char *repl, size_t *len) {
+static const char *ask(lua_State *L, struct vm *v, const char *s, size_t n, const char *p, size_t pn, int init, const char *repl,
+                       size_t *len) {
     lua_settop(L, 1);
     lua_pushvalue(L, 1);
     lua_pushlstring(L, s, n);

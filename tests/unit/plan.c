@@ -197,12 +197,14 @@ static void test_alike(void) {
     struct err e = {""};
     if (!plan_encode(&p, &text) || !buf_add(&text, "", 1)) abort();
     text.n--;
-    ok(strstr(text.p, "[next]\naddress 127.0.0.2\n[next]\naddress ::1\nv6only 1\n[end]\n") != NULL, "a socket is what differs from the one before");
+    ok(strstr(text.p, "[next]\naddress 127.0.0.2\n[next]\naddress ::1\nv6only 1\n[end]\n") != NULL,
+       "a socket is what differs from the one before");
     ok(plan_decode(text.p, text.n, &q, &e) && same_plan(&p, &q), "IPv4, then IPv6, come back %.200s", e.text);
     plan_finish(&q);
     ok(refused_with(&text, "[socket]", "[next]"), "the first socket is whole");
     ok(refused_with(&text, "[next]\n", "[next]\ncolour red\n"), "an unknown key of a later socket");
-    ok(refused_with(&text, "[next]\naddress 127.0.0.2\n", "[next]\naddress 127.0.0.2\naddress 127.0.0.3\n"), "a repeated key of a later socket");
+    ok(refused_with(&text, "[next]\naddress 127.0.0.2\n", "[next]\naddress 127.0.0.2\naddress 127.0.0.3\n"),
+       "a repeated key of a later socket");
     ok(refused_with(&text, "[next]\naddress 127.0.0.2\n", "[next]\nport 81\naddress 127.0.0.2\n"), "keys of a later socket out of order");
     ok(refused_with(&text, "[next]\naddress ::1", "[socket]\naddress ::1"), "a whole socket needs every key");
     plan_finish(&p);
@@ -245,18 +247,31 @@ static void test_tunnels(void) {
     ok(tunnel_says(s, 1, BACKENDS("a", "", "127.0.0.1:2525"), NULL), "Q13: a tunnel with a backend");
     ok(tunnel_says(s, 1, NULL, "add a.Backend="), "without one it is refused, and what to add is said");
     ok(tunnel_says(s, 1, BACKENDS("b", "", "127.0.0.1:2525"), "needs a backend"), "a set nobody has filled");
-    static const char *const bad[] = {"", "127.0.0.1", "127.0.0.1:0", "0.0.0.0:25", "[::]:25", "mail:25", "127.0.0.1:25,", "::1:25", "unix:run",
-                                      "127.0.0.1:25,127.0.0.1:25", "unix:/a,unix:/a", "1.1.1.1:1,1.1.1.1:2,1.1.1.1:3,1.1.1.1:4,1.1.1.1:5,1.1.1.1:6,1.1.1.1:7,1.1.1.1:8,1.1.1.1:9"};
-    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) ok(tunnel_says(s, 1, BACKENDS("a", "", bad[i]), "backend of a"), "no backend: \"%.40s\"", bad[i]);
+    static const char *const bad[] = {"",
+                                      "127.0.0.1",
+                                      "127.0.0.1:0",
+                                      "0.0.0.0:25",
+                                      "[::]:25",
+                                      "mail:25",
+                                      "127.0.0.1:25,",
+                                      "::1:25",
+                                      "unix:run",
+                                      "127.0.0.1:25,127.0.0.1:25",
+                                      "unix:/a,unix:/a",
+                                      "1.1.1.1:1,1.1.1.1:2,1.1.1.1:3,1.1.1.1:4,1.1.1.1:5,1.1.1.1:6,1.1.1.1:7,1.1.1.1:8,1.1.1.1:9"};
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+        ok(tunnel_says(s, 1, BACKENDS("a", "", bad[i]), "backend of a"), "no backend: \"%.40s\"", bad[i]);
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1", "a", "", "1.1.1.1:2"), "is there twice"), "two for everybody");
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1", "a", "x.org", "1.1.1.1:2"), "tls-tunnel only"), "a tunnel does not see names");
     s[0].scheme = SCHEME_HTTPS;
     s[0].certificate = "default";
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1"), "does not end TLS"), "nor ends TLS");
     s[0].services = SVC_TLS_TUNNEL;
-    ok(tunnel_says(s, 1, BACKENDS("a", "x.org", "1.1.1.1:1", "a", "*.x.org", "unix:/run/x"), NULL), "a TLS tunnel does both, without one for the others too");
+    ok(tunnel_says(s, 1, BACKENDS("a", "x.org", "1.1.1.1:1", "a", "*.x.org", "unix:/run/x"), NULL),
+       "a TLS tunnel does both, without one for the others too");
     static const char *const names[] = {"X.org", "*", "*.", "x..org", ".x", "x.", "a b", "*x.org"};
-    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) ok(tunnel_says(s, 1, BACKENDS("a", names[i], "1.1.1.1:1"), "host name"), "no name: \"%s\"", names[i]);
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        ok(tunnel_says(s, 1, BACKENDS("a", names[i], "1.1.1.1:1"), "host name"), "no name: \"%s\"", names[i]);
     s[0] = make_tunnel("a", "127.0.0.1", 25);
     s[0].services |= SVC_HUB;
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1"), "alone on its socket"), "a tunnel carries nothing else");
@@ -267,15 +282,19 @@ static void test_tunnels(void) {
     ok(tunnel_says(s, 1, BACKENDS("a", "", "1.1.1.1:1,127.0.0.1:25"), "go round for ever"), "a tunnel to itself");
     ok(tunnel_says(s, 2, BACKENDS("a", "", "127.0.0.2:25", "b", "", "127.0.0.3:25"), NULL), "one tunnel to another is fine");
     ok(tunnel_says(s, 2, BACKENDS("a", "", "127.0.0.2:25", "b", "", "127.0.0.1:25"), "go round for ever"), "but not back");
-    ok(tunnel_says(s, 3, BACKENDS("a", "", "127.0.0.9:26", "b", "", "127.0.0.1:25", "c", "", "127.0.0.2:25"), "go round for ever"), "nor by way of a wildcard");
-    ok(tunnel_says(s, 3, BACKENDS("a", "", "192.0.2.9:26", "b", "", "127.0.0.1:25", "c", "", "127.0.0.2:25"), NULL), "an address of another machine is no loop");
+    ok(tunnel_says(s, 3, BACKENDS("a", "", "127.0.0.9:26", "b", "", "127.0.0.1:25", "c", "", "127.0.0.2:25"), "go round for ever"),
+       "nor by way of a wildcard");
+    ok(tunnel_says(s, 3, BACKENDS("a", "", "192.0.2.9:26", "b", "", "127.0.0.1:25", "c", "", "127.0.0.2:25"), NULL),
+       "an address of another machine is no loop");
     struct plan p = {0};
     char text[PLAN_TO];
     add_backend(&p, "a", "", "1.1.1.1:1");
     add_backend(&p, "a", "x.org", "1.1.1.1:2");
     add_backend(&p, "a", "*.x.org", "1.1.1.1:3");
-    ok(plan_backend_for(&p, "a", "x.org") == &p.backend[1] && plan_backend_for(&p, "a", "y.x.org") == &p.backend[2] && plan_backend_for(&p, "a", "z.y.x.org") == p.backend &&
-           plan_backend_for(&p, "a", "") == p.backend && !plan_backend_for(&p, "b", "x.org"), "by name, by its parent, else the one for all others");
+    ok(plan_backend_for(&p, "a", "x.org") == &p.backend[1] && plan_backend_for(&p, "a", "y.x.org") == &p.backend[2] &&
+           plan_backend_for(&p, "a", "z.y.x.org") == p.backend && plan_backend_for(&p, "a", "") == p.backend &&
+           !plan_backend_for(&p, "b", "x.org"),
+       "by name, by its parent, else the one for all others");
     plan_backends_text(&p, "a", text, sizeof text);
     ok(strcmp(text, "1.1.1.1:1 (x.org: 1.1.1.1:2, and 1 more name)") == 0, "for people: %s", text);
     plan_finish(&p);
@@ -421,7 +440,8 @@ static void test_waiting(void) {
 
 /* G1 G4 G16 G23: UDP sockets in the plan. */
 static void test_udp(void) {
-    struct plan_socket s[3] = {make_socket("logs", "127.0.0.1", 5001), make_socket("logs", "127.0.0.1", 5001), make_socket("w", "0.0.0.0", 5001)};
+    struct plan_socket s[3] = {make_socket("logs", "127.0.0.1", 5001), make_socket("logs", "127.0.0.1", 5001),
+                               make_socket("w", "0.0.0.0", 5001)};
     for (int i = 0; i < 3; i++) s[i].services = SVC_REMOTE_LOG;
     s[1].at.udp = true;
     ok(check_says(s, 2, NULL), "G4: TCP N and UDP N together are fine");
@@ -438,7 +458,8 @@ static void test_udp(void) {
     struct plan both = make_plan(s, 2), again;
     struct buf text = {0};
     struct err e = {""};
-    ok(plan_encode(&both, &text) && plan_decode(text.p, text.n, &again, &e) && same_plan(&both, &again), "both come back from the text: %.200s", e.text);
+    ok(plan_encode(&both, &text) && plan_decode(text.p, text.n, &again, &e) && same_plan(&both, &again),
+       "both come back from the text: %.200s", e.text);
     plan_finish(&old);
     plan_finish(&now);
     plan_finish(&both);
@@ -474,18 +495,21 @@ static void hear(void *ctx, const char *text) {
 }
 
 static void test_all_conflicts(void) { /* Q2 Q6 */
-    struct plan_socket s[8] = {make_socket("b", "127.0.0.1", 80), make_socket("all", "0.0.0.0", 80),   make_socket("c", "127.0.0.2", 80),
-                               make_socket("d", "127.0.0.3", 80), make_socket("e", "127.0.0.9", 81),   make_socket("f", "127.0.0.9", 81),
+    struct plan_socket s[8] = {make_socket("b", "127.0.0.1", 80), make_socket("all", "0.0.0.0", 80), make_socket("c", "127.0.0.2", 80),
+                               make_socket("d", "127.0.0.3", 80), make_socket("e", "127.0.0.9", 81), make_socket("f", "127.0.0.9", 81),
                                make_socket("six", "::1", 80),     make_socket("six", "::1", 8081)};
     s[5].services = SVC_HUB;
     struct plan p = make_plan(s, 8);
     struct heard h = {0};
     ok(!plan_check_each(&p, hear, &h) && h.n == 2, "one run finds every conflict (%u)", h.n);
-    ok(strstr(h.all, "listener b on 127.0.0.1:80: all addresses on port 80 are already taken by conf/tomcat.ini:80: BindAddress: listener all on "
-                     "0.0.0.0:80: name the addresses there, or use another port here (so it is with 2 more)"),
+    ok(strstr(h.all,
+              "listener b on 127.0.0.1:80: all addresses on port 80 are already taken by conf/tomcat.ini:80: BindAddress: listener all on "
+              "0.0.0.0:80: name the addresses there, or use another port here (so it is with 2 more)"),
        "a wildcard is told once, with its first victim and the number of the others");
-    ok(strstr(h.all, "listener f on 127.0.0.9:81: the same address and port are used by conf/tomcat.ini:81: BindAddress: listener e on 127.0.0.9:81: "
-                     "one port serves one listener (hub or tracker)"),
+    ok(strstr(
+           h.all,
+           "listener f on 127.0.0.9:81: the same address and port are used by conf/tomcat.ini:81: BindAddress: listener e on 127.0.0.9:81: "
+           "one port serves one listener (hub or tracker)"),
        "two services on one address and port are both named");
     p.socket[0].backlog = p.socket[2].backlog = 0;
     memset(&h, 0, sizeof h);

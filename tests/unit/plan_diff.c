@@ -68,7 +68,8 @@ static void test_one_line(void) { /* the change everybody makes */
     ok(!plan_diff_same(&in, &d) && d.nswaps == 0, "that is a change, and no swap");
     plan_diff_finish(&d);
     struct buf t = text_of(&in);
-    ok(says(&t, "\n192.0.2.11:80 closes: its 12 connections finish their requests, new callers are refused\n"), "who is closed, and to whom");
+    ok(says(&t, "\n192.0.2.11:80 closes: its 12 connections finish their requests, new callers are refused\n"),
+       "who is closed, and to whom");
     ok(says(&t, "\n192.0.2.12:80 opens: http for tracker,hub; because conf/tomcat.ini:7 BindAddress, row R7\n"), "what opens, and why");
     ok(says(&t, "each of 192.0.2.10:80 and 127.0.0.1:40001 stays open: nobody notices\n"), "what stays, by the port that is really bound");
     buf_free(&t);
@@ -92,17 +93,19 @@ static void test_fields(void) {
     static const struct {
         const char *says;
         uint32_t field;
-    } cases[] = {{"stays open, but it speaks HTTPS instead of HTTP from now on with certificate default: new callers must too, its one connection goes", DIFF_SCHEME},
-                 {"new callers get certificate shop instead of default", DIFF_CERTIFICATE},
-                 {"new callers get the new certificate default, open connections notice nothing", DIFF_RENEWED},
-                 {"it no longer carries hub: such requests get 404, on open connections too; it carries ui besides", DIFF_SERVICES},
-                 {"only list lan may call (before: everybody may call): open connections stay", DIFF_RESTRICTION},
-                 {"list lan has other lines: new callers are judged by them", DIFF_LIST},
-                 {"connections at once: no limit before, 9 now (new callers", DIFF_LIMITS},
-                 {"128 callers may wait to be accepted instead of 511: nobody notices", DIFF_BACKLOG},
-                 {"it belongs to listener other instead of http", DIFF_LISTENER},
-                 {"TLS is taken to end in front of it (Ext)", DIFF_TLS_FRONT},
-                 {"new callers must begin with a PROXY header (v2) and come from list front", DIFF_PROXY}};
+    } cases[] = {
+        {"stays open, but it speaks HTTPS instead of HTTP from now on with certificate default: new callers must too, its one connection goes",
+         DIFF_SCHEME},
+        {"new callers get certificate shop instead of default", DIFF_CERTIFICATE},
+        {"new callers get the new certificate default, open connections notice nothing", DIFF_RENEWED},
+        {"it no longer carries hub: such requests get 404, on open connections too; it carries ui besides", DIFF_SERVICES},
+        {"only list lan may call (before: everybody may call): open connections stay", DIFF_RESTRICTION},
+        {"list lan has other lines: new callers are judged by them", DIFF_LIST},
+        {"connections at once: no limit before, 9 now (new callers", DIFF_LIMITS},
+        {"128 callers may wait to be accepted instead of 511: nobody notices", DIFF_BACKLOG},
+        {"it belongs to listener other instead of http", DIFF_LISTENER},
+        {"TLS is taken to end in front of it (Ext)", DIFF_TLS_FRONT},
+        {"new callers must begin with a PROXY header (v2) and come from list front", DIFF_PROXY}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         o[0] = w[0] = make("http", "192.0.2.10", 80);
         memset(g[0].hash, 0, 32);
@@ -145,23 +148,28 @@ static void test_fields(void) {
     now.set.durable = 0;
     g[2].hash[0] = 1;
     t = text_of(&in);
-    ok(says(&t, "no socket changes (1 stay as they are)") && says(&t, "IdleTimeout (between requests of a kept connection): 75000 before, 500 now") &&
-           says(&t, "durable before, fast now") && says(&t, "files that differ: tomcat.ini (changed)\n"),
+    ok(says(&t, "no socket changes (1 stay as they are)") &&
+           says(&t, "IdleTimeout (between requests of a kept connection): 75000 before, 500 now") && says(&t, "durable before, fast now") &&
+           says(&t, "files that differ: tomcat.ini (changed)\n"),
        "settings and files beside the sockets");
     buf_free(&t);
 }
 
 static void test_swap(void) { /* G4: a wildcard never stands beside an address of its port, so it gives way */
     struct plan_socket o[3] = {make("http", "0.0.0.0", 80), make("http", "::", 80), make("in", "0.0.0.0", 1099)};
-    struct plan_socket w[4] = {make("http", "192.0.2.10", 80), make("http", "192.0.2.11", 80), make("http", "192.0.2.12", 8081), make("in", "0.0.0.0", 1099)};
+    struct plan_socket w[4] = {make("http", "192.0.2.10", 80), make("http", "192.0.2.11", 80), make("http", "192.0.2.12", 8081),
+                               make("in", "0.0.0.0", 1099)};
     struct plan old = plan_of(o, 3), now = plan_of(w, 4);
-    const struct addr host[5] = {address("127.0.0.1", 0), address("192.0.2.10", 0), address("192.0.2.12", 0), address("192.0.2.13", 0), address("::1", 0)};
+    const struct addr host[5] = {address("127.0.0.1", 0), address("192.0.2.10", 0), address("192.0.2.12", 0), address("192.0.2.13", 0),
+                                 address("::1", 0)};
     const struct diff_live live[3] = {{address("192.0.2.10", 80), 2}, {address("192.0.2.12", 80), 3}, {address("192.0.2.10", 1099), 4}};
     struct diff_live sorted[3] = {live[0], live[1], live[2]}; /* by family, port, address */
-    struct diff_input in = {.old = {.plan = &old}, .now = {.plan = &now}, .host = host, .nhost = 5, .live = sorted, .nlive = 3, .live_known = true};
+    struct diff_input in = {
+        .old = {.plan = &old}, .now = {.plan = &now}, .host = host, .nhost = 5, .live = sorted, .nlive = 3, .live_known = true};
     struct plan_diff d;
     struct err e = {""};
-    ok(plan_diff_make(&in, &d, &e) && d.nswaps == 1 && !d.swap[0].to_wildcard && d.swap[0].port == 80 && d.swap[0].n == 5, "one swap about five addresses");
+    ok(plan_diff_make(&in, &d, &e) && d.nswaps == 1 && !d.swap[0].to_wildcard && d.swap[0].port == 80 && d.swap[0].n == 5,
+       "one swap about five addresses");
     uint32_t both = 0, lost = 0;
     for (uint32_t i = 0; i < d.nreach; i++) {
         both += d.reach[i].old >= 0 && d.reach[i].now >= 0;
@@ -172,9 +180,12 @@ static void test_swap(void) { /* G4: a wildcard never stands beside an address o
     plan_diff_finish(&d);
     struct buf t = text_of(&in);
     ok(says(&t, "0.0.0.0:80 (all IPv4 addresses) gives way to 192.0.2.10:80 and 192.0.2.11:80:\n"), "what gives way to what");
-    ok(says(&t, "  192.0.2.10:80 is served on without a gap: new callers meet a socket of its own, its 2 connections finish their requests and then call anew\n"),
+    ok(says(
+           &t,
+           "  192.0.2.10:80 is served on without a gap: new callers meet a socket of its own, its 2 connections finish their requests and then call anew\n"),
        "an address that stays");
-    ok(says(&t, "  192.0.2.12:80 is no longer served: its 3 connections finish their requests, new callers are refused\n"), "one that does not");
+    ok(says(&t, "  192.0.2.12:80 is no longer served: its 3 connections finish their requests, new callers are refused\n"),
+       "one that does not");
     ok(says(&t, "each of 127.0.0.1:80 and 192.0.2.13:80 is no longer served: nobody is connected"), "equal fates are one sentence");
     ok(says(&t, "an address that this machine gets later is no longer served by itself"), "and what is to come");
     ok(says(&t, "\n[::]:80 closes: nobody is connected"), "a wildcard without heirs only closes");
@@ -257,8 +268,8 @@ static void test_running(void) {
     ok(running_encode(&r, &b) && !memmem(b.p, b.n, "geheim", 6), "a running plan is told without its passwords");
     ok(!strcmp(cert.password, "geheim"), "and keeps them");
     ok(running_decode(b.p, b.n, &q, &e), "and read: %.200s", e.text);
-    ok(q.pid == 4711 && q.since_ms == 5 && q.generation == 3 && q.workers == 2 && !strcmp(q.engine, "live") && !strcmp(q.conf_path, "/srv/my conf") &&
-           !q.policies[0] && q.nsets == 1 && !strcmp(q.set[0], one) && q.secrets == 1,
+    ok(q.pid == 4711 && q.since_ms == 5 && q.generation == 3 && q.workers == 2 && !strcmp(q.engine, "live") &&
+           !strcmp(q.conf_path, "/srv/my conf") && !q.policies[0] && q.nsets == 1 && !strcmp(q.set[0], one) && q.secrets == 1,
        "with what a reload reads");
     ok(q.plan.nsockets == 2 && q.socket[0].port == 40001 && !strcmp(q.socket[1].state, "bound, proved") && q.nfiles == 1 &&
            !memcmp(&q.file[0], &file[0], sizeof file[0]),

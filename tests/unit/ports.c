@@ -97,7 +97,8 @@ static void wildcards(void) {
     port = 0;
     fd = listener(AF_INET6, "::", true, &port);
     v4.port = v6.port = port;
-    ok(fd >= 0 && ports_read(&p, port, false, false, &e) && !ports_taken(&p, &v4) && ports_taken(&p, &v6), "with V6ONLY it leaves IPv4 alone");
+    ok(fd >= 0 && ports_read(&p, port, false, false, &e) && !ports_taken(&p, &v4) && ports_taken(&p, &v6),
+       "with V6ONLY it leaves IPv4 alone");
     ports_finish(&p);
     close(fd);
 }
@@ -144,7 +145,8 @@ static void without_netlink(void) {
         struct ports p, q;
         struct addr v4 = at("127.0.0.1", port), v6 = at("::1", port6), other = at("127.0.0.2", port);
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) _exit(2);
-        if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0 || !ports_read(&p, 0, false, false, &e) || !ports_read(&q, port, true, false, &e)) _exit(3);
+        if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0 || !ports_read(&p, 0, false, false, &e) || !ports_read(&q, port, true, false, &e))
+            _exit(3);
         const struct port_use *u = ports_taken(&p, &v4), *w = ports_taken(&p, &v6), *x = ports_taken(&q, &v4);
         _exit(u && u->inode == inode(fd) && u->uid == geteuid() && (fd6 < 0 || (w && w->inode == inode(fd6))) && x &&
                       x->inode == u->inode && !ports_taken(&p, &other)

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define WORKERS 3
-#define ROUNDS 400
+#define WORKERS   3
+#define ROUNDS    400
 #define STRANGERS 300
 
 static struct err e;
@@ -75,7 +75,8 @@ static void *strangers_call(void *arg) {
     for (int i = 0; i < STRANGERS; i++) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         char c;
-        if (connect(fd, (struct sockaddr *)&sa, n) != 0 || read(fd, &c, 1) > 0) atomic_fetch_add(&strangers, STRANGERS); /* they are only hung up on */
+        if (connect(fd, (struct sockaddr *)&sa, n) != 0 || read(fd, &c, 1) > 0)
+            atomic_fetch_add(&strangers, STRANGERS); /* they are only hung up on */
         close(fd);
     }
     return NULL;
@@ -103,7 +104,8 @@ static void questions(void) {
     pthread_join(other, NULL);
     atomic_store(&over, true);
     for (unsigned i = 0; i < WORKERS; i++) pthread_join(thread[i], NULL);
-    ok(right == ROUNDS && claimed == ROUNDS, "each of %u questions is known by the worker that accepts it (%u, %u claimed)", ROUNDS, right, claimed);
+    ok(right == ROUNDS && claimed == ROUNDS, "each of %u questions is known by the worker that accepts it (%u, %u claimed)", ROUNDS, right,
+       claimed);
     ok(strangers == STRANGERS, "and none of the %u strangers who called meanwhile (%u)", STRANGERS, strangers);
     ok(table.open == 0, "nothing is open afterwards");
 }
@@ -118,7 +120,8 @@ static void one_by_one(void) {
     ok(!probe_table_take(&table, 5, &got), "and not claimed yet");
     ok(probe_table_claim(&table, (struct sockaddr *)&sa, &c), "a worker claims it");
     ok(!probe_table_claim(&table, (struct sockaddr *)&sa, &c), "but not a second time");
-    ok(probe_table_take(&table, 5, &got) && got.fd == 1234 && got.listener == 3 && !probe_table_take(&table, 5, &got), "what was handed over is taken once");
+    ok(probe_table_take(&table, 5, &got) && got.fd == 1234 && got.listener == 3 && !probe_table_take(&table, 5, &got),
+       "what was handed over is taken once");
     ok(!probe_table_close(&table, 5, &got) && table.open == 0, "then it is closed");
     ok(!probe_table_claim(&table, (struct sockaddr *)&sa, &c), "and a worker that comes too late keeps the caller");
     hang_up(fd);

@@ -8,11 +8,12 @@ static bool same(const struct proof *a, const struct proof *b) {
 }
 
 static void wire(void) {
-    static const struct proof all[] = {{.state = PROOF_PROBING},
-                                       {.state = PROOF_PROVED, .us = 412, .at_ms = 1795311171687, .text = "worker 1, https, TLSv1.3, certificate default"},
-                                       {.state = PROOF_FAILED, .at_ms = 1795311171688, .text = "refused: nobody listens there"},
-                                       {.state = PROOF_WAITING, .text = "waiting for fe80::1%eth0"},
-                                       {.state = PROOF_NONE, .us = UINT32_MAX, .at_ms = INT64_MAX, .text = "held by the supervisor itself"}};
+    static const struct proof all[] = {
+        {.state = PROOF_PROBING},
+        {.state = PROOF_PROVED, .us = 412, .at_ms = 1795311171687, .text = "worker 1, https, TLSv1.3, certificate default"},
+        {.state = PROOF_FAILED, .at_ms = 1795311171688, .text = "refused: nobody listens there"},
+        {.state = PROOF_WAITING, .text = "waiting for fe80::1%eth0"},
+        {.state = PROOF_NONE, .us = UINT32_MAX, .at_ms = INT64_MAX, .text = "held by the supervisor itself"}};
     const uint32_t n = sizeof all / sizeof *all;
     struct buf b = {0};
     for (uint32_t i = 0; i < n; i++) proof_put(&b, i * 4000, &all[i]);
@@ -23,7 +24,8 @@ static void wire(void) {
     while (proof_take(&at, &index, &p)) right += right < n && index == right * 4000 && same(&p, &all[right]);
     ok(right == n && at == NULL, "%u lines come back as they went", right);
     buf_free(&b);
-    static const char *const bad[] = {"1 1 5\n", "x 1 5 6 text\n", "1 9 5 6 text\n", "1 -1 5 6 text\n", "1 1 5 6 no end", "1 1 5 6text\n", "\n"};
+    static const char *const bad[] = {"1 1 5\n", "x 1 5 6 text\n", "1 9 5 6 text\n", "1 -1 5 6 text\n", "1 1 5 6 no end", "1 1 5 6text\n",
+                                      "\n"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         at = bad[i];
         ok(!proof_take(&at, &index, &p) && at == NULL, "refused: \"%.*s\"", (int)strcspn(bad[i], "\n"), bad[i]);
@@ -55,7 +57,8 @@ static void words(void) {
     p = (struct proof){.state = PROOF_FAILED, .at_ms = 7, .text = "a \"quoted\" reason"};
     proof_json(&p, &b);
     buf_add(&b, "", 1);
-    ok(strcmp(b.p, "\"probe\":\"failed\",\"probe_us\":0,\"probe_at_ms\":7,\"probe_text\":\"a \\\"quoted\\\" reason\"") == 0, "JSON: %s", b.p);
+    ok(strcmp(b.p, "\"probe\":\"failed\",\"probe_us\":0,\"probe_at_ms\":7,\"probe_text\":\"a \\\"quoted\\\" reason\"") == 0, "JSON: %s",
+       b.p);
     buf_free(&b);
     ok(strcmp(proof_name(PROOF_NONE), "none") == 0 && strcmp(proof_name(PROOF_WAITING), "waiting") == 0, "names");
 }

@@ -47,7 +47,8 @@ static void say(const struct proxy_header *h, char *out, size_t cap) {
     put(out, cap, "unique_id", h->unique_id);
     if (h->ssl) {
         char flags[64];
-        snprintf(flags, sizeof flags, "%s%s%s%s", h->tls ? "tls," : "", h->cert ? "cert," : "", h->cert_session ? "session," : "", h->verified ? "verified," : "");
+        snprintf(flags, sizeof flags, "%s%s%s%s", h->tls ? "tls," : "", h->cert ? "cert," : "", h->cert_session ? "session," : "",
+                 h->verified ? "verified," : "");
         size_t n = strlen(flags);
         if (n) flags[n - 1] = '\0';
         snprintf(out + strlen(out), cap - strlen(out), " ssl=%s", flags);
@@ -118,18 +119,24 @@ static bool read_vectors(void) {
     return n > 100;
 }
 
-#define TEXT(s) {s, sizeof s - 1}
+#define TEXT(s)                                                                                                                            \
+    { s, sizeof s - 1 }
 
 static void check_writer(void) {
-    struct proxy_header in = {.from = {.family = 4, .port = 1234, .ip = {192, 0, 2, 1}}, .to = {.family = 4, .port = 25, .ip = {198, 51, 100, 7}}}, out;
-    struct addr six = {.family = 6, .port = 65535, .ip = {0x20, 1, 0xd, 0xb8, [15] = 1}}, compat = {.family = 6, .ip = {[12] = 192, 0, 2, 1}}, none = {0};
+    struct proxy_header in = {.from = {.family = 4, .port = 1234, .ip = {192, 0, 2, 1}},
+                              .to = {.family = 4, .port = 25, .ip = {198, 51, 100, 7}}},
+                        out;
+    struct addr six = {.family = 6, .port = 65535, .ip = {0x20, 1, 0xd, 0xb8, [15] = 1}},
+                compat = {.family = 6, .ip = {[12] = 192, 0, 2, 1}}, none = {0};
     char b[PROXY_MAX];
     const char *why;
     size_t used, n = proxy_put_v1(b, &in.from, &in.to);
-    ok(n == 43 && memcmp(b, "PROXY TCP4 192.0.2.1 198.51.100.7 1234 25\r\n", 43) == 0 && proxy_parse(b, n, PROXY_V1, &out, &used, &why) == PROXY_DONE && used == n,
+    ok(n == 43 && memcmp(b, "PROXY TCP4 192.0.2.1 198.51.100.7 1234 25\r\n", 43) == 0 &&
+           proxy_parse(b, n, PROXY_V1, &out, &used, &why) == PROXY_DONE && used == n,
        "writer: a line of version 1, %.*s", (int)n - 2, b);
     n = proxy_put_v1(b, &six, &compat);
-    ok(proxy_parse(b, n, PROXY_V1, &out, &used, &why) == PROXY_DONE && addr_same_ip(&out.from, &six) && addr_same_ip(&out.to, &compat) && out.from.port == 65535,
+    ok(proxy_parse(b, n, PROXY_V1, &out, &used, &why) == PROXY_DONE && addr_same_ip(&out.from, &six) && addr_same_ip(&out.to, &compat) &&
+           out.from.port == 65535,
        "writer: IPv6 without dots, %.*s", (int)n - 2, b);
     n = proxy_put_v1(b, &six, &in.to);
     ok(n == 15 && memcmp(b, "PROXY UNKNOWN\r\n", 15) == 0, "writer: two families are nobody's");
@@ -145,7 +152,8 @@ static void check_writer(void) {
     say(&in, want, sizeof want);
     enum proxy_result r = proxy_parse(b, n, PROXY_V2, &out, &used, &why);
     say(&out, got, sizeof got);
-    ok(r == PROXY_DONE && used == n && strcmp(want, got) == 0, "writer: version 2 with everything comes back as it was (%s)", why ? why : got);
+    ok(r == PROXY_DONE && used == n && strcmp(want, got) == 0, "writer: version 2 with everything comes back as it was (%s)",
+       why ? why : got);
     unsigned taken = 0, same = 0;
     for (size_t i = 0; i < n * 8; i++) {
         if (i / 8 == n - 7) continue; /* the checksum's own type: without it there is none */

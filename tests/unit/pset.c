@@ -75,8 +75,8 @@ static struct addr question(unsigned n, uint32_t space) {
 
 struct walk {
     const struct pset *s;
-    uint32_t at;   /* of lo, all addresses before it are done */
-    uint32_t n;    /* lines */
+    uint32_t at; /* of lo, all addresses before it are done */
+    uint32_t n;  /* lines */
     unsigned wrong, edges;
     bool v6;
 };
@@ -152,7 +152,8 @@ static void check_against_naive(void) {
     unsigned wrong = 0, edges = 0;
     unsigned long asked = 0;
     for (unsigned r = 0; r < ROUNDS; r++) wrong += round_of(r == 0 ? 0 : 1 + rnd(LINES_MAX - 1), space[r % 5], &asked, &edges);
-    ok(wrong == 0 && asked >= 200000 && edges > 1000, "L1 L2: %lu questions and %u edges as line by line from the last to the first, %u wrong", asked, edges, wrong);
+    ok(wrong == 0 && asked >= 200000 && edges > 1000,
+       "L1 L2: %lu questions and %u edges as line by line from the last to the first, %u wrong", asked, edges, wrong);
 }
 
 static void check_edges(void) {
@@ -164,7 +165,8 @@ static void check_edges(void) {
     ok(s && pset_spans(s) == 0 && pset_find(s, &zero).line == 0 && pset_find(s, &zero6).line == 0, "an empty set knows nobody");
     ok(strcmp(pset_source(s, 0), "") == 0, "and no file");
     pset_destroy(s);
-    ok(pset_builder_source(b, "x.list", NULL) == 0 && pset_builder_source(b, "y.list", NULL) == 1 && pset_builder_source(b, "x.list", NULL) == 0,
+    ok(pset_builder_source(b, "x.list", NULL) == 0 && pset_builder_source(b, "y.list", NULL) == 1 &&
+           pset_builder_source(b, "x.list", NULL) == 0,
        "one index a file");
     ok(!pset_add(b, &zero, &top6, true, 0, 1) && !pset_add(b, &none, &none, true, 0, 1), "mixed families are refused");
     pset_add(b, &zero, &top, true, 0, 7);

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #define THREADS 8
-#define TRIES 20000
-#define MS 1000000ll
+#define TRIES   20000
+#define MS      1000000ll
 
 static struct counters *c;
 static struct holder_id me;
@@ -49,7 +49,8 @@ static void one_by_one(void) {
     ok(rates_left(&c->rates, me, &k, t + 10000 * MS) == 4 && rates_left(&c->rates, me, &k, t + 12000 * MS) == 5, "what is left grows back");
     struct rate_claim shut = claim("192.0.2.3", 32, 2, 3600000), wider = claim("192.0.2.3", 32, 2, 1000);
     (void)(take(&shut, t) + take(&shut, t));
-    ok(!take(&wider, t) && !take(&wider, t + 499 * MS) && take(&wider, t + 500 * MS), "a limit that is widened counts at once, and forgives nothing else");
+    ok(!take(&wider, t) && !take(&wider, t + 499 * MS) && take(&wider, t + 500 * MS),
+       "a limit that is widened counts at once, and forgives nothing else");
     struct rate_claim odd = claim("192.0.2.2", 32, 7, 1000);
     in = 0;
     for (int64_t at = 0; at < 70000; at++) in += take(&odd, t + at * MS);
@@ -58,7 +59,8 @@ static void one_by_one(void) {
 
 static void prefixes(void) {
     int64_t t = 2000000 * MS;
-    struct rate_claim a = claim("2001:db8::1", 64, 1, 1000), b = claim("2001:db8::ffff:1", 64, 1, 1000), far = claim("2001:db8:0:1::1", 64, 1, 1000);
+    struct rate_claim a = claim("2001:db8::1", 64, 1, 1000), b = claim("2001:db8::ffff:1", 64, 1, 1000),
+                      far = claim("2001:db8:0:1::1", 64, 1, 1000);
     ok(take(&a, t) && !take(&b, t) && take(&far, t), "a /64 is one caller, the next /64 another");
     struct rate_claim x = claim("10.1.2.3", 9, 1, 1000), y = claim("10.127.2.3", 9, 1, 1000), z = claim("10.128.0.0", 9, 1, 1000);
     ok(x.key == y.key && x.key != z.key, "prefixes end at any bit");
@@ -74,7 +76,8 @@ static void both_or_none(void) {
     ok(in == 3 && rates_left(&c->rates, me, &two[1], t) == 1, "refused by the address, the net is not charged");
     two[0] = claim("198.51.100.2", 32, 3, 1000);
     ok(rates_take(&c->rates, me, two, 2, t, &wait) < 0, "a neighbour takes what the net has left");
-    ok(rates_take(&c->rates, me, two, 2, t, &wait) == 1 && rates_left(&c->rates, me, &two[0], t) == 2, "refused by the net, the address is not charged");
+    ok(rates_take(&c->rates, me, two, 2, t, &wait) == 1 && rates_left(&c->rates, me, &two[0], t) == 2,
+       "refused by the net, the address is not charged");
 }
 
 static _Atomic int got[4];
@@ -99,7 +102,8 @@ static void contention(void) {
     pthread_t t[THREADS];
     for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&t[i], NULL, hammer, (void *)i);
     for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
-    ok(got[0] + got[1] == 1500 && got[0] <= 1000 && got[1] <= 1000, "%d threads, 1000 of each address and 1500 of the net: %d + %d", THREADS, got[0], got[1]);
+    ok(got[0] + got[1] == 1500 && got[0] <= 1000 && got[1] <= 1000, "%d threads, 1000 of each address and 1500 of the net: %d + %d",
+       THREADS, got[0], got[1]);
 }
 
 static void full(void) {

@@ -250,9 +250,10 @@ static void texts(void) {
            back.active == got.active && back.from_address == got.from_address,
        "and read back");
     buf_free(&b);
-    char broken[][120] = {"", "{}", "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1\",\"stage\":\"peer\",\"verdict\":\"allow\"}",
-                          "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1\",\"listener\":\"a\",\"stage\":\"peer\",\"verdict\":\"allow",
-                          "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1.9\",\"listener\":\"a\",\"stage\":\"peer\",\"verdict\":\"allow\"}"};
+    char broken[][120] = {
+        "", "{}", "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1\",\"stage\":\"peer\",\"verdict\":\"allow\"}",
+        "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1\",\"listener\":\"a\",\"stage\":\"peer\",\"verdict\":\"allow",
+        "{\"time\":\"\",\"ms\":5,\"address\":\"127.0.0.1.9\",\"listener\":\"a\",\"stage\":\"peer\",\"verdict\":\"allow\"}"};
     for (unsigned i = 0; i < 5; i++) ok(!decision_read(broken[i], &back), "no decision: %u", i);
     recorder_view_destroy(v);
     for (unsigned i = 0; i < 3 * RECORDER_NAMES; i++) { /* the table of texts is bounded */

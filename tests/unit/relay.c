@@ -68,7 +68,8 @@ static void fake_free(void *self) {
 static const struct stream_ops fake_ops = {.read = fake_read, .write = fake_write, .shutdown = fake_shutdown, .free = fake_free};
 
 static struct fake make(size_t n, unsigned seed, unsigned unwilling_of_100, bool crossed) {
-    struct fake f = {.nsay = n, .seed = seed, .unwilling = unwilling_of_100, .crossed = crossed, .break_read_at = SIZE_MAX, .break_write_at = SIZE_MAX};
+    struct fake f = {
+        .nsay = n, .seed = seed, .unwilling = unwilling_of_100, .crossed = crossed, .break_read_at = SIZE_MAX, .break_write_at = SIZE_MAX};
     f.say = malloc(n + 1);
     f.heard = malloc(200000);
     if (!f.say || !f.heard) abort();
@@ -108,15 +109,16 @@ static void test_all(void) {
     unsigned wrong = 0, runs = 0, held = 0, idle = 0;
     for (unsigned seed = 1; seed <= 400; seed++)
         for (unsigned unwilling_of_100 = 0; unwilling_of_100 <= 90; unwilling_of_100 += 30) {
-            struct fake a = make(seed * 97 % 5000, seed, unwilling_of_100, seed % 2), b = make(seed * 61 % 7000, seed * 7, unwilling_of_100, seed % 3 == 0);
+            struct fake a = make(seed * 97 % 5000, seed, unwilling_of_100, seed % 2),
+                        b = make(seed * 61 % 7000, seed * 7, unwilling_of_100, seed % 3 == 0);
             struct relay r;
             relay_init(&r, &fake_ops, &a, -1, &fake_ops, &b, -1);
             if (seed % 5 == 0 && !relay_first(&r, "PROXY ", 6)) abort();
             size_t first = seed % 5 == 0 ? 6 : 0;
             struct outcome o = drive(&r, 1000000);
-            bool fine = o.r == RELAY_DONE && a.shut && b.shut && b.nheard == a.nsay + first && a.nheard == b.nsay && memcmp(b.heard, "PROXY ", first) == 0 &&
-                        memcmp(b.heard + first, a.say, a.nsay) == 0 && memcmp(a.heard, b.say, b.nsay) == 0 && relay_bytes(&r, 0) == a.nsay &&
-                        relay_bytes(&r, 1) == b.nsay;
+            bool fine = o.r == RELAY_DONE && a.shut && b.shut && b.nheard == a.nsay + first && a.nheard == b.nsay &&
+                        memcmp(b.heard, "PROXY ", first) == 0 && memcmp(b.heard + first, a.say, a.nsay) == 0 &&
+                        memcmp(a.heard, b.say, b.nsay) == 0 && relay_bytes(&r, 0) == a.nsay && relay_bytes(&r, 1) == b.nsay;
             wrong += !fine;
             held += o.most_held > BUFFER;
             idle += o.idle;
@@ -144,7 +146,8 @@ static void test_half(void) {
     b.unwilling = 0;
     b.nsay = 0;
     r.end[1].ready = RELAY_WRITABLE;
-    ok(relay_run(&r, buffer, sizeof buffer, 1000) == RELAY_WAIT && b.nheard == 10 && b.shut && !a.shut, "an end is passed on behind the last byte; the other way stays open");
+    ok(relay_run(&r, buffer, sizeof buffer, 1000) == RELAY_WAIT && b.nheard == 10 && b.shut && !a.shut,
+       "an end is passed on behind the last byte; the other way stays open");
     ok(relay_wants(&r, 0) == 0 && relay_wants(&r, 1) == RELAY_READABLE, "then only the other way is waited for");
     r.end[1].ready = RELAY_READABLE;
     ok(relay_run(&r, buffer, sizeof buffer, 1000) == RELAY_DONE && a.shut, "when that has ended too, it is done");
@@ -179,7 +182,8 @@ static void test_budget(void) {
     char buffer[BUFFER];
     relay_init(&r, &fake_ops, &a, -1, &fake_ops, &b, -1);
     r.end[0].ready = r.end[1].ready = RELAY_READABLE | RELAY_WRITABLE;
-    ok(relay_run(&r, buffer, sizeof buffer, 1000) == RELAY_MORE && b.nheard >= 1000 && b.nheard < 1000 + BUFFER, "a turn ends at its budget");
+    ok(relay_run(&r, buffer, sizeof buffer, 1000) == RELAY_MORE && b.nheard >= 1000 && b.nheard < 1000 + BUFFER,
+       "a turn ends at its budget");
     relay_finish(&r);
     drop(&a);
     drop(&b);

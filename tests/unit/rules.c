@@ -1,6 +1,6 @@
 /* Rules of admission: what C says is what the same list says in Lua (random policies, random callers); the borders of G24 to G27 under threads. */
-#include "base/clock.h"
 #include "gate/rules.h"
+#include "base/clock.h"
 #include "script/hooks_i.h"
 #include "unit/tap.h"
 #include <lua5.4/lauxlib.h>
@@ -91,22 +91,29 @@ static void random_rule(char *out, size_t cap) {
     case 5: add(out, cap, "  rule.restriction(%s),\n", options()); break;
     case 6: add(out, cap, dice(2) ? "  rule.per_address(nil, %s),\n" : "  rule.per_address(4, %s),\n", options()); break;
     case 7: add(out, cap, dice(2) ? "  rule.maximum(nil, %s),\n" : "  rule.maximum(11, %s),\n", options()); break;
-    case 8: add(out, cap, dice(2) ? "  rule.reserve(\"%s\", nil, %s),\n" : "  rule.reserve(\"%s\", 3, %s),\n", list_word(), options()); break;
+    case 8:
+        add(out, cap, dice(2) ? "  rule.reserve(\"%s\", nil, %s),\n" : "  rule.reserve(\"%s\", 3, %s),\n", list_word(), options());
+        break;
     case 9: add(out, cap, "  rule.tag(\"t%u\", %s),\n", dice(12), options()); break;
     case 10: add(out, cap, "  rule.only(\"%s\", %s),\n", services[dice(4)], options()); break;
     case 11: add(out, cap, "  rule.delay(%u, %s),\n", 1 + dice(20000), options()); break;
     case 12: /* mixed: Lua among them */
-        add(out, cap, "  rule.at(\"peer\", function(f) if f.active_from_address > %u and f.listener == \"other\" then return verdict.reset(\"policy\", f.address) end end),\n",
+        add(out, cap,
+            "  rule.at(\"peer\", function(f) if f.active_from_address > %u and f.listener == \"other\" then return verdict.reset(\"policy\", f.address) end end),\n",
             dice(7));
         break;
     default:
-        add(out, cap, "  rule.at(\"peer\", function(f) if f.active %% 5 == %u then return verdict.tag \"five\", verdict.delay(7), nil end end, %s),\n", dice(5), options());
+        add(out, cap,
+            "  rule.at(\"peer\", function(f) if f.active %% 5 == %u then return verdict.tag \"five\", verdict.delay(7), nil end end, %s),\n",
+            dice(5), options());
         break;
     }
 }
 
 static void random_policy(char *out, size_t cap) {
-    snprintf(out, cap, "local admission = require \"portreeve.admission\"\nlocal rule, verdict = admission.rule, admission.verdict\nreturn admission.rules {\n");
+    snprintf(
+        out, cap,
+        "local admission = require \"portreeve.admission\"\nlocal rule, verdict = admission.rule, admission.verdict\nreturn admission.rules {\n");
     for (unsigned i = 0, n = dice(9); i < n; i++) random_rule(out, cap);
     add(out, cap, "}\n");
 }
@@ -133,18 +140,20 @@ struct bench {
     struct policy_health health;
 };
 
-static const char *const teller = "local admit, f = ... local v, more = admit(f)\n"
-                                  "local only = {} for _, n in ipairs { 'tracker', 'ui', 'hub' } do if not more.only or more.only[n] then only[#only + 1] = n end end\n"
-                                  "local said = v == 'allow' and v or table.concat({ v.how or 'refuse', v.refuse, v.because, v.status or 0, v.text or '', v.entry or '' }, '|')\n"
-                                  "return said .. ' #' .. table.concat(more.tags, ',') .. ' #' .. more.delay .. ' #' .. table.concat(only, ',')";
+static const char *const teller =
+    "local admit, f = ... local v, more = admit(f)\n"
+    "local only = {} for _, n in ipairs { 'tracker', 'ui', 'hub' } do if not more.only or more.only[n] then only[#only + 1] = n end end\n"
+    "local said = v == 'allow' and v or table.concat({ v.how or 'refuse', v.refuse, v.because, v.status or 0, v.text or '', v.entry or '' }, '|')\n"
+    "return said .. ' #' .. table.concat(more.tags, ',') .. ' #' .. more.delay .. ' #' .. table.concat(only, ',')";
 
 /* The verdict as the teller writes Lua's. */
 static void tell(const struct verdict *v, char *out, size_t cap) {
     char only[64];
     out[0] = '\0';
     if (v->kind == VERDICT_ALLOW) add(out, cap, "allow");
-    else add(out, cap, "%s|%s|%s|%u|%s|%s", verdict_name(v->kind), refusal_name(v->refusal), v->because, v->kind == VERDICT_ANSWER ? v->status : 0, v->text,
-             v->limit == LIMIT_NONE ? "" : plan_limit_name(v->limit));
+    else
+        add(out, cap, "%s|%s|%s|%u|%s|%s", verdict_name(v->kind), refusal_name(v->refusal), v->because,
+            v->kind == VERDICT_ANSWER ? v->status : 0, v->text, v->limit == LIMIT_NONE ? "" : plan_limit_name(v->limit));
     add(out, cap, " #");
     for (uint32_t i = 0; i < v->tags.n; i++) add(out, cap, "%s%s", i ? "," : "", v->tags.name[i]);
     plan_services_text(v->only & (SVC_TRACKER | SVC_UI | SVC_HUB), only, sizeof only);
@@ -220,7 +229,8 @@ static void agree(void) {
             if (!fine || !in_lua(&b, &f, lua, sizeof lua, &e)) snprintf(lua, sizeof lua, "%.1000s", e.text);
             if (strcmp(c, lua) == 0) continue;
             different++;
-            printf("# C:   %s\n# Lua: %s\n# caller %u on %s, %u active, %u from there\n%s", c, lua, f.remote.ip[3], s.name, f.counts.active, f.counts.from_address, policy);
+            printf("# C:   %s\n# Lua: %s\n# caller %u on %s, %u active, %u from there\n%s", c, lua, f.remote.ip[3], s.name, f.counts.active,
+                   f.counts.from_address, policy);
         }
     }
     ok(different == 0, "C and Lua say the same of %u callers under %u policies (%u refused)", callers, policies, refused);
@@ -233,7 +243,7 @@ static void agree(void) {
 /* ---- G24 to G27 under threads ---- */
 
 #define THREADS 8
-#define ROUNDS 3000
+#define ROUNDS  3000
 struct crowd {
     struct counters *counters;
     struct counters_live *live;
@@ -285,8 +295,7 @@ static void come_and_go(struct member *m) {
         atomic_fetch_sub(&c->per[who], 1);
         if (who != 3) atomic_fetch_sub(&c->inside_strangers, 1);
         atomic_fetch_sub(&c->inside, 1);
-    } else
-        atomic_fetch_add(&c->refused[v.refusal], 1);
+    } else atomic_fetch_add(&c->refused[v.refusal], 1);
     ticket_give(&t, c->live);
     ticket_give(&t, c->live); /* twice does nothing */
 }
@@ -374,7 +383,8 @@ static void borders(void) {
     c->socket.reserve = 0;
     for (unsigned i = 0; i < 3; i++) let_in(c, &held[i], 99, &v);
     run_crowd(c, never_too_few);
-    ok(atomic_load(&c->wrong) == 0, "with the last places fought for by those who cannot come in, nobody is refused for want of room (%d)", atomic_load(&c->wrong));
+    ok(atomic_load(&c->wrong) == 0, "with the last places fought for by those who cannot come in, nobody is refused for want of room (%d)",
+       atomic_load(&c->wrong));
     for (unsigned i = 0; i < 3; i++) ticket_give(&held[i], c->live);
     rules_finish(&c->rules);
     free(c);

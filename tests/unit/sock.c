@@ -113,7 +113,8 @@ static bool other_listens(const struct addr *a) {
     struct sockaddr_storage sa;
     socklen_t n = addr_to_sockaddr(a, &sa);
     int on = 1, fd = socket(sa.ss_family, SOCK_STREAM, 0);
-    bool listens = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(fd, (struct sockaddr *)&sa, n) == 0 && listen(fd, 1) == 0;
+    bool listens =
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(fd, (struct sockaddr *)&sa, n) == 0 && listen(fd, 1) == 0;
     close(fd);
     return listens;
 }
@@ -196,7 +197,8 @@ static void datagrams(void) {
     struct addr a = at("127.0.0.1", 0), any = at("0.0.0.0", 0);
     a.udp = any.udp = true;
     int fd = sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e);
-    ok(fd >= 0 && option(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM && send_to("127.0.0.1", port, "x") && got(fd, "x"), "a UDP socket receives when it is bound");
+    ok(fd >= 0 && option(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM && send_to("127.0.0.1", port, "x") && got(fd, "x"),
+       "a UDP socket receives when it is bound");
     struct addr beside = at("127.0.0.1", port);
     int both = sock_listen(&beside, SOCK_EXCLUSIVE, 16, &tcp, &e);
     ok(both >= 0 && tcp == port, "TCP on the same port is no conflict");
@@ -210,7 +212,8 @@ static void datagrams(void) {
     int second = sock_bind(&a, 0, &same, &e), late = sock_unbound(&any, 0, &e);
     ok(second >= 0 && late >= 0, "a worker's socket joins: %s", e.text);
     ok(sock_bind_late(late, &any) && sock_deafen(fd) && sock_deafen(second), "the wildcard takes their place");
-    ok(send_to("127.0.0.1", port, "y") && got(late, "y") && recv(fd, &same, sizeof same, MSG_DONTWAIT) < 0, "and gets what comes from then on");
+    ok(send_to("127.0.0.1", port, "y") && got(late, "y") && recv(fd, &same, sizeof same, MSG_DONTWAIT) < 0,
+       "and gets what comes from then on");
     int mine[] = {fd, both, stranger, second, late};
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) close(mine[i]);
 }
@@ -236,7 +239,8 @@ static void missing(void) {
 static void words(void) {
     uint16_t port;
     struct addr a = at("192.0.2.1", 80);
-    ok(sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e) < 0 && errno == EADDRNOTAVAIL && strstr(e.text, "192.0.2.1:80: address not on this machine"),
+    ok(sock_listen(&a, SOCK_EXCLUSIVE, 16, &port, &e) < 0 && errno == EADDRNOTAVAIL &&
+           strstr(e.text, "192.0.2.1:80: address not on this machine"),
        "a foreign address /* M19 */: %s", e.text);
     a = at("fe80::1", 80);
     sock_errno_text(EINVAL, &a, &e);

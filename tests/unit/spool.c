@@ -395,10 +395,8 @@ static void test_bound(void) {
     uint64_t put = 0, refused = 0;
     for (int i = 0; i < 400000 && refused == 0; i++) {
         struct event ev = event_of((uint64_t)i, LEVEL_PERSONAL);
-        if (spool_put(s, 0, &ev) != 0)
-            put++;
-        else
-            refused++;
+        if (spool_put(s, 0, &ev) != 0) put++;
+        else refused++;
         if (i % 500 == 0) nap(1);
     }
     struct spool_stats st;

@@ -31,8 +31,8 @@ struct expect {
 
 static const struct expect cases[] = {
     /* RFC 5424 6.5 */
-    {"<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - \xef\xbb\xbf'su root' failed for lonvick on /dev/pts/8", SYSLOG_5424, 4, 2,
-     "2003-10-11T22:14:15.003Z", "mymachine.example.com", "su", "", "ID47", "", "'su root' failed for lonvick on /dev/pts/8"},
+    {"<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - \xef\xbb\xbf'su root' failed for lonvick on /dev/pts/8", SYSLOG_5424,
+     4, 2, "2003-10-11T22:14:15.003Z", "mymachine.example.com", "su", "", "ID47", "", "'su root' failed for lonvick on /dev/pts/8"},
     {"<165>1 2003-08-24T05:14:15.000003-07:00 192.0.2.1 myproc 8710 - - %% It's time to make the do-nuts.", SYSLOG_5424, 20, 5,
      "2003-08-24T05:14:15.000003-07:00", "192.0.2.1", "myproc", "8710", "", "", "%% It's time to make the do-nuts."},
     {"<165>1 2003-10-11T22:14:15.003Z m evntslog - ID47 [exampleSDID@32473 iut=\"3\" eventID=\"1011\"][x@1] An entry", SYSLOG_5424, 20, 5,
@@ -42,18 +42,21 @@ static const struct expect cases[] = {
     /* nearly, so the looser rules read it */
     {"<34>1 2003-13-11T22:14:15Z m su - - - x", SYSLOG_3164, 4, 2, "", "", "", "", "", "", "1 2003-13-11T22:14:15Z m su - - - x"},
     {"<34>1 - m su - - [a b=\"]\"] x", SYSLOG_3164, 4, 2, "", "", "", "", "", "", "1 - m su - - [a b=\"]\"] x"},
-    {"<34>1 2003-10-11T22:14:15.0000001Z m a - - - x", SYSLOG_3164, 4, 2, "", "", "", "", "", "", "1 2003-10-11T22:14:15.0000001Z m a - - - x"},
+    {"<34>1 2003-10-11T22:14:15.0000001Z m a - - - x", SYSLOG_3164, 4, 2, "", "", "", "", "", "",
+     "1 2003-10-11T22:14:15.0000001Z m a - - - x"},
     /* RFC 3164 5.4 */
-    {"<34>Oct 11 22:14:15 mymachine su: 'su root' failed for lonvick on /dev/pts/8", SYSLOG_3164, 4, 2, "Oct 11 22:14:15", "mymachine", "su", "", "", "",
-     "'su root' failed for lonvick on /dev/pts/8"},
+    {"<34>Oct 11 22:14:15 mymachine su: 'su root' failed for lonvick on /dev/pts/8", SYSLOG_3164, 4, 2, "Oct 11 22:14:15", "mymachine",
+     "su", "", "", "", "'su root' failed for lonvick on /dev/pts/8"},
     {"<13>Feb  5 17:32:18 10.0.0.99 Use the BFG!", SYSLOG_3164, 1, 5, "Feb  5 17:32:18", "10.0.0.99", "", "", "", "", "Use the BFG!"},
     {"Use the BFG!", SYSLOG_BARE, 1, 5, "", "", "", "", "", "", "Use the BFG!"},
     /* as it is found */
     {"<30>Nov 22 04:04:02 host dhcpd[99]: lease gone\n", SYSLOG_3164, 3, 6, "Nov 22 04:04:02", "host", "dhcpd", "99", "", "", "lease gone"},
     {"<30>dhcpd[99]: lease gone", SYSLOG_3164, 3, 6, "", "", "dhcpd", "99", "", "", "lease gone"},
     {"<30>Nov 22 04:04:02 kernel: no host", SYSLOG_3164, 3, 6, "Nov 22 04:04:02", "", "kernel", "", "", "", "no host"},
-    {"<189>Nov 22 2026 04:04:02.123: %SYS-5-CONFIG_I: Configured", SYSLOG_3164, 23, 5, "Nov 22 2026 04:04:02.123", "", "%SYS-5-CONFIG_I", "", "", "", "Configured"},
-    {"<30>2026-11-22T04:04:02.5+01:00 host app[1]: text", SYSLOG_3164, 3, 6, "2026-11-22T04:04:02.5+01:00", "host", "app", "1", "", "", "text"},
+    {"<189>Nov 22 2026 04:04:02.123: %SYS-5-CONFIG_I: Configured", SYSLOG_3164, 23, 5, "Nov 22 2026 04:04:02.123", "", "%SYS-5-CONFIG_I",
+     "", "", "", "Configured"},
+    {"<30>2026-11-22T04:04:02.5+01:00 host app[1]: text", SYSLOG_3164, 3, 6, "2026-11-22T04:04:02.5+01:00", "host", "app", "1", "", "",
+     "text"},
     {"<30>Some words without a tag", SYSLOG_3164, 3, 6, "", "", "", "", "", "", "Some words without a tag"},
     /* no priority after all */
     {"<192>x", SYSLOG_BARE, 1, 5, "", "", "", "", "", "", "<192>x"},
@@ -75,8 +78,9 @@ static void messages(void) {
         bool good = m.form == x->form && m.facility == x->facility && m.severity == x->severity && !strcmp(piece(m.time), x->time) &&
                     !strcmp(piece(m.host), x->host) && !strcmp(piece(m.app), x->app) && !strcmp(piece(m.pid), x->pid) &&
                     !strcmp(piece(m.msgid), x->msgid) && !strcmp(piece(m.data), x->data) && !strcmp(piece(m.text), x->text);
-        ok(good, "%.60s: form %d %s.%s time '%s' host '%s' app '%s' pid '%s' text '%.30s'", shown(x->in), (int)m.form, syslog_facility(m.facility),
-           syslog_severity(m.severity), piece(m.time), piece(m.host), piece(m.app), piece(m.pid), piece(m.text));
+        ok(good, "%.60s: form %d %s.%s time '%s' host '%s' app '%s' pid '%s' text '%.30s'", shown(x->in), (int)m.form,
+           syslog_facility(m.facility), syslog_severity(m.severity), piece(m.time), piece(m.host), piece(m.app), piece(m.pid),
+           piece(m.text));
         free(exact);
     }
     ok(syslog_severity_of("err") == 3 && syslog_severity_of("nonsense") == -1, "severities by name");
@@ -163,12 +167,16 @@ static void written(void) {
     struct syslog m;
     struct buf b = {0};
     syslog_parse(in, sizeof in - 1, &m);
-    ok(syslog_line(&m, &from, &b) && b.n && !strncmp(b.p,
-                                              "2001-09-09T01:46:40.123Z 192.0.2.7 udp auth.crit host su[7] - - \\xff a\\x0ab \\x1b[2J\\xc2\\x9b "
-                                              "\\xe2\\x80\\xae \xc3\xa4 \\x07 [cut]\n", b.n),
+    ok(syslog_line(&m, &from, &b) && b.n &&
+           !strncmp(b.p,
+                    "2001-09-09T01:46:40.123Z 192.0.2.7 udp auth.crit host su[7] - - \\xff a\\x0ab \\x1b[2J\\xc2\\x9b "
+                    "\\xe2\\x80\\xae \xc3\xa4 \\x07 [cut]\n",
+                    b.n),
        "controls, broken bytes and what turns the direction of writing are harmless in a line: %.*s", (int)b.n - 1, b.p);
     buf_clear(&b);
-    ok(syslog_json(&m, &from, &b) && buf_add(&b, "", 1) && strstr(b.p, "\"text\":\"\\\\xff a\\\\x0ab \\\\x1b[2J") && strstr(b.p, "\"pid\":\"7\"") && strstr(b.p, "\"cut\":true"), "and in JSON: %s", b.p);
+    ok(syslog_json(&m, &from, &b) && buf_add(&b, "", 1) && strstr(b.p, "\"text\":\"\\\\xff a\\\\x0ab \\\\x1b[2J") &&
+           strstr(b.p, "\"pid\":\"7\"") && strstr(b.p, "\"cut\":true"),
+       "and in JSON: %s", b.p);
     buf_free(&b);
 }
 

@@ -288,7 +288,8 @@ static void test_names(struct tls_certs *certs) {
 }
 
 /* The self-probe's client: is the certificate shown the very one planned? 1 = yes, 0 = another; else what the handshake ended with. */
-static int asks(struct tls_asker *a, struct tls_certs *certs, const char *listener, const char *name, const struct tls_print *planned, char why[200]) {
+static int asks(struct tls_asker *a, struct tls_certs *certs, const char *listener, const char *name, const struct tls_print *planned,
+                char why[200]) {
     int fd[2], s = STREAM_WANT_READ, c = STREAM_WANT_READ;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd) != 0) return -9;
     struct tls *t = tls_accept(certs, listener, fd[0]);
@@ -311,8 +312,10 @@ static void test_asking(struct tls_certs *certs) {
     char why[200];
     struct tls_asker *a = tls_asker_create();
     ok(a != NULL && tls_certs_print(certs, "ec", &ec) && tls_certs_print(certs, "rsa", &rsa) && !tls_certs_print(certs, "none", &none) &&
-           memcmp(&ec, &rsa, sizeof ec) != 0, "certificates have prints of their own");
-    ok(strcmp(tls_certs_names(certs, "ec"), "ec.example,one.wild.example") == 0 && tls_certs_names(certs, "none")[0] == '\0', "names: %s", tls_certs_names(certs, "ec"));
+           memcmp(&ec, &rsa, sizeof ec) != 0,
+       "certificates have prints of their own");
+    ok(strcmp(tls_certs_names(certs, "ec"), "ec.example,one.wild.example") == 0 && tls_certs_names(certs, "none")[0] == '\0', "names: %s",
+       tls_certs_names(certs, "ec"));
     ok(asks(a, certs, "ec", "", &ec, why) == 1 && strcmp(why, "TLSv1.3") == 0, "the certificate planned is known by its print (%s)", why);
     ok(asks(a, certs, "rsa", "", &ec, why) == 0 && strstr(why, "rsa.example") != NULL, "another one is not: %s", why);
     ok(asks(a, certs, "rsa", "ec.example", &ec, why) == 1, "a name asked for gets the certificate that has it");
@@ -321,7 +324,8 @@ static void test_asking(struct tls_certs *certs) {
         struct tls_ask *ask = tls_ask_open(a, fd[1], "");
         int first = tls_ask_step(ask);
         bool said = write(fd[0], "HTTP/1.1 400 Bad Request\r\n\r\n", 28) == 28;
-        ok(first == STREAM_WANT_READ && said && tls_ask_step(ask) == STREAM_ERROR && tls_ask_why(ask)[0] && tls_ask_step(ask) == STREAM_ERROR,
+        ok(first == STREAM_WANT_READ && said && tls_ask_step(ask) == STREAM_ERROR && tls_ask_why(ask)[0] &&
+               tls_ask_step(ask) == STREAM_ERROR,
            "who speaks no TLS: %s", tls_ask_why(ask));
         tls_ask_close(ask);
         close(fd[0]);

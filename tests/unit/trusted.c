@@ -24,17 +24,19 @@ static void reply_big(int c) {
     static char block[10000];
     memset(block, 'x', sizeof block);
     (void)!send(c, head, sizeof head - 1, MSG_NOSIGNAL);
-    for (int i = 0; i < 100 && send(c, block, sizeof block, MSG_NOSIGNAL) > 0; i++)
-        continue;
+    for (int i = 0; i < 100 && send(c, block, sizeof block, MSG_NOSIGNAL) > 0; i++) continue;
 }
 
 static void reply(struct host *h, int c) {
-    static const struct { const char *path, *text; } answers[] = {
+    static const struct {
+        const char *path, *text;
+    } answers[] = {
         {" /ok ", "HTTP/1.1 200 OK\r\nX-Tracker-ID:  trk1 \r\nContent-Length: 5\r\nConnection: close\r\n\r\nhe\0lo"},
         {" /move ", "HTTP/1.1 302 Found\r\nLocation: /ok\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"},
         {" /cut ", "HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nonly this"},
         {" /post ", "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"},
-        {" /interim ", "HTTP/1.1 103 Early Hints\r\nX-Old: 1\r\n\r\nHTTP/1.1 200 OK\r\nX-New: 2\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"},
+        {" /interim ",
+         "HTTP/1.1 103 Early Hints\r\nX-Old: 1\r\n\r\nHTTP/1.1 200 OK\r\nX-New: 2\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"},
     };
     if (strstr(h->seen, " /big ")) {
         reply_big(c);
@@ -83,7 +85,12 @@ static void host_stop(struct host *h) {
     close(h->fd);
 }
 
-struct result { bool good; int status; struct buf body, head; struct err e; };
+struct result {
+    bool good;
+    int status;
+    struct buf body, head;
+    struct err e;
+};
 
 static void call(struct hclient *c, const struct host *h, const char *path, struct hclient_request rq, struct result *r) {
     char url[128];
@@ -99,7 +106,8 @@ static void test_client(struct host *h) {
     struct hclient *c = hclient_create();
     struct result r = {0};
     call(c, h, "/ok", (struct hclient_request){0}, &r);
-    ok(r.good && r.status == 200 && r.body.n == 5 && memcmp(r.body.p, "he\0lo", 5) == 0, "an answer arrives whole, NUL and all: %s", r.e.text);
+    ok(r.good && r.status == 200 && r.body.n == 5 && memcmp(r.body.p, "he\0lo", 5) == 0, "an answer arrives whole, NUL and all: %s",
+       r.e.text);
     call(c, h, "/move", (struct hclient_request){0}, &r);
     ok(r.good && r.status == 302, "a redirect is an answer and is not followed");
     call(c, h, "/cut", (struct hclient_request){0}, &r);
@@ -107,7 +115,8 @@ static void test_client(struct host *h) {
     call(c, h, "/big", (struct hclient_request){.max_reply = 5000}, &r);
     ok(!r.good && strstr(r.e.text, "longer than 5000"), "a longer answer than allowed is refused: %s", r.e.text);
     call(c, h, "/interim", (struct hclient_request){0}, &r);
-    ok(r.good && r.head.n && !memmem(r.head.p, r.head.n, "X-Old", 5) && memmem(r.head.p, r.head.n, "X-New", 5), "only the final head counts");
+    ok(r.good && r.head.n && !memmem(r.head.p, r.head.n, "X-Old", 5) && memmem(r.head.p, r.head.n, "X-New", 5),
+       "only the final head counts");
     int64_t before = clock_mono_ms();
     call(c, h, "/silent", (struct hclient_request){.total_ms = 300}, &r);
     ok(!r.good && clock_mono_ms() - before >= 250, "a silent server is given up: %s", r.e.text);
@@ -118,7 +127,8 @@ static void test_client(struct host *h) {
     ok(r.good && r.status == 200, "the client is good for another call afterwards");
     const char *const fields[] = {"X-One: 1", NULL};
     call(c, h, "/post", (struct hclient_request){.method = "POST", .body = "ab", .body_n = 2, .header = fields}, &r);
-    ok(r.good && r.status == 204 && strstr(h->seen, "POST /post ") == h->seen && strstr(h->seen, "Content-Length: 2\r\n") && strstr(h->seen, "X-One: 1\r\n"),
+    ok(r.good && r.status == 204 && strstr(h->seen, "POST /post ") == h->seen && strstr(h->seen, "Content-Length: 2\r\n") &&
+           strstr(h->seen, "X-One: 1\r\n"),
        "a body and a field are sent");
     ok(!strstr(h->seen, "Expect:"), "without asking for leave first");
     h->seen[0] = '\0';
@@ -129,18 +139,21 @@ static void test_client(struct host *h) {
 }
 
 static void test_refusals(void) {
-    static const char *const urls[] = {"file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1/", "", "http://", "dict://127.0.0.1:1/"};
+    static const char *const urls[] = {"file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1/", "", "http://",
+                                       "dict://127.0.0.1:1/"};
     struct hclient *c = hclient_create();
     struct buf body = {0};
     for (unsigned i = 0; i < sizeof urls / sizeof *urls; i++) {
         struct err e = {0};
         int status = 0;
-        ok(!hclient_call(c, &(struct hclient_request){.url = urls[i], .total_ms = 2000}, &status, &body, &e) && e.text[0], "refused: '%s' (%s)", urls[i], e.text);
+        ok(!hclient_call(c, &(struct hclient_request){.url = urls[i], .total_ms = 2000}, &status, &body, &e) && e.text[0],
+           "refused: '%s' (%s)", urls[i], e.text);
     }
     struct err e = {0};
     int status = 0;
-    ok(!hclient_call(c, &(struct hclient_request){.url = "http://me:secret@127.0.0.1:1/x?token=secret"}, &status, &body, &e) && !strstr(e.text, "secret") &&
-           strstr(e.text, "127.0.0.1:1") && strstr(e.text, "refused"), "the message names place and reason, and no secret: %s", e.text);
+    ok(!hclient_call(c, &(struct hclient_request){.url = "http://me:secret@127.0.0.1:1/x?token=secret"}, &status, &body, &e) &&
+           !strstr(e.text, "secret") && strstr(e.text, "127.0.0.1:1") && strstr(e.text, "refused"),
+       "the message names place and reason, and no secret: %s", e.text);
     hclient_destroy(c);
     buf_free(&body);
 }
@@ -200,7 +213,8 @@ static void test_lua(const struct host *h) {
     good = good && vm_call(v, 1, 1, &e);
     ok(good, "the Lua checks run to their end: %s", e.text);
     char *text = good ? strdup(lua_tostring(L, -1)) : NULL;
-    for (char *save, *line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) ok(line[0] == '+', "%s", line + 1);
+    for (char *save, *line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+        ok(line[0] == '+', "%s", line + 1);
     free(text);
     vm_destroy(v);
 }
@@ -212,7 +226,8 @@ static void *hash_once(void *arg) {
     if (!v) return NULL;
     vm_open_libs(v, VM_TRUSTED);
     lua_State *L = vm_lua(v);
-    bool good = luaL_loadstring(L, "return require 'portreeve.sys'.hash_password('x')") == LUA_OK && vm_call(v, 0, 1, &e) && lua_isstring(L, -1);
+    bool good =
+        luaL_loadstring(L, "return require 'portreeve.sys'.hash_password('x')") == LUA_OK && vm_call(v, 0, 1, &e) && lua_isstring(L, -1);
     vm_destroy(v);
     return good ? arg : NULL;
 }
