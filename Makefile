@@ -92,7 +92,7 @@ e2e:
 
 # The units and the real processes once more, with the sanitizer looking on; with TSan only the units that have threads.
 SANITIZED_asan := unit/ e2e/
-SANITIZED_tsan := e2e/ $(addprefix unit/,bans consock console counters fdlink log probe rules rates recorder spool)
+SANITIZED_tsan := e2e/ $(addprefix unit/,bans consock console counters fdlink log probe rules rates recorder remotelog spool)
 asan tsan:
 	@.ci/need build test
 	@$(BUILD) MODE=$@ all units

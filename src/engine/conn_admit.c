@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define PARKED_MOST                                                                                                                        \
+#define PARKED_MOST \
     4096u /* delayed connections of a worker; beyond it a delay is a refusal: who is to wait must not be able to fill the memory */
 #define ANSWERING_MOST 1024u /* refused ones of a worker that are still to hear why; beyond it they are closed without a word */
 #define LEAVING_MOST   256u  /* the same of those who are to hear the alert of their handshake */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define QUEUE_MOST (8u << 20) /* bytes of all workers together that may wait for the disk */
+#define QUEUE_MOST (8u << 20) /* bytes of all workers together that may wait for the disk, of datagrams and of streams each */
 #define OUT_MOST   (1u << 20) /* bytes of one write */
 #define RING       1000u      /* messages that the console sees … */
 #define RING_TEXT  1024u      /* … this much of their text and of their structured data */
@@ -32,7 +32,7 @@ struct remotelog {
     char dir[400];
     pthread_mutex_t lock; /* of queue and stop */
     pthread_cond_t more;
-    struct buf queue;
+    struct buf queue[REMOTELOG_KINDS];
     bool stop;
     _Atomic bool crowded;
     _Atomic int64_t bytes, files;
@@ -81,9 +81,10 @@ static void lose(struct remotelog *r, uint64_t n) {
 
 void remotelog_put(struct remotelog *r, struct buf *letter) {
     if (!letter->n) return;
+    enum remotelog_kind kind = remotelog_kind(&first_of(letter->p)->note);
     pthread_mutex_lock(&r->lock);
-    bool fits = buf_add(&r->queue, letter->p, letter->n);
-    atomic_store_explicit(&r->crowded, r->queue.n > QUEUE_MOST / 2, memory_order_relaxed);
+    bool fits = buf_add(&r->queue[kind], letter->p, letter->n);
+    if (kind == REMOTELOG_STREAMS) atomic_store_explicit(&r->crowded, r->queue[kind].n > QUEUE_MOST / 2, memory_order_relaxed);
     pthread_cond_signal(&r->more);
     pthread_mutex_unlock(&r->lock);
     if (!fits) {
@@ -202,26 +203,33 @@ static void write_out(struct remotelog *r, const struct buf *q) {
     if (under_way >= 0) write_lines(r, (uint16_t)under_way);
 }
 
+static bool waiting(const struct remotelog *r) {
+    return r->queue[REMOTELOG_STREAMS].n || r->queue[REMOTELOG_DATAGRAMS].n;
+}
+
 static void *writer_main(void *arg) {
     struct remotelog *r = arg;
-    struct buf mine = {.max = QUEUE_MOST};
+    struct buf mine[REMOTELOG_KINDS] = {{.max = QUEUE_MOST}, {.max = QUEUE_MOST}};
     pthread_setname_np(pthread_self(), "remote log");
     pthread_mutex_lock(&r->lock);
     for (;;) {
-        while (!r->stop && !r->queue.n) pthread_cond_wait(&r->more, &r->lock);
-        struct buf swap = r->queue;
-        r->queue = mine;
-        mine = swap;
+        while (!r->stop && !waiting(r)) pthread_cond_wait(&r->more, &r->lock);
+        struct buf swap[REMOTELOG_KINDS];
+        memcpy(swap, r->queue, sizeof swap);
+        memcpy(r->queue, mine, sizeof swap);
+        memcpy(mine, swap, sizeof swap);
         atomic_store_explicit(&r->crowded, false, memory_order_relaxed);
         bool stop = r->stop;
         pthread_mutex_unlock(&r->lock);
-        write_out(r, &mine);
-        buf_clear(&mine);
+        for (unsigned k = 0; k < REMOTELOG_KINDS; k++) {
+            write_out(r, &mine[k]);
+            buf_clear(&mine[k]);
+        }
         pthread_mutex_lock(&r->lock);
-        if (stop && !r->queue.n) break;
+        if (stop && !waiting(r)) break;
     }
     pthread_mutex_unlock(&r->lock);
-    buf_free(&mine);
+    for (unsigned k = 0; k < REMOTELOG_KINDS; k++) buf_free(&mine[k]);
     return NULL;
 }
 
@@ -229,7 +237,7 @@ static void finish(struct remotelog *r) {
     for (unsigned i = 0; i < OPEN_MOST; i++)
         if (r->file[i].used) rotated_finish(&r->file[i].f);
     for (unsigned i = 0; i < RING; i++) buf_free(&r->ring[i]);
-    buf_free(&r->queue);
+    for (unsigned k = 0; k < REMOTELOG_KINDS; k++) buf_free(&r->queue[k]);
     buf_free(&r->out);
     pthread_mutex_destroy(&r->lock);
     pthread_mutex_destroy(&r->ring_lock);
@@ -241,7 +249,7 @@ struct remotelog *remotelog_start(struct engine *eng, struct err *e) {
     struct remotelog *r = calloc(1, sizeof *r);
     if (!r) return (void)err_set(e, "out of memory"), NULL;
     r->eng = eng;
-    r->queue.max = QUEUE_MOST;
+    for (unsigned k = 0; k < REMOTELOG_KINDS; k++) r->queue[k].max = QUEUE_MOST;
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->ring_lock, NULL);
     pthread_cond_init(&r->more, NULL);

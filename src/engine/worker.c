@@ -115,9 +115,15 @@ void worker_committed(struct worker *w, uint64_t upto, bool ok) {
 
 void worker_log(struct worker *w, const struct log_note *note, const char *p, size_t n) {
     COUNT(w->count, log_messages);
-    if (remotelog_add(&w->letter, note, p, n)) return;
-    remotelog_put(w->eng->remotelog, &w->letter);
-    if (!remotelog_add(&w->letter, note, p, n)) COUNT(w->count, log_dropped);
+    struct buf *letter = &w->letter[remotelog_kind(note)];
+    if (remotelog_add(letter, note, p, n)) return;
+    remotelog_put(w->eng->remotelog, letter);
+    if (!remotelog_add(letter, note, p, n)) COUNT(w->count, log_dropped);
+}
+
+static void post_log(struct worker *w) {
+    for (unsigned k = 0; k < REMOTELOG_KINDS; k++)
+        if (w->letter[k].n) remotelog_put(w->eng->remotelog, &w->letter[k]);
 }
 
 static void answer_committed(struct worker *w, struct commit_note note) {
@@ -291,7 +297,7 @@ static void run(struct worker *w) {
         if (w->resting && clock_mono_us() >= w->rest_us) accept_rested(w);
         if (w->pushed) wake_spool(w, n <= 0);
         if (w->now_ms >= w->tick_ms) tick(w);
-        if (w->letter.n) remotelog_put(w->eng->remotelog, &w->letter);
+        post_log(w);
         free_others(w);
         conn_reap(w); /* only now: callers further up, and later events of the batch, may still have named them */
     }
@@ -313,7 +319,7 @@ static void *worker_main(void *arg) {
     conn_reap(w);
     if (w->access.n) access_put(w->eng->access, &w->access);
     worker_drop_bans(w);
-    if (w->letter.n) remotelog_put(w->eng->remotelog, &w->letter);
+    post_log(w);
     generation_unref(w->gen);
     w->gen = NULL;
     return NULL;
@@ -379,7 +385,7 @@ void worker_destroy(struct worker *w) {
     }
     free_spares(w);
     buf_free(&w->access);
-    buf_free(&w->letter);
+    for (unsigned k = 0; k < REMOTELOG_KINDS; k++) buf_free(&w->letter[k]);
     udp_finish(w);
     close_loop(w);
     free(w->scratch);

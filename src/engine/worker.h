@@ -6,6 +6,7 @@
 #include "base/wheel.h"
 #include "engine/engine.h"
 #include "engine/generation.h"
+#include "engine/remotelog.h"
 
 struct worker;
 struct conn;
@@ -99,8 +100,8 @@ struct worker {
     size_t bodies;   /* memory under the request bodies of all connections */
     char *scratch;   /* WORKER_SCRATCH bytes for bodies and discarding */
     struct buf access;
-    struct udp_state *udp; /* NULL until there is a UDP socket */
-    struct buf letter;     /* messages for the remote log, of this turn */
+    struct udp_state *udp;              /* NULL until there is a UDP socket */
+    struct buf letter[REMOTELOG_KINDS]; /* messages for the remote log, of this turn */
 
     pthread_mutex_t lock; /* below: any thread */
     struct mail *mail, **mail_tail;

@@ -11,42 +11,42 @@
 
 #define COUNTERS_WORKERS 256
 /* X(field, prometheus name without prefix, help) */
-#define COUNTERS(X)                                                                                                                        \
-    X(accepted, "connections_accepted_total", "connections accepted")                                                                      \
-    X(closed, "connections_closed_total", "connections closed")                                                                            \
-    X(refused_denied, "refused_denied_total", "refused: global denied list")                                                               \
-    X(refused_restriction, "refused_restriction_total", "refused: listener restriction")                                                   \
-    X(refused_per_address, "refused_per_address_total", "refused: limit per address")                                                      \
-    X(refused_maximum, "refused_maximum_total", "refused: maximum of connections")                                                         \
-    X(refused_banned, "refused_banned_total", "refused: banned")                                                                           \
-    X(refused_rate, "refused_rate_total", "refused: too often")                                                                            \
-    X(refused_proxy, "refused_proxy_total", "refused: PROXY header bad, late or from a stranger")                                          \
-    X(refused_certificate, "refused_certificate_total", "refused: no certificate of the caller, or no good one")                           \
-    X(refused_policy, "refused_policy_total", "refused: by the policy for another reason")                                                 \
-    X(refused_error, "refused_policy_error_total", "refused: the policy failed")                                                           \
-    X(accept_pauses, "accept_pauses_total", "accept paused for want of descriptors or memory")                                             \
-    X(tls_handshakes, "tls_handshakes_total", "TLS handshakes finished")                                                                   \
-    X(tls_failures, "tls_failures_total", "TLS handshakes failed")                                                                         \
-    X(tunnels, "tunnels_total", "tunnels opened to a backend")                                                                             \
-    X(tunnels_refused, "tunnels_refused_total", "callers of a tunnel for whom no backend was there")                                       \
-    X(backend_failures, "backend_unreachable_total", "calls to backends that failed")                                                      \
-    X(tunnel_in, "tunnel_received_bytes_total", "bytes from callers to backends, of tunnels that have ended")                              \
-    X(tunnel_out, "tunnel_sent_bytes_total", "bytes from backends to callers, of tunnels that have ended")                                 \
-    X(requests, "requests_total", "requests read")                                                                                         \
-    X(bad_requests, "bad_requests_total", "requests refused by the parser")                                                                \
-    X(timeouts, "timeouts_total", "connections closed by a deadline")                                                                      \
-    X(status_2xx, "responses_2xx_total", "answers 2xx")                                                                                    \
-    X(status_3xx, "responses_3xx_total", "answers 3xx")                                                                                    \
-    X(status_4xx, "responses_4xx_total", "answers 4xx")                                                                                    \
-    X(status_5xx, "responses_5xx_total", "answers 5xx")                                                                                    \
-    X(tokens_bad, "tokens_invalid_total", "tracking tokens that did not verify")                                                           \
-    X(events, "events_total", "events handed to the spool")                                                                                \
-    X(events_dropped, "events_dropped_total", "events dropped: queue or disk full")                                                        \
-    X(policy_errors, "policy_errors_total", "policy calls that failed")                                                                    \
-    X(datagrams, "datagrams_total", "datagrams received")                                                                                  \
-    X(datagrams_refused, "datagrams_refused_total", "datagrams dropped: their flow was refused")                                           \
-    X(log_messages, "remote_log_messages_total", "messages taken by the remote log")                                                       \
-    X(log_dropped, "remote_log_dropped_total", "messages lost: queue or disk full")                                                        \
+#define COUNTERS(X)                                                                                              \
+    X(accepted, "connections_accepted_total", "connections accepted")                                            \
+    X(closed, "connections_closed_total", "connections closed")                                                  \
+    X(refused_denied, "refused_denied_total", "refused: global denied list")                                     \
+    X(refused_restriction, "refused_restriction_total", "refused: listener restriction")                         \
+    X(refused_per_address, "refused_per_address_total", "refused: limit per address")                            \
+    X(refused_maximum, "refused_maximum_total", "refused: maximum of connections")                               \
+    X(refused_banned, "refused_banned_total", "refused: banned")                                                 \
+    X(refused_rate, "refused_rate_total", "refused: too often")                                                  \
+    X(refused_proxy, "refused_proxy_total", "refused: PROXY header bad, late or from a stranger")                \
+    X(refused_certificate, "refused_certificate_total", "refused: no certificate of the caller, or no good one") \
+    X(refused_policy, "refused_policy_total", "refused: by the policy for another reason")                       \
+    X(refused_error, "refused_policy_error_total", "refused: the policy failed")                                 \
+    X(accept_pauses, "accept_pauses_total", "accept paused for want of descriptors or memory")                   \
+    X(tls_handshakes, "tls_handshakes_total", "TLS handshakes finished")                                         \
+    X(tls_failures, "tls_failures_total", "TLS handshakes failed")                                               \
+    X(tunnels, "tunnels_total", "tunnels opened to a backend")                                                   \
+    X(tunnels_refused, "tunnels_refused_total", "callers of a tunnel for whom no backend was there")             \
+    X(backend_failures, "backend_unreachable_total", "calls to backends that failed")                            \
+    X(tunnel_in, "tunnel_received_bytes_total", "bytes from callers to backends, of tunnels that have ended")    \
+    X(tunnel_out, "tunnel_sent_bytes_total", "bytes from backends to callers, of tunnels that have ended")       \
+    X(requests, "requests_total", "requests read")                                                               \
+    X(bad_requests, "bad_requests_total", "requests refused by the parser")                                      \
+    X(timeouts, "timeouts_total", "connections closed by a deadline")                                            \
+    X(status_2xx, "responses_2xx_total", "answers 2xx")                                                          \
+    X(status_3xx, "responses_3xx_total", "answers 3xx")                                                          \
+    X(status_4xx, "responses_4xx_total", "answers 4xx")                                                          \
+    X(status_5xx, "responses_5xx_total", "answers 5xx")                                                          \
+    X(tokens_bad, "tokens_invalid_total", "tracking tokens that did not verify")                                 \
+    X(events, "events_total", "events handed to the spool")                                                      \
+    X(events_dropped, "events_dropped_total", "events dropped: queue or disk full")                              \
+    X(policy_errors, "policy_errors_total", "policy calls that failed")                                          \
+    X(datagrams, "datagrams_total", "datagrams received")                                                        \
+    X(datagrams_refused, "datagrams_refused_total", "datagrams dropped: their flow was refused")                 \
+    X(log_messages, "remote_log_messages_total", "messages taken by the remote log")                             \
+    X(log_dropped, "remote_log_dropped_total", "messages lost: queue or disk full")                              \
     X(app_rejected, "app_queue_full_total", "hub or ui requests refused: queue full")
 
 struct counters_block {

@@ -69,7 +69,7 @@ struct rules {
 struct rule_count {
     _Atomic uint64_t asked, refused, failed;
 };
-#define RULE_COUNT(c, field)                                                                                                               \
+#define RULE_COUNT(c, field) \
     atomic_store_explicit(&(c)->field, atomic_load_explicit(&(c)->field, memory_order_relaxed) + 1, memory_order_relaxed)
 
 /* Walk the rules of f->stage from place `at` (0, or behind a Lua rule) on. Returns the place of a Lua rule to be asked, or r->n when the verdict

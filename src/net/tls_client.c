@@ -13,7 +13,7 @@
 
 #define RULES_MOST 1024u
 #define CAS_MOST   64
-#define CHAIN_MOST                                                                                                                         \
+#define CHAIN_MOST \
     12288 /* bytes of the caller's Certificate message (TLS 1.2: without those around it); its ticket comes back in a ClientHello (HELLO_MOST) */
 #define DEPTH_MOST 8     /* between his certificate and a CA */
 #define NAMES_MOST 32768 /* bytes of all names of CAs: they are sent to each caller */

@@ -8,7 +8,7 @@ const struct plan_setting_def plan_setting_defs[] = {PLAN_SETTINGS(PLAN_DEF){NUL
 #undef PLAN_DEF
 
 int64_t *plan_setting(struct plan_settings *s, const char *field) {
-#define PLAN_FIND(name, ...)                                                                                                               \
+#define PLAN_FIND(name, ...) \
     if (strcmp(field, #name) == 0) return &s->name;
     PLAN_SETTINGS(PLAN_FIND)
 #undef PLAN_FIND

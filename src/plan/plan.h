@@ -121,12 +121,12 @@ struct plan_socket {
     enum plan_proxy_out proxy_out;
     struct plan_because because;
 };
-#define PLAN_BECAUSE_BLANK                                                                                                                 \
+#define PLAN_BECAUSE_BLANK \
     { .file = "", .entry = "", .row = "", .policy = "" }
-#define PLAN_SOCKET_BLANK                                                                                                                  \
-    {                                                                                                                                      \
-        .name = "", .certificate = "", .list = "", .script = "", .limit_file = "", .labels = "", .backends = "", .proxy_from = "",         \
-        .client_ca = "", .because = PLAN_BECAUSE_BLANK                                                                                     \
+#define PLAN_SOCKET_BLANK                                                                                                          \
+    {                                                                                                                              \
+        .name = "", .certificate = "", .list = "", .script = "", .limit_file = "", .labels = "", .backends = "", .proxy_from = "", \
+        .client_ca = "", .because = PLAN_BECAUSE_BLANK                                                                             \
     }
 
 struct plan_backend {    /* where a tunnel leads */
@@ -146,38 +146,38 @@ struct plan_cert { /* one certificate with key; the bytes are in the bundle */
 };
 
 /* Engine settings: all integers, from portreeve.ini. X(field, entry, least, most, default, unit, what for) */
-#define PLAN_SETTINGS(X)                                                                                                                   \
-    X(workers, "Workers", 0, 256, 0, "threads", "worker threads; 0 = one per processor")                                                   \
-    X(affinity, "WorkerAffinity", 0, 1, 0, "off|on", "each worker on a processor, with the calls that this one receives")                  \
-    X(max_connections, "MaxConnections", 16, 1000000, 20000, "connections", "all listeners together")                                      \
-    X(handshake_ms, "HandshakeTimeout", 100, 600000, 10000, "ms", "TLS handshake, absolute")                                               \
-    X(header_ms, "HeaderTimeout", 100, 600000, 10000, "ms", "request head, absolute from its first byte")                                  \
-    X(body_ms, "BodyTimeout", 100, 3600000, 30000, "ms", "request body, absolute")                                                         \
-    X(idle_ms, "IdleTimeout", 100, 3600000, 75000, "ms", "between requests of a kept connection")                                          \
-    X(write_ms, "WriteTimeout", 100, 3600000, 30000, "ms", "response, absolute")                                                           \
-    X(handler_ms, "HandlerTimeout", 100, 3600000, 30000, "ms", "hub and ui handlers")                                                      \
-    X(connect_ms, "ConnectTimeout", 10, 600000, 5000, "ms", "connecting to one address of a tunnel's backend")                             \
-    X(tunnel_ms, "TunnelIdleTimeout", 100, 86400000, 3600000, "ms", "a tunnel in which no byte moves either way")                          \
-    X(drain_ms, "DrainTimeout", 0, 3600000, 30000, "ms", "running connections at stop and at a change of engine")                          \
-    X(max_line, "MaxRequestLine", 256, 65536, 8192, "bytes", "request line")                                                               \
-    X(max_head, "MaxRequestHead", 512, 262144, 16384, "bytes", "request line and header fields together")                                  \
-    X(max_fields, "MaxHeaderFields", 8, 100, 100, "fields", "header fields of a request")                                                  \
-    X(max_body, "MaxRequestBody", 0, 1073741824, 1048576, "bytes", "request body")                                                         \
-    X(max_requests, "MaxRequestsPerConnection", 1, 1000000000, 1000000, "requests", "then the connection is closed")                       \
-    X(app_threads, "AppThreads", 1, 64, 2, "threads", "hub and ui handlers each")                                                          \
-    X(app_queue, "AppQueue", 1, 100000, 256, "requests", "waiting for an app thread; beyond it 503")                                       \
-    X(policy_steps, "PolicySteps", 20000, 1000000000, 2000000, "VM instructions", "one call of a policy")                                  \
-    X(policy_memory, "PolicyMemory", 1048576, 4294967296, 67108864, "bytes", "one worker's Lua state")                                     \
-    X(durable, "Durability", 0, 1, 1, "fast|durable", "opens and clicks: answer before or after the commit")                               \
-    X(tracking, "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level")                         \
-    X(spool_max, "SpoolMaxBytes", 1048576, 1099511627776, 4294967296, "bytes", "spool file; beyond it events are dropped and counted")     \
-    X(remote_log_bytes, "RemoteLogSize", 4096, 1099511627776, 16777216, "bytes", "one file of the remote log; then the next is begun")     \
-    X(remote_log_files, "RemoteLogFiles", 1, 1000, 8, "files", "of each listener of the remote log; then the oldest goes")                 \
-    X(log_json, "LogFormat", 0, 1, 0, "human|json", "log lines")                                                                           \
-    X(access_log, "AccessLog", 0, 1, 1, "off|on", "one line a request")                                                                    \
-    X(decisions, "Decisions", 0, 1000000, 100000, "decisions", "remembered for `portreeve why`; 0 = none")                                 \
-    X(decision_log, "DecisionLog", 0, 2, 1, "off|refusals|all", "decisions written to log/decisions.log")                                  \
-    X(decision_bytes, "DecisionLogSize", 65536, 1073741824, 16777216, "bytes", "then decisions.log becomes decisions.log.1")               \
+#define PLAN_SETTINGS(X)                                                                                                               \
+    X(workers, "Workers", 0, 256, 0, "threads", "worker threads; 0 = one per processor")                                               \
+    X(affinity, "WorkerAffinity", 0, 1, 0, "off|on", "each worker on a processor, with the calls that this one receives")              \
+    X(max_connections, "MaxConnections", 16, 1000000, 20000, "connections", "all listeners together")                                  \
+    X(handshake_ms, "HandshakeTimeout", 100, 600000, 10000, "ms", "TLS handshake, absolute")                                           \
+    X(header_ms, "HeaderTimeout", 100, 600000, 10000, "ms", "request head, absolute from its first byte")                              \
+    X(body_ms, "BodyTimeout", 100, 3600000, 30000, "ms", "request body, absolute")                                                     \
+    X(idle_ms, "IdleTimeout", 100, 3600000, 75000, "ms", "between requests of a kept connection")                                      \
+    X(write_ms, "WriteTimeout", 100, 3600000, 30000, "ms", "response, absolute")                                                       \
+    X(handler_ms, "HandlerTimeout", 100, 3600000, 30000, "ms", "hub and ui handlers")                                                  \
+    X(connect_ms, "ConnectTimeout", 10, 600000, 5000, "ms", "connecting to one address of a tunnel's backend")                         \
+    X(tunnel_ms, "TunnelIdleTimeout", 100, 86400000, 3600000, "ms", "a tunnel in which no byte moves either way")                      \
+    X(drain_ms, "DrainTimeout", 0, 3600000, 30000, "ms", "running connections at stop and at a change of engine")                      \
+    X(max_line, "MaxRequestLine", 256, 65536, 8192, "bytes", "request line")                                                           \
+    X(max_head, "MaxRequestHead", 512, 262144, 16384, "bytes", "request line and header fields together")                              \
+    X(max_fields, "MaxHeaderFields", 8, 100, 100, "fields", "header fields of a request")                                              \
+    X(max_body, "MaxRequestBody", 0, 1073741824, 1048576, "bytes", "request body")                                                     \
+    X(max_requests, "MaxRequestsPerConnection", 1, 1000000000, 1000000, "requests", "then the connection is closed")                   \
+    X(app_threads, "AppThreads", 1, 64, 2, "threads", "hub and ui handlers each")                                                      \
+    X(app_queue, "AppQueue", 1, 100000, 256, "requests", "waiting for an app thread; beyond it 503")                                   \
+    X(policy_steps, "PolicySteps", 20000, 1000000000, 2000000, "VM instructions", "one call of a policy")                              \
+    X(policy_memory, "PolicyMemory", 1048576, 4294967296, 67108864, "bytes", "one worker's Lua state")                                 \
+    X(durable, "Durability", 0, 1, 1, "fast|durable", "opens and clicks: answer before or after the commit")                           \
+    X(tracking, "TrackingLevel", 0, 4, 3, "off|blind|anonymous|personal|network", "installation's tracking level")                     \
+    X(spool_max, "SpoolMaxBytes", 1048576, 1099511627776, 4294967296, "bytes", "spool file; beyond it events are dropped and counted") \
+    X(remote_log_bytes, "RemoteLogSize", 4096, 1099511627776, 16777216, "bytes", "one file of the remote log; then the next is begun") \
+    X(remote_log_files, "RemoteLogFiles", 1, 1000, 8, "files", "of each listener of the remote log; then the oldest goes")             \
+    X(log_json, "LogFormat", 0, 1, 0, "human|json", "log lines")                                                                       \
+    X(access_log, "AccessLog", 0, 1, 1, "off|on", "one line a request")                                                                \
+    X(decisions, "Decisions", 0, 1000000, 100000, "decisions", "remembered for `portreeve why`; 0 = none")                             \
+    X(decision_log, "DecisionLog", 0, 2, 1, "off|refusals|all", "decisions written to log/decisions.log")                              \
+    X(decision_bytes, "DecisionLogSize", 65536, 1073741824, 16777216, "bytes", "then decisions.log becomes decisions.log.1")           \
     X(decision_files, "DecisionLogFiles", 0, 100, 8, "files", "old decisions.log.N that are kept")
 
 struct plan_settings {

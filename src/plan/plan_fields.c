@@ -11,20 +11,20 @@ static const char *const clients[] = {"off", "ask", "require", NULL};
 static const char *const restrictions[] = {"none", "grant", "deny", NULL};
 
 #define AT(rec, member) offsetof(struct rec, member)
-#define ARRAY_FIELD(rec, key, member)                                                                                                      \
+#define ARRAY_FIELD(rec, key, member) \
     { key, ARRAY, AT(rec, member), sizeof(((struct rec *)0)->member), NULL }
-#define TEXT_FIELD(rec, key, member, most)                                                                                                 \
+#define TEXT_FIELD(rec, key, member, most) \
     { key, TEXT, AT(rec, member), most, NULL }
-#define BECAUSE_FIELDS(rec)                                                                                                                \
-    TEXT_FIELD(rec, "file", because.file, PLAN_PATH), {"line", NUMBER, AT(rec, because.line), 0, NULL},                                    \
-        TEXT_FIELD(rec, "entry", because.entry, PLAN_NAME), TEXT_FIELD(rec, "row", because.row, PLAN_ROW),                                 \
+#define BECAUSE_FIELDS(rec)                                                                                \
+    TEXT_FIELD(rec, "file", because.file, PLAN_PATH), {"line", NUMBER, AT(rec, because.line), 0, NULL},    \
+        TEXT_FIELD(rec, "entry", because.entry, PLAN_NAME), TEXT_FIELD(rec, "row", because.row, PLAN_ROW), \
         TEXT_FIELD(rec, "policy", because.policy, PLAN_PATH)
 
-#define RATE_FIELDS(key, i)                                                                                                                \
-    {key "_n", NUMBER, AT(plan_socket, rate[i].n), 0, NULL}, {                                                                             \
-        key "_ms", NUMBER, AT(plan_socket, rate[i].ms), 0, NULL                                                                            \
+#define RATE_FIELDS(key, i)                                     \
+    {key "_n", NUMBER, AT(plan_socket, rate[i].n), 0, NULL}, {  \
+        key "_ms", NUMBER, AT(plan_socket, rate[i].ms), 0, NULL \
     }
-#define LINE_FIELD(key, which)                                                                                                             \
+#define LINE_FIELD(key, which) \
     { key, NUMBER, AT(plan_socket, limit_line[which]), 0, NULL }
 
 static const struct field socket_field[] = {
@@ -96,7 +96,7 @@ static const struct field backend_field[] = {
 };
 static const struct field plan_field[] = {ARRAY_FIELD(plan, "components", components)};
 
-#define FIELDS(a)                                                                                                                          \
+#define FIELDS(a) \
     { a, sizeof(a) / sizeof *(a) }
 _Static_assert(sizeof socket_field / sizeof *socket_field <= SOCKET_FIELDS_MOST, "more fields than plan_encode has room for");
 const struct fields plan_socket_fields = FIELDS(socket_field), plan_cert_fields = FIELDS(cert_field),

@@ -33,9 +33,9 @@ struct field {
     bool needed;
 };
 
-#define SOCKET_TEXT(name, member, most, needed)                                                                                            \
+#define SOCKET_TEXT(name, member, most, needed) \
     { name, TEXT, offsetof(struct plan_socket, member), most, needed }
-#define SOCKET_INT(name, member)                                                                                                           \
+#define SOCKET_INT(name, member) \
     { name, INTEGER, offsetof(struct plan_socket, member), 0, false }
 static const struct field socket_fields[] = {
     SOCKET_TEXT("name", name, PLAN_NAME, true),
@@ -72,14 +72,14 @@ static const struct field socket_fields[] = {
     {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false},
     {NULL, TEXT, 0, 0, false},
 };
-#define BECAUSE_TEXT(member, most)                                                                                                         \
+#define BECAUSE_TEXT(member, most) \
     { #member, TEXT, offsetof(struct plan_because, member), most, false }
 static const struct field because_fields[] = {
     BECAUSE_TEXT(file, PLAN_PATH),   {"line", INTEGER, offsetof(struct plan_because, line), 0, false},
     BECAUSE_TEXT(entry, PLAN_NAME),  BECAUSE_TEXT(row, PLAN_ROW),
     BECAUSE_TEXT(policy, PLAN_PATH), {NULL, TEXT, 0, 0, false},
 };
-#define BACKEND_TEXT(member, needed)                                                                                                       \
+#define BACKEND_TEXT(member, needed) \
     { #member, ARRAY, offsetof(struct plan_backend, member), sizeof(((struct plan_backend *)0)->member), needed }
 static const struct field backend_fields[] = {
     BACKEND_TEXT(set, true),   BACKEND_TEXT(sni, false),

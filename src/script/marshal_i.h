@@ -17,7 +17,7 @@ struct reader {
     struct err *e;
 };
 
-#define refuse(r, field, fmt, ...)                                                                                                         \
+#define refuse(r, field, fmt, ...) \
     err_set((r)->e, "%s %" PRIu32 " of the plan: field '%s' " fmt, (r)->what, (r)->number, field, __VA_ARGS__)
 
 /* The table on top, which is a socket (into r->s) or a backend: unknown keys are refused, needed ones demanded. */

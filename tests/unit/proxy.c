@@ -119,7 +119,7 @@ static bool read_vectors(void) {
     return n > 100;
 }
 
-#define TEXT(s)                                                                                                                            \
+#define TEXT(s) \
     { s, sizeof s - 1 }
 
 static void check_writer(void) {

@@ -23,8 +23,8 @@ static void shell(const char *script) {
     if (rc != 0) printf("# shell: %d\n", WEXITSTATUS(rc));
 }
 
-#define MAKE(name, subject, more)                                                                                                          \
-    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj '/CN=" subject "' -keyout " name                \
+#define MAKE(name, subject, more)                                                                                           \
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj '/CN=" subject "' -keyout " name \
     ".key -out " name ".pem " more "; "
 #define CA_MORE "-addext keyUsage=critical,keyCertSign"
 
