@@ -28,11 +28,6 @@ static void sweep(struct backends *b) {
     pthread_mutex_unlock(&b->lock);
 }
 
-void backends_finish(struct backends *b) {
-    sweep(b);
-    pthread_mutex_destroy(&b->lock);
-}
-
 struct backend *backend_ref(struct backend *b) {
     atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
     return b;

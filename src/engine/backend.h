@@ -42,7 +42,6 @@ struct backends { /* of an engine: every one that a generation or a tunnel names
 };
 
 void backends_init(struct backends *b);
-void backends_finish(struct backends *b);
 /* Control thread. listener of a set: its name up to the row's number. */
 bool routes_make(struct routes *r, struct backends *b, const struct plan *p, struct err *e);
 void routes_finish(struct routes *r, struct backends *b);

@@ -33,14 +33,6 @@ void ahead_make(struct planner_ahead *a, const struct planner *options, bool (*c
     if (a->tested && !called()) make_bind(a, p);
 }
 
-void ahead_finish(struct planner_ahead *a) {
-    vm_destroy(a->rules);
-    vm_destroy(a->bind);
-    if (a->did) planner_finish(a->did);
-    free(a->did);
-    *a = (struct planner_ahead){0};
-}
-
 static void now_of(struct vm *v, struct planner *p) {
     if (v) planner_vm_source(v, p);
 }

@@ -15,7 +15,6 @@ struct planner_ahead {
 
 /* Do what can be done ahead with the files as they are; `called` is asked between the steps, and ends it. */
 void ahead_make(struct planner_ahead *a, const struct planner *options, bool (*called)(void));
-void ahead_finish(struct planner_ahead *a);
 /* p is the run that was called for. Its rules state: made ahead, else NULL. The caller owns it. */
 struct vm *ahead_rules(struct planner *p);
 bool ahead_tested(const struct planner *p); /* have these very policies been tried, under these settings? */

@@ -78,9 +78,3 @@ void refusal_log_sweep(struct refusal_log *l, int64_t now, bool all) {
         if (k->held && (all || now - k->refilled_ms >= 2 * SECOND_MS)) say_held(k);
     }
 }
-
-bool refusal_log_holds(const struct refusal_log *l) {
-    for (uint32_t i = 0; i < REFUSAL_KINDS; i++)
-        if (l->kind[i].held) return true;
-    return false;
-}

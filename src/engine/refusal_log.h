@@ -18,5 +18,4 @@ struct refusal_log {
 void refusal_log_say(struct refusal_log *l, const struct decision *d, int64_t now_ms); /* now_ms: monotonic */
 /* Say what is held back of kinds that were silent for a second, or of all. Every second or so. */
 void refusal_log_sweep(struct refusal_log *l, int64_t now_ms, bool all);
-bool refusal_log_holds(const struct refusal_log *l); /* is anything held back */
 #endif

@@ -124,22 +124,22 @@ static enum rule_says delay(const struct rule *r, const struct facts *f, struct 
 }
 
 const struct rule_op rule_ops[] = {
-    /* name, stage, needs_list, may_list, wants, bound, bind, judge */
-    {"refuse_listed", STAGE_PEER, true, true, NULL, NULL, NULL, refuse_listed},
-    {"only_listed", STAGE_PEER, true, true, NULL, NULL, NULL, only_listed},
-    {"clients_only", STAGE_PEER, true, true, NULL, NULL, NULL, clients_only},
-    {"allow", STAGE_PEER, false, true, NULL, NULL, NULL, allow},
-    {"refuse", STAGE_PEER, false, false, NULL, NULL, NULL, refuse},
-    {"restriction", STAGE_PEER, false, false, NULL, NULL, NULL, restriction},
-    {"per_address", STAGE_PEER, false, false, NULL, bound_per_address, NULL, per_address},
-    {"maximum", STAGE_PEER, false, false, NULL, bound_maximum, NULL, maximum},
-    {"reserve", STAGE_PEER, true, true, NULL, bound_reserve, NULL, reserve},
-    {"banned", STAGE_PEER, false, false, NULL, NULL, NULL, rule_banned},
-    {"rate_connections", STAGE_PEER, false, false, rule_wants_rate, NULL, NULL, rule_rate_connections},
-    {"rate_handshakes", STAGE_HELLO, false, false, rule_wants_rate, NULL, NULL, rule_rate_handshakes},
-    {"rate_requests", STAGE_REQUEST, false, false, rule_wants_rate, NULL, NULL, rule_rate_requests},
-    {"tag", STAGE_PEER, false, false, NULL, NULL, NULL, tag},
-    {"only", STAGE_PEER, false, false, NULL, NULL, NULL, only},
-    {"delay", STAGE_PEER, false, false, NULL, NULL, NULL, delay},
-    {"lua", STAGE_PEER, false, false, NULL, NULL, NULL, NULL},
-    {NULL, STAGE_PEER, false, false, NULL, NULL, NULL, NULL}};
+    /* name, stage, needs_list, wants, bound, judge */
+    {"refuse_listed", STAGE_PEER, true, NULL, NULL, refuse_listed},
+    {"only_listed", STAGE_PEER, true, NULL, NULL, only_listed},
+    {"clients_only", STAGE_PEER, true, NULL, NULL, clients_only},
+    {"allow", STAGE_PEER, false, NULL, NULL, allow},
+    {"refuse", STAGE_PEER, false, NULL, NULL, refuse},
+    {"restriction", STAGE_PEER, false, NULL, NULL, restriction},
+    {"per_address", STAGE_PEER, false, NULL, bound_per_address, per_address},
+    {"maximum", STAGE_PEER, false, NULL, bound_maximum, maximum},
+    {"reserve", STAGE_PEER, true, NULL, bound_reserve, reserve},
+    {"banned", STAGE_PEER, false, NULL, NULL, rule_banned},
+    {"rate_connections", STAGE_PEER, false, rule_wants_rate, NULL, rule_rate_connections},
+    {"rate_handshakes", STAGE_HELLO, false, rule_wants_rate, NULL, rule_rate_handshakes},
+    {"rate_requests", STAGE_REQUEST, false, rule_wants_rate, NULL, rule_rate_requests},
+    {"tag", STAGE_PEER, false, NULL, NULL, tag},
+    {"only", STAGE_PEER, false, NULL, NULL, only},
+    {"delay", STAGE_PEER, false, NULL, NULL, delay},
+    {"lua", STAGE_PEER, false, NULL, NULL, NULL},
+    {NULL, STAGE_PEER, false, NULL, NULL, NULL}};

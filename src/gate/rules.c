@@ -150,7 +150,7 @@ static bool bind_rule(struct rule *r, const struct lists *l, struct err *e) {
     if (r->op->needs_list && !r->list[0]) return err_at(e, r->file, r->line, "%s needs the name of an address list", r->op->name);
     if (r->how == VERDICT_ANSWER && !r->status) r->status = STATUS_FORBIDDEN;
     return find_list(r, r->list, l, &r->set, e) && find_list(r, r->listed, l, &r->listed_set, e) &&
-           find_list(r, r->except, l, &r->except_set, e) && (!r->op->bind || r->op->bind(r, l, e));
+           find_list(r, r->except, l, &r->except_set, e);
 }
 
 bool rules_bind(struct rules *r, const struct lists *l, struct err *e) {
@@ -191,7 +191,6 @@ bool rules_builtin(struct rules *out, const struct lists *l, struct err *e) {
 }
 
 void rules_finish(struct rules *r) {
-    for (uint32_t i = 0; i < r->n; i++) free(r->rule[i].data);
     free(r->rule);
     *r = (struct rules){0};
 }

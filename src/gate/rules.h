@@ -21,15 +21,13 @@ enum rule_says {
     RULE_REFUSE /* the op has filled refusal, because and list; rules_judge adds how it is done, and the policy's line */
 };
 struct rule_op {
-    const char *name;          /* as portreeve.admission writes it */
-    enum stage stage;          /* where it belongs unless the policy says else */
-    bool needs_list, may_list; /* `list` */
+    const char *name; /* as portreeve.admission writes it */
+    enum stage stage; /* where it belongs unless the policy says else */
+    bool needs_list;  /* `list` must not be empty */
     /* Has it anything to do on that socket? NULL = always. What nothing asks costs nothing: a stage without rules is not even entered. */
     bool (*wants)(const struct rule *r, const struct plan_socket *s);
     /* The number that it lets this caller come to, for rules that count; NULL = none. It refuses just when a bound is passed. */
     void (*bound)(const struct rule *r, const struct facts *f, struct rule_bounds *b);
-    /* Look up what stays the same for a generation; NULL = nothing. */
-    bool (*bind)(struct rule *r, const struct lists *l, struct err *e);
     enum rule_says (*judge)(const struct rule *r, const struct facts *f, struct verdict *v); /* NULL: a Lua rule */
 };
 extern const struct rule_op rule_ops[];             /* ends with name NULL */
@@ -54,7 +52,6 @@ struct rule {
     uint32_t services;       /* of `only` */
     char word[TAG_NAME];     /* a tag's name, or what an op makes of it */
     char text[VERDICT_TEXT]; /* of an answer */
-    void *data;              /* an op's own, NULL by default; freed with free() */
 };
 enum on_error { ON_ERROR_CLOSED, ON_ERROR_LAST };
 struct rules {

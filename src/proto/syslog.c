@@ -13,12 +13,6 @@ const char *syslog_severity(uint8_t s) {
     return s < sizeof severities / sizeof *severities ? severities[s] : "?";
 }
 
-int syslog_severity_of(const char *name) {
-    for (int i = 0; i < 8; i++)
-        if (strcmp(severities[i], name) == 0) return i;
-    return -1;
-}
-
 struct cursor {
     const char *p, *end;
 };

@@ -20,9 +20,8 @@ struct syslog {
 };
 /* Any bytes are a message: what is not RFC 5424 is read as RFC 3164, and what is neither is text. Line ends at the end are not part of it. */
 void syslog_parse(const char *p, size_t n, struct syslog *out);
-const char *syslog_facility(uint8_t f);   /* "kern" … "local7" */
-const char *syslog_severity(uint8_t s);   /* "emerg" … "debug" */
-int syslog_severity_of(const char *name); /* -1 = unknown */
+const char *syslog_facility(uint8_t f); /* "kern" … "local7" */
+const char *syslog_severity(uint8_t s); /* "emerg" … "debug" */
 
 /* ---- messages on a stream ---- */
 

@@ -138,10 +138,6 @@ const char *hooks_tracker_id(const struct hooks *h) {
     return h->tracker_id;
 }
 
-size_t hooks_memory(const struct hooks *h) {
-    return vm_memory(h->vm);
-}
-
 /* The service's name (or nil and a status) at `index`. */
 static bool read_route(lua_State *L, int index, struct outcome *out, struct err *e) {
     int isnum;

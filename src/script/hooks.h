@@ -61,7 +61,6 @@ struct outcome {
 bool hooks_serve(struct hooks *h, struct exchange *x, struct outcome *out, struct err *e);
 
 const char *hooks_tracker_id(const struct hooks *h); /* tracker.ini TrackerId */
-size_t hooks_memory(const struct hooks *h);
 /* Push the rules table ("conf") made from a bundle onto a vm's stack. Shared with the app threads. */
 bool hooks_push_conf(struct vm *v, const struct bundle *b, struct err *e);
 #endif

@@ -29,9 +29,6 @@ void *vm_owner(const struct vm *v) {
 size_t vm_memory(const struct vm *v) {
     return v->used;
 }
-int64_t vm_steps_left(const struct vm *v) {
-    return v->lim.steps ? v->left : INT64_MAX;
-}
 const char *vm_traceback(const struct vm *v) {
     return v->trace;
 }

@@ -43,5 +43,4 @@ bool vm_policy(struct vm *v, const char *text, size_t n, const char *display, st
 void vm_policy_source(struct vm *v, const char *(*fetch)(void *ctx, const char *name, size_t *n, const char **display), void *ctx);
 
 size_t vm_memory(const struct vm *v); /* bytes in use */
-int64_t vm_steps_left(const struct vm *v);
 #endif

@@ -47,7 +47,6 @@ static void start_planner(struct super *s) {
     struct reload *r = &s->reload;
     struct err e;
     r->phase = RELOAD_PLANNING;
-    r->ran_as = s->user;
     follow_began(s);
     r->from_reserve = !r->follow && !r->edit && reserve_call(s);
     const struct planner_from from = {&s->program, s->engine_path, &s->user};

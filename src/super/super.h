@@ -80,7 +80,6 @@ struct reload {
     unsigned gone_again; /* an address was there for the planner and not for us: so often in this reload */
     struct planner planner;
     bool from_reserve;       /* it had been waiting */
-    struct account ran_as;   /* the planner of this reload */
     struct generation *next; /* being offered */
     struct buf text;         /* warnings so far */
     int64_t deadline;        /* of RELOAD_OFFERING */

@@ -21,7 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define APPLICATION_ID 0x50527370
 #define CHECK_WHOLE_BELOW \
     (64ll << 20) /* a larger file is looked over only when there is a reason: an engine must be back within a second */
 #define BUSY_US    500

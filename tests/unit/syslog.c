@@ -83,7 +83,6 @@ static void messages(void) {
            piece(m.text));
         free(exact);
     }
-    ok(syslog_severity_of("err") == 3 && syslog_severity_of("nonsense") == -1, "severities by name");
 }
 
 /* All messages of a stream in pieces of `step` bytes, joined by '|', those that were cut with a '+', the one without an end with a '$'. */
