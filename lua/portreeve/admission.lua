@@ -9,8 +9,8 @@ local ops = require "portreeve.admission_ops"
 local rule = require "portreeve.admission_rule"
 local verdict = require "portreeve.verdict"
 local near = require "portreeve.near"
-local error, ipairs, math_type, pairs, setmetatable, tostring, type =
-  error, ipairs, math.type, pairs, setmetatable, tostring, type
+local error, ipairs, math_type, pairs, select, setmetatable, tostring, type =
+  error, ipairs, math.type, pairs, select, setmetatable, tostring, type
 local getinfo = debug.getinfo
 local _ENV = nil
 
@@ -52,17 +52,21 @@ local function take(more, facts, v)
   end
 end
 
-local function first(more, facts, v, ...)
-  if v == nil then return nil end
-  return take(more, facts, v) or first(more, facts, ...)
+-- The first final verdict of n values; nil says nothing, so what stands behind it counts.
+local function first(more, facts, n, v, ...)
+  if n > 16 then error(("%d verdicts: a rule may return 16"):format(n), 0) end
+  if n == 0 then return nil end
+  return v ~= nil and take(more, facts, v) or first(more, facts, n - 1, ...)
 end
+
+local function sum_up(more, facts, ...) return first(more, facts, select("#", ...), ...) end
 
 -- What the list says of these facts at their stage: "allow" or a refusal; then { tags =, delay =, only = set or nil, rule = who decided }.
 local function judge(list, facts)
   local more = { tags = {}, tagged = {}, delay = 0 }
   for i, r in ipairs(list.rules) do
     if r.stage == facts.stage and applies(r, facts) then
-      local v = first(more, facts, ops[r.op](r, facts))
+      local v = sum_up(more, facts, ops[r.op](r, facts))
       if v then
         more.rule = i
         return v, more

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VERDICTS_MOST 4 /* values a rule may return */
+#define VERDICTS_MOST 16 /* values a rule may return */
 
 enum said { SAID_NOTHING, SAID_FINAL, SAID_NONSENSE };
 
@@ -86,20 +86,31 @@ static enum said read_table(lua_State *L, int at, struct verdict *out, struct er
     return SAID_NONSENSE;
 }
 
-/* The values above SLOT_TOP: verdicts, the first nil ends them. */
+static void no_verdict(struct err *e, const char *type) {
+    err_set(e, "a %s is no verdict: verdict.allow is one, verdict.refuse(reason, because), or another of portreeve.verdict", type);
+}
+
+/* The values above SLOT_TOP: verdicts up to a final one. nil says nothing, so what stands behind it counts. */
 static enum said read_verdicts(lua_State *L, bool strict, struct verdict *out, struct err *e) {
-    for (int at = SLOT_TOP + 1; at <= SLOT_TOP + VERDICTS_MOST; at++) {
+    int n = lua_gettop(L) - SLOT_TOP;
+    bool some = false;
+    if (n > VERDICTS_MOST || !lua_checkstack(L, LUA_MINSTACK)) {
+        err_set(e, "%d verdicts: a rule may return %d", n, VERDICTS_MOST);
+        return SAID_NONSENSE;
+    }
+    for (int at = SLOT_TOP + 1; at <= SLOT_TOP + n; at++) {
         int type = lua_type(L, at);
         enum said said = SAID_NONSENSE;
-        if (type == LUA_TNIL && !(strict && at == SLOT_TOP + 1)) return SAID_NOTHING;
+        if (type == LUA_TNIL) continue;
         if (type == LUA_TSTRING && strcmp(lua_tostring(L, at), "allow") == 0) return SAID_FINAL;
         if (type == LUA_TTABLE) said = read_table(L, at, out, e);
-        else
-            err_set(e, "a verdict is verdict.allow, verdict.refuse(reason, because) or another of portreeve.verdict, this is a %s",
-                    lua_typename(L, type));
+        else no_verdict(e, lua_typename(L, type));
         if (said != SAID_NOTHING) return said;
+        some = true;
     }
-    return SAID_NOTHING;
+    if (some || !strict) return SAID_NOTHING;
+    no_verdict(e, "nil");
+    return SAID_NONSENSE;
 }
 
 /* ---- what it said last ---- */
@@ -110,26 +121,32 @@ static struct last_verdict *last_of(struct hooks *h, unsigned at, const struct f
     memcpy(&b, f->remote.ip + 8, 8);
     *key = (uint64_t)at << 32 | (uint64_t)f->listener_id << 16 | (uint64_t)f->remote.family << 8 | 1;
     uint64_t place = (a ^ (b * 0xff51afd7ed558ccdull) ^ *key * 0xc2b2ae3d27d4eb4full) * 0x9e3779b97f4a7c15ull;
-    return &h->last[(place >> 20) % LAST_SLOTS];
+    return &h->last[(place >> 52) % LAST_SLOTS]; /* only the highest bits hang on all of it */
 }
 
-static void note_last(struct hooks *h, unsigned at, const struct facts *f, const struct verdict *v) {
+/* own: how many tags there were before this rule. */
+static void note_last(struct hooks *h, unsigned at, const struct facts *f, const struct verdict *v, enum said said, uint32_t own) {
     uint64_t key;
     struct last_verdict *l = last_of(h, at, f, &key);
-    *l = (struct last_verdict){.key = key, .kind = v->kind, .refusal = v->refusal};
+    *l = (struct last_verdict){
+        .key = key, .kind = v->kind, .refusal = v->refusal, .final = said == SAID_FINAL, .only = v->only, .delay_ms = v->delay_ms};
+    for (uint32_t i = own; i < v->tags.n; i++) (void)tags_add(&l->tags, v->tags.name[i]);
     memcpy(l->ip, f->remote.ip, sizeof l->ip);
 }
 
-/* The fail-safe. false: nothing is known about this address, or the policy wants it so: closed. */
-static bool use_last(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v) {
+/* The fail-safe. SAID_NONSENSE: nothing is known about this address, or the policy wants it so: closed. */
+static enum said use_last(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v) {
     uint64_t key;
     struct last_verdict *l = h->last ? last_of(h, at, f, &key) : NULL;
     if (!l || l->key != key || memcmp(l->ip, f->remote.ip, sizeof l->ip) != 0)
-        return false; /* callers choose addresses, so no hash will do */
+        return SAID_NONSENSE; /* callers choose addresses, so no hash will do */
     v->kind = l->kind == VERDICT_ANSWER ? VERDICT_REFUSE : l->kind;
     v->refusal = l->refusal;
+    v->only = l->only;
+    v->delay_ms = l->delay_ms;
+    for (uint32_t i = 0; i < l->tags.n; i++) (void)tags_add(&v->tags, l->tags.name[i]);
     v->last_good = true;
-    return true;
+    return l->final ? SAID_FINAL : SAID_NOTHING;
 }
 
 /* ---- one Lua rule ---- */
@@ -140,7 +157,7 @@ static enum said ask(struct hooks *h, unsigned at, const struct facts *f, struct
     h->facts->given = &v->tags;
     lua_rawgeti(L, SLOT_RULES, (lua_Integer)at + 1);
     lua_pushvalue(L, SLOT_FACTS);
-    enum said said = vm_call(h->vm, 1, VERDICTS_MOST, e) ? read_verdicts(L, h->rules.rule[at].strict, v, e) : SAID_NONSENSE;
+    enum said said = vm_call(h->vm, 1, LUA_MULTRET, e) ? read_verdicts(L, h->rules.rule[at].strict, v, e) : SAID_NONSENSE;
     h->facts->facts = NULL;
     lua_settop(L, SLOT_TOP);
     return said;
@@ -158,11 +175,32 @@ static enum said failed(struct hooks *h, unsigned at, const struct facts *f, str
         log_error("admission",
                   "%s: this is failure %u within a minute: the rules in Lua are SUSPENDED until the next reload, the built-in rules go on",
                   e->text, h->rules.suspend_after);
-    if (use_last(h, at, f, v)) return v->kind == VERDICT_ALLOW ? SAID_NOTHING : SAID_FINAL;
+    enum said last = use_last(h, at, f, v);
+    if (last != SAID_NONSENSE) return last;
     v->kind = VERDICT_REFUSE;
     v->refusal = REFUSE_ERROR;
     snprintf(v->because, sizeof v->because, "%.500s", e->text);
     return SAID_FINAL;
+}
+
+/* Ask, or do what it said last: `only` and `delay_ms` are this rule's own meanwhile. *fine = false: it has failed, *e says how. */
+static enum said ask_safely(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v, struct err *e, bool *fine) {
+    struct err why;
+    uint32_t only = v->only, delay = v->delay_ms, tags = v->tags.n;
+    v->only = UINT32_MAX;
+    v->delay_ms = 0;
+    enum said said = ask(h, at, f, v, &why);
+    if (said == SAID_NONSENSE) {
+        v->only = UINT32_MAX;
+        v->delay_ms = 0;
+        v->tags.n = tags;
+        said = failed(h, at, f, v, &why);
+        *e = why;
+        *fine = false;
+    } else if (h->last && f->fd >= 0) note_last(h, at, f, v, said, tags);
+    v->only &= only;
+    v->delay_ms = delay + v->delay_ms < DELAY_MOST_MS ? delay + v->delay_ms : DELAY_MOST_MS;
+    return said;
 }
 
 static void decided(struct hooks *h, unsigned at, const struct facts *f, struct verdict *v) {
@@ -182,14 +220,7 @@ bool hooks_judge(struct hooks *h, const struct facts *f, struct verdict *v, stru
         if (v->kind != VERDICT_ALLOW) return true;
     }
     for (unsigned at = 0; (at = rules_judge(r, f, at, suspended, v, f->fd < 0 ? NULL : h->count)) < r->n; at++) {
-        struct err why;
-        enum said said = ask(h, at, f, v, &why);
-        if (said == SAID_NONSENSE) {
-            said = failed(h, at, f, v, &why);
-            *e = why;
-            fine = false;
-        } else if (h->last && f->fd >= 0) note_last(h, at, f, v);
-        if (said == SAID_NOTHING) continue;
+        if (ask_safely(h, at, f, v, e, &fine) == SAID_NOTHING) continue;
         decided(h, at, f, v);
         break;
     }

@@ -14,6 +14,9 @@ struct last_verdict {
     uint8_t ip[16];
     enum verdict_kind kind;
     enum refusal refusal;
+    bool final;
+    uint32_t only, delay_ms; /* of that rule alone, and so the tags */
+    struct tags tags;
 };
 
 struct script {

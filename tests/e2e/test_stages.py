@@ -330,6 +330,20 @@ def any_end(s):
 
 # ---- failing policies ----
 
+def several(s):
+    """What a rule returns is heard to its end."""
+    use(s, '''  rule.at("peer", function(f)
+    if f.address == "127.82.0.1" then return verdict.tag "a", verdict.tag "b", verdict.delay(1), verdict.only "tracker", verdict.refuse("policy", "fifth") end
+    if f.address == "127.82.0.2" then return f.via and verdict.tag "a" or nil, verdict.refuse("policy", "second") end
+    if f.address == "127.82.0.3" then return verdict.delay(0), nil, "yes" end
+    if f.address == "127.82.0.4" then local t = {} for i = 1, 17 do t[i] = verdict.delay(0) end return table.unpack(t) end
+  end),
+''')
+    same([seen(s, source='127.82.0.%d' % i) for i in (1, 2, 3, 4, 5)], ['shut'] * 4 + [200], 'a verdict behind four others, or behind nil, counts; nonsense fails there too')
+    got = [x.get('because', '') for x in s.eval('decisions{refused=true, last=9}', json_out=True)]
+    ok(all([x for x in got if want in x] for want in ('fifth', 'second', 'a string is no verdict', '17 verdicts')), 'and each says why', got)
+
+
 def failing(s):
     before, mark = s.counter('policy_errors'), s.log_mark()
     use(s, '  rule.at("peer", function(f) return f.address .. nil end, { listener = "http" }),\n', '  suspend_after = 5,\n')
@@ -374,6 +388,25 @@ def last_good(s):
     got = [seen(s, port, a) for a in ('127.86.0.1', '127.86.0.2', '127.86.0.3', '127.86.0.4')]
     same(got, [200, 'shut', 200, 'shut'], 'then it fails: the last good verdict about each, and closed for him whom it has not seen')
     same(s.counter('policy_errors') > 0, True, 'the failures are counted')
+    body = '''  rule.at("peer", function(f)
+    if again(f.address) then error("out of order") end
+    if f.address == "127.86.1.1" then return verdict.only "tracker" end
+    if f.address == "127.86.1.2" then return verdict.tag "guest" end
+    if f.address == "127.86.1.3" then return verdict.allow end
+    if f.address == "127.86.1.4" then return verdict.delay(1000) end
+  end),
+  rule.at("peer", function(f) if f.address == "127.86.1.3" then return verdict.refuse "policy" end end),
+  rule.at("request", function(f) if f:tagged "guest" then return verdict.answer(451, "a guest") end end),
+'''
+    for name, text in policy(body, '  on_error = "last",\n').items():
+        s.edit('policies/' + name, text.replace('return rules', head + 'return rules') if name == 'admission.lua' else text)
+    same(force(s)[0], 0, 'a policy whose verdicts say more than yes and no')
+    for when in ('in order', 'out of order'):
+        got = [seen(s, port, '127.86.1.%d' % i, path='/hub/') for i in (1, 2, 3)]
+        same(got, [404, 451, 303], '%s: only, tag and allow' % when)
+        t = time.monotonic()
+        same(seen(s, port, '127.86.1.4'), 200, '%s: a delay' % when)
+        ok(time.monotonic() - t >= 1, 'has been waited for')
 
 
 def bad_policies(s):
@@ -419,11 +452,11 @@ def main():
             note(part.__name__)
             part(s)
         s.edit('policies/route.lua', shipped['route.lua'])
-        for part in (labels, failing, bad_policies):
+        for part in (labels, several, failing, bad_policies):
             note(part.__name__)
             part(s)
         as_shipped()
-    with Server(components='tracker', bind='own', settings={'Workers': 1}) as s:
+    with Server(components='tracker,hub', bind='own', settings={'Workers': 1}) as s:
         last_good(s)
 
 

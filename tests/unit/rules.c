@@ -82,7 +82,7 @@ static const char *options(void) {
 
 static void random_rule(char *out, size_t cap) {
     static const char *const services[] = {"tracker", "ui", "hub", "tracker,hub"};
-    switch (dice(14)) {
+    switch (dice(15)) {
     case 0: add(out, cap, "  rule.refuse_listed(\"%s\", %s),\n", list_word(), options()); break;
     case 1: add(out, cap, "  rule.only_listed(\"%s\", %s),\n", list_word(), options()); break;
     case 2: add(out, cap, "  rule.clients_only(\"%s\", %s),\n", list_word(), options()); break;
@@ -97,7 +97,13 @@ static void random_rule(char *out, size_t cap) {
     case 9: add(out, cap, "  rule.tag(\"t%u\", %s),\n", dice(12), options()); break;
     case 10: add(out, cap, "  rule.only(\"%s\", %s),\n", services[dice(4)], options()); break;
     case 11: add(out, cap, "  rule.delay(%u, %s),\n", 1 + dice(20000), options()); break;
-    case 12: /* mixed: Lua among them */
+    case 12: /* several verdicts, and holes among them */
+        add(out, cap,
+            "  rule.at(\"peer\", function(f) return f.active %% 2 == 0 and verdict.tag \"even\" or nil, verdict.tag \"b\", verdict.delay(%u), "
+            "verdict.only \"tracker,hub\", f.active %% 3 == %u and verdict.refuse(\"policy\", \"fifth\") or nil end, %s),\n",
+            dice(9), dice(5), options());
+        break;
+    case 13: /* mixed: Lua among them */
         add(out, cap,
             "  rule.at(\"peer\", function(f) if f.active_from_address > %u and f.listener == \"other\" then return verdict.reset(\"policy\", f.address) end end),\n",
             dice(7));
