@@ -1,9 +1,8 @@
-#include "base/clock.h"
+#include "engine/beside.h"
 #include "engine/cmd.h"
 #include "engine/differ.h"
 #include "engine/planner.h"
 #include "engine/replay.h"
-#include "engine/shutout.h"
 #include "engine/supervisor.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,6 +30,8 @@ static const char HELP[] =
     "out\n"
     "differently by these files, with examples: at most 100000, the newest, and at most 2 seconds are spent on it. Files that would shut out\n"
     "this machine, a recent administrator of the hub or a member of lists/cluster.list are refused, as that server would refuse them.\n"
+    "Where that server reads other folders than these, it is named by them; without --state nothing says then that these files are meant for\n"
+    "it, and whom they would shut out there is a warning.\n"
     "Every fault is named with file, line, entry and value. Lines beginning with `warning: ` do not refuse.\n"
     "Exit status: 0 good, 1 refused, 2 wrong usage.\n";
 
@@ -45,31 +46,40 @@ static void compare(const struct planner *p, int fd, struct running *r) {
     struct err e;
     struct buf text = {0};
     if (differ_make(p, fd, r, &d, &e)) {
-        differ_note(p, r);
         if (plan_diff_summary(&d.in, &d.diff, d.who, &text)) fwrite(text.p, 1, text.n, stdout);
         differ_finish(&d);
     }
     buf_free(&text);
 }
 
+/* Whose answer follows, and what it counts for: files of other folders are that server's next ones only where --state says so. */
+static void introduce(const struct planner *p, const struct running *r, bool state_said) {
+    char here[BESIDE_FOLDERS], there[BESIDE_FOLDERS];
+    beside_own(p, here, sizeof here);
+    beside_folders(r, there, sizeof there);
+    fprintf(stderr, "note: these files are %s; the server that runs with the state folder %s (pid %" PRId64 ") reads %s. ", here, p->state,
+            r->pid, there);
+    if (state_said) fputs("They are judged as its next ones, since --state names it\n", stderr);
+    else
+        fprintf(
+            stderr,
+            "They are compared with it, the ports it holds do not count as taken, and whom it would shut out is a warning: give --state %s "
+            "where they are meant for it, and the state folder of their own server where they are not\n",
+            p->state);
+}
+
 /* Would the engine that runs take these rules, or would they shut out somebody who must not be? As it will ask itself (engine/guards.h). */
-static bool spares(struct planner *p, struct bundle_rules *rules, const struct running *r, struct err *e) {
-    struct bundle_rules now = {0};
-    struct admins admins;
-    struct admin admin[ADMINS_MAX];
-    int fd;
-    enum asked asked = supervisor_rules(p->state, &fd, &admins, e);
-    if (asked == ASKED_NOBODY) return true;
-    bool good = asked == ASKED_GOOD && bundle_rules_create(&now, fd, &r->plan, p->luadir, e);
-    struct shutout_side next = {.plan = &p->plan, .lists = &rules->lists, .hooks = rules->hooks},
-                        old = {.plan = &r->plan, .lists = &now.lists, .hooks = now.hooks};
-    const char *partly = NULL;
-    bool spared = !good || shutout_spares(&next, &old, admin, admins_list(&admins, clock_mono_ms(), admin), &partly, e);
-    if (!good) warn(p, "whom these files shut out was not asked", e->text);
+static bool spares(struct planner *p, const struct bundle_rules *rules, const struct running *r, bool binds) {
+    const char *partly;
+    struct err e;
+    enum spared said = beside_guards(p, rules, r, &partly, &e);
+    if (said == NOT_ASKED) warn(p, "whom these files shut out was not asked", e.text);
     if (partly) warn(p, "whom these files shut out", partly);
-    bundle_rules_finish(&now);
-    if (asked == ASKED_GOOD) close(fd);
-    return spared;
+    if (said == SHUT_OUT && !binds) warn(p, "the server that runs would refuse these files", e.text);
+    if (said != SHUT_OUT || !binds) return true;
+    p->errors++;
+    fprintf(stderr, "%s; `portreeve reload --force` does it all the same\n", e.text);
+    return false;
 }
 
 /* A rule for listeners that do not exist concerns nobody. */
@@ -98,24 +108,22 @@ static void judge_again(struct planner *p, struct bundle_rules *rules) {
 }
 
 /* What these good files would mean here and now. false: the server that runs would refuse them. */
-static bool weigh(struct planner *p, int fd) {
+static bool weigh(struct planner *p, int fd, bool state_said) {
     struct running *r = calloc(1, sizeof *r);
     struct bundle_rules rules;
     struct err e = {"out of memory"};
     enum asked asked = r ? supervisor_plan(p->state, r, &e) : ASKED_FAILED;
+    bool runs = asked == ASKED_GOOD, others = runs && beside_others(p, r);
     if (asked == ASKED_FAILED) warn(p, "not compared with the server that runs", e.text);
-    if (asked == ASKED_GOOD) compare(p, fd, r);
+    if (others) introduce(p, r, state_said);
+    if (runs) compare(p, fd, r);
     bool good = bundle_rules_create(&rules, fd, &p->plan, p->luadir, &e), spared = true;
     if (good) {
         look_for_listeners(p, hooks_rules(rules.hooks));
         judge_again(p, &rules);
-        spared = asked != ASKED_GOOD || spares(p, &rules, r, &e);
+        spared = !runs || spares(p, &rules, r, state_said || !others);
     } else {
         warn(p, "the rules were not asked about callers", e.text);
-    }
-    if (!spared) {
-        p->errors++;
-        fprintf(stderr, "%s; `portreeve reload --force` does it all the same\n", e.text);
     }
     bundle_rules_finish(&rules);
     if (r) running_finish(r);
@@ -132,12 +140,13 @@ int cmd_check(int argc, char **argv) {
         return usage < 0 ? fputs(HELP, stdout) < 0 : usage;
     }
     p->preflight = true;
+    bool state_said = p->state != NULL;
     p->state = cmd_state(p->state);
     int fd = memfd_create("portreeve-check", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
-    good = good && weigh(p, fd);
+    good = good && weigh(p, fd, state_said);
     if (good)
         printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
                p->warnings, p->warnings == 1 ? "" : "s");

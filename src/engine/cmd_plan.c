@@ -22,7 +22,8 @@ static const char HELP[] =
     "\n"
     "  --diff      what `portreeve reload` would change in the running server, socket by socket, and what each change does to the\n"
     "              connections that are open (on a socket that closes a running request is finished, callers in its queue are served,\n"
-    "              an idle kept connection is closed within half a second); without --conf, --policies and --set it reads what that server was started with\n"
+    "              an idle kept connection is closed within half a second); without --conf, --policies and --set it reads what that server was started with.\n"
+    "              Where a reload would be refused because it shuts out who must not be, that is said too\n"
     "  --steps     after that, the steps in which the server would make the change, in order, each with its reason\n"
     "  --firewall  the inbound rules that a packet filter or a NAT in front needs: who must reach which port\n"
     "  --nft       the same as a fragment for nftables\n"
@@ -32,8 +33,11 @@ static const char HELP[] =
     "              port 0 = a free port will be taken.\n"
     "              --diff: {same, counts: {kept, changed, opened, closed, waits, unwaits}, changes: [{change, at, fields, connections,\n"
     "              effect, swap, before, after}], swaps: [{family, port, to_wildcard, reachable: [{at, before, after, connections,\n"
-    "              effect}]}], lost, gained, settings: [{entry, before, after}], files: [{path, change}], text}; before and after are\n"
-    "              sockets as above or null, connections is null where the kernel does not tell.\n"
+    "              effect}]}], lost, gained, settings: [{entry, before, after}], files: [{path, change}], text, running: {pid, generation,\n"
+    "              others, conf, policies}, shut_out, not_asked}; before and after are sockets as above or null, connections is null where\n"
+    "              the kernel does not tell; others: the server reads other folders, conf and policies (null = not told), than these files;\n"
+    "              shut_out: whom they would shut out, in the words in which a reload is refused for it, or null; not_asked: why that is\n"
+    "              not known of all, or null\n"
     "              --firewall: {rules: [{address, port, who, list, sources, services, listener}], none: [{address, port, why}]}\n"
     "  the rest as for `portreeve check`\n"
     "\n"
@@ -87,15 +91,54 @@ static bool add_steps(const struct diff_input *in, struct buf *out) {
     return good;
 }
 
+struct guarded { /* what the guards of the server that runs would say to these files */
+    enum spared said;
+    const char *partly;
+    struct err e;
+};
+
+static void ask_guards(const struct planner *p, int fd, const struct running *r, struct guarded *g) {
+    struct bundle_rules rules;
+    *g = (struct guarded){.said = NOT_ASKED};
+    if (bundle_rules_create(&rules, fd, &p->plan, p->luadir, &g->e)) g->said = beside_guards(p, &rules, r, &g->partly, &g->e);
+    bundle_rules_finish(&rules);
+}
+
+static bool add_guards(const struct guarded *g, bool others, struct buf *out) {
+    if (g->said == NOT_ASKED) fprintf(stderr, "warning: whom this shuts out was not asked: %s\n", g->e.text);
+    if (g->partly) fprintf(stderr, "warning: whom this shuts out: %s\n", g->partly);
+    return g->said != SHUT_OUT ||
+           buf_fmt(out, "%s: %s; `portreeve reload --force` does it all the same\n",
+                   others ? "the server that runs would refuse these files" : "a reload would be refused", g->e.text);
+}
+
+static bool text_or_null(struct buf *out, const char *key, const char *text) {
+    return buf_fmt(out, ",\"%s\":", key) && (text && *text ? buf_json(out, text, strlen(text)) : buf_str(out, "null"));
+}
+
+static bool add_json(const struct guarded *g, const struct running *r, bool others, struct buf *out) {
+    return buf_fmt(out, ",\n\"running\":{\"pid\":%" PRId64 ",\"generation\":%" PRIu64 ",\"others\":%s", r->pid, r->generation,
+                   others ? "true" : "false") &&
+           text_or_null(out, "conf", r->conf_path[0] ? r->conf_path : r->conf) &&
+           text_or_null(out, "policies", r->policies_path[0] ? r->policies_path : r->policies) && buf_str(out, "}") &&
+           text_or_null(out, "shut_out", g->said == SHUT_OUT ? g->e.text : NULL) &&
+           text_or_null(out, "not_asked", g->said == NOT_ASKED ? g->e.text : g->partly);
+}
+
 static bool show_diff(const struct planner *p, int fd, const struct running *r, const struct plan_options *o, struct buf *out) {
     struct differ d;
+    struct guarded g;
     struct err e;
+    struct buf more = {0};
     if (!differ_make(p, fd, r, &d, &e)) {
         fprintf(stderr, "portreeve plan: %s\n", e.text);
         return false;
     }
-    bool good = (o->json ? plan_diff_json : plan_diff_text)(&d.in, &d.diff, d.who, out);
+    ask_guards(p, fd, r, &g);
+    bool good = o->json ? add_json(&g, r, d.others, &more) && buf_add(&more, "", 1) && plan_diff_json(&d.in, &d.diff, d.who, more.p, out)
+                        : plan_diff_text(&d.in, &d.diff, d.who, out) && add_guards(&g, d.others, out);
     if (good && o->steps) good = add_steps(&d.in, out);
+    buf_free(&more);
     differ_finish(&d);
     return good;
 }

@@ -2,7 +2,6 @@
 #include "net/diag.h"
 #include "plan/plan_check.h"
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +74,14 @@ static void read_live(struct differ *d, const struct running *r) {
     free(c);
 }
 
+static void name_server(struct differ *d, const struct planner *p, const struct running *r) {
+    char reads[BESIDE_FOLDERS] = "";
+    d->others = beside_others(p, r);
+    if (d->others) beside_folders(r, reads, sizeof reads);
+    snprintf(d->who, sizeof d->who, "generation %" PRIu64 " (pid %" PRId64 "%s%s)", r->generation, r->pid,
+             d->others ? ", which reads " : "", reads);
+}
+
 bool differ_make(const struct planner *p, int bundle_fd, const struct running *r, struct differ *out, struct err *e) {
     memset(out, 0, sizeof *out);
     struct bundle *b = bundle_map(bundle_fd, e);
@@ -89,7 +96,7 @@ bool differ_make(const struct planner *p, int bundle_fd, const struct running *r
     out->in.now.file = out->file;
     if (good) {
         read_live(out, r);
-        snprintf(out->who, sizeof out->who, "generation %" PRIu64 " (pid %" PRId64 ")", r->generation, r->pid);
+        name_server(out, p, r);
         good = plan_diff_make(&out->in, &out->diff, e);
     } else {
         err_set(e, "out of memory for comparing two plans");
@@ -99,9 +106,11 @@ bool differ_make(const struct planner *p, int bundle_fd, const struct running *r
 }
 
 void differ_note(const struct planner *p, const struct running *r) {
-    char here[PATH_MAX];
-    if (r->conf_path[0] && p->conf && realpath(p->conf, here) && strcmp(here, r->conf_path) != 0)
-        fprintf(stderr, "note: this is %s; the server that runs (pid %" PRId64 ") reads %s\n", p->conf, r->pid, r->conf_path);
+    char here[BESIDE_FOLDERS], there[BESIDE_FOLDERS];
+    if (!beside_others(p, r)) return;
+    beside_own(p, here, sizeof here);
+    beside_folders(r, there, sizeof there);
+    fprintf(stderr, "note: this is %s; the server that runs (pid %" PRId64 ") reads %s\n", here, r->pid, there);
 }
 
 void differ_finish(struct differ *d) {

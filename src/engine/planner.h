@@ -95,6 +95,8 @@ void planner_error(struct planner *p, const char *fmt, ...) __attribute__((forma
 void planner_warn(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool planner_begin(struct planner *p); /* the files; false: there is nothing to go on with */
 void planner_read(struct planner *p);
+/* Where the policies of conf are if nobody says: CONF/policies, else beside CONF, else what was installed. false: the path is too long. */
+bool planner_policies_of(const char *conf, char out[PLANNER_PATH]);
 void planner_read_bundle(struct planner *p, const struct bundle *b); /* instead: p->files as it was */
 void planner_read_edited(struct planner *p, const struct bundle *b); /* the same with p's edits, and whole: a new bundle is made of it */
 /* A file of at most `most` bytes; returns false with e unless it is regular and readable. absent is set (and e left) where it does not

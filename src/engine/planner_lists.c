@@ -53,13 +53,13 @@ static const struct pset *known(const struct planner *p, const struct bundle_fil
 
 /* ---- sets ---- */
 
-/* One number for all that went in: the set's own file is compared by it, as every file is. */
+/* One number for all that its texts say: the set's own file is compared by it, as every file is. Where they lie says nothing: a list in a copy of the
+ * folder is the same list. */
 static void hash_of(const struct pset *set, uint8_t out[32]) {
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     bool good = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) == 1;
     for (unsigned i = 0; good && i < pset_sources(set); i++)
-        good = EVP_DigestUpdate(c, pset_source_hash(set, i), 32) == 1 &&
-               EVP_DigestUpdate(c, pset_source(set, i), strlen(pset_source(set, i)) + 1) == 1;
+        good = EVP_DigestUpdate(c, pset_source_hash(set, i), 32) == 1;
     if (!good || EVP_DigestFinal_ex(c, out, NULL) != 1) memset(out, 0, 32);
     EVP_MD_CTX_free(c);
 }

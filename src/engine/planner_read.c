@@ -199,21 +199,24 @@ static bool is_folder(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* --policies, else CONF/policies, else beside CONF, else what was installed. */
-static bool find_policies(struct planner *p) {
-    if (p->policies) return (size_t)snprintf(p->policies_dir, PLANNER_PATH, "%s", p->policies) < PLANNER_PATH;
-    if (join(p->policies_dir, p->conf, "policies") && is_folder(p->policies_dir)) return true;
+bool planner_policies_of(const char *conf, char out[PLANNER_PATH]) {
+    if (join(out, conf, "policies") && is_folder(out)) return true;
     char parent[PLANNER_PATH];
-    if (!join(parent, p->conf, "x")) return false;
+    if (!join(parent, conf, "x")) return false;
     *strrchr(parent, '/') = '\0';
     char *slash = strrchr(parent, '/');
     bool plain =
         strcmp(parent, ".") != 0 && strcmp(parent, "..") != 0 && !(slash && (strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0));
-    bool joined = plain && slash && slash != parent ? (*slash = '\0', join(p->policies_dir, parent, "policies"))
-                  : plain && !slash                 ? (size_t)snprintf(p->policies_dir, PLANNER_PATH, "policies") < PLANNER_PATH
-                                                    : join(p->policies_dir, p->conf, "../policies");
-    if (joined && is_folder(p->policies_dir)) return true;
-    return (size_t)snprintf(p->policies_dir, PLANNER_PATH, "%s/policies", DATADIR) < PLANNER_PATH;
+    bool joined = plain && slash && slash != parent ? (*slash = '\0', join(out, parent, "policies"))
+                  : plain && !slash                 ? (size_t)snprintf(out, PLANNER_PATH, "policies") < PLANNER_PATH
+                                                    : join(out, conf, "../policies");
+    if (joined && is_folder(out)) return true;
+    return (size_t)snprintf(out, PLANNER_PATH, "%s/policies", DATADIR) < PLANNER_PATH;
+}
+
+static bool find_policies(struct planner *p) {
+    if (p->policies) return (size_t)snprintf(p->policies_dir, PLANNER_PATH, "%s", p->policies) < PLANNER_PATH;
+    return planner_policies_of(p->conf, p->policies_dir);
 }
 
 static void read_policies(struct planner *p) {

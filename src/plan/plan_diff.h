@@ -91,8 +91,8 @@ bool plan_diff_same(const struct diff_input *in, const struct plan_diff *d); /* 
 bool plan_diff_text(const struct diff_input *in, const struct plan_diff *d, const char *who, struct buf *out);
 /* One paragraph of bounded length. */
 bool plan_diff_summary(const struct diff_input *in, const struct plan_diff *d, const char *who, struct buf *out);
-/* plan_diff_json.c: {"same":…, "counts":{…}, "changes":[…], "settings":[…], "files":[…], "text":…} */
-bool plan_diff_json(const struct diff_input *in, const struct plan_diff *d, const char *who, struct buf *out);
+/* plan_diff_json.c: {"same":…, "counts":{…}, "changes":[…], "settings":[…], "files":[…], "text":…}; more: what else stands in it, from its comma on. */
+bool plan_diff_json(const struct diff_input *in, const struct plan_diff *d, const char *who, const char *more, struct buf *out);
 
 /* Shared by the two. One address and port, what happens there and to whom: "closes: …". */
 bool plan_diff_effect(const struct diff_input *in, const struct plan_diff *d, const struct diff_item *i, struct buf *out);

@@ -109,7 +109,7 @@ static bool put_rest(const struct diff_input *in, struct buf *out) {
     return good && buf_str(out, "]");
 }
 
-bool plan_diff_json(const struct diff_input *in, const struct plan_diff *d, const char *who, struct buf *out) {
+bool plan_diff_json(const struct diff_input *in, const struct plan_diff *d, const char *who, const char *more, struct buf *out) {
     struct buf words = {0};
     bool good = buf_fmt(out, "{\"same\":%s,\"counts\":{", plan_diff_same(in, d) ? "true" : "false");
     for (int i = 0; good && i < DIFF_KINDS; i++) good = buf_fmt(out, "%s\"%s\":%" PRIu32, i ? "," : "", kinds[i], d->count[i]);
@@ -117,7 +117,7 @@ bool plan_diff_json(const struct diff_input *in, const struct plan_diff *d, cons
     for (uint32_t i = 0; good && i < d->n; i++) good = buf_str(out, i ? ",\n " : "\n ") && put_item(in, d, &d->item[i], out);
     good = good && buf_str(out, "]") && put_swaps(in, d, out) && put_services("lost", d->lost, out) &&
            put_services("gained", d->gained, out) && put_rest(in, out) && buf_str(out, ",\"text\":") &&
-           plan_diff_text(in, d, who, &words) && buf_json(out, words.p, words.n) && buf_str(out, "}\n");
+           plan_diff_text(in, d, who, &words) && buf_json(out, words.p, words.n) && buf_str(out, more) && buf_str(out, "}\n");
     buf_free(&words);
     return good;
 }

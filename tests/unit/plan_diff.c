@@ -239,7 +239,7 @@ static void test_many(void) { /* 16,384 sockets, all moved to another port */
     buf_clear(&t);
     ok(plan_diff_summary(&in, &d, "generation 3", &t) && t.n < 2000, "and in fewer");
     buf_free(&t);
-    ok(plan_diff_json(&in, &d, "generation 3", &t), "and as JSON in full (%zu bytes)", t.n);
+    ok(plan_diff_json(&in, &d, "generation 3", "", &t), "and as JSON in full (%zu bytes)", t.n);
     buf_free(&t);
     plan_diff_finish(&d);
     free(o);
