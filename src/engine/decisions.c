@@ -79,8 +79,8 @@ static unsigned tell(struct decisions *d) {
     int64_t now = clock_mono_ms();
     take_settings(d);
     for (; n < AT_ONCE && recorder_tail_next(d->tail, &one, &missed); n++) {
-        if (one.verdict != DECIDED_ALLOW) refusal_log_say(&d->refusals, &one, now);
-        if (mode == LOG_ALL || (mode == LOG_REFUSALS && one.verdict != DECIDED_ALLOW))
+        if (one.verdict != VERDICT_ALLOW) refusal_log_say(&d->refusals, &one, now);
+        if (mode == LOG_ALL || (mode == LOG_REFUSALS && one.verdict != VERDICT_ALLOW))
             decision_file_put(&d->file, &one, recorder_run(d->recorder), now, mode == LOG_ALL);
     }
     if (missed) atomic_fetch_add(&d->missed, missed);

@@ -52,7 +52,7 @@ static void put(const struct decision *d, uint64_t held) {
     snprintf(n, sizeof n, "%" PRIu64, held);
     const char *kv[20], **p = kv;
     *p++ = "address", *p++ = who, *p++ = "listener", *p++ = d->listener, *p++ = "reason", *p++ = d->reason;
-    *p++ = "stage", *p++ = decision_stage_name(d->stage), *p++ = "because", *p++ = d->because;
+    *p++ = "stage", *p++ = stage_name(d->stage), *p++ = "because", *p++ = d->because;
     if (*file && strcmp(place, d->because) != 0) *p++ = "by", *p++ = place;
     if (*d->policy_file) *p++ = "policy", *p++ = policy;
     if (held) *p++ = "suppressed", *p++ = n;

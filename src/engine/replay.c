@@ -51,7 +51,7 @@ static void read_tags(const char *names, struct tags *out) {
 }
 
 static void set_facts(struct replaying *r, const struct decision *d, const struct plan_socket *s, bool *unknown, struct facts *f) {
-    enum stage stage = (enum stage)d->stage;
+    enum stage stage = d->stage;
     *f = (struct facts){.stage = stage,
                         .remote = d->remote,
                         .fd = -1,
@@ -73,7 +73,7 @@ static void set_facts(struct replaying *r, const struct decision *d, const struc
 /* Refused by what no record tells: by the engine itself, or by rates and bans as they stood. */
 static bool beyond_rules(const struct decision *d) {
     enum refusal why = refusal_of(d->reason);
-    if (d->verdict == DECIDED_ALLOW) return false;
+    if (d->verdict == VERDICT_ALLOW) return false;
     return !*d->policy_file || why == REFUSE_RATE || why == REFUSE_BANNED || why == REFUSE_PROXY || why == REFUSE_CERTIFICATE;
 }
 
@@ -86,7 +86,7 @@ static void put_place(char *out, size_t cap, const char *file, uint32_t line) {
 
 static void put_by(char *out, size_t cap, const struct decision *d) {
     *out = 0;
-    if (d->verdict == DECIDED_ALLOW) return;
+    if (d->verdict == VERDICT_ALLOW) return;
     snprintf(out, cap, "%.40s", d->reason);
     if (d->status) snprintf(out + strlen(out), cap - strlen(out), " with %u", d->status);
     put_place(out, cap, d->policy_file, d->policy_line);
@@ -154,7 +154,7 @@ static bool take(struct replaying *r, const struct decision *d) {
         return true;
     }
     o->judged++;
-    if ((enum decision_verdict)r->v.kind != d->verdict) note_differing(r, &f, d);
+    if (r->v.kind != d->verdict) note_differing(r, &f, d);
     return true;
 }
 

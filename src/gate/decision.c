@@ -4,16 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *decision_stage_name(enum decision_stage s) {
-    static const char *const names[] = {"peer", "hello", "identity", "request"};
-    return (unsigned)s < DECIDED_STAGES ? names[s] : "?";
-}
-
-const char *decision_verdict_name(enum decision_verdict v) {
-    static const char *const names[] = {"allow", "refuse", "reset", "answer"};
-    return (unsigned)v < DECIDED_VERDICTS ? names[v] : "?";
-}
-
 static bool put_text(struct buf *b, const char *key, const char *value) {
     return !*value || (buf_fmt(b, ",\"%s\":", key) && buf_json(b, value, strlen(value)));
 }
@@ -54,7 +44,7 @@ static bool put_counts(struct buf *b, const struct decision *d) {
 
 bool decision_json(const struct decision *d, uint64_t run, struct buf *b) {
     return put_time(b, d->ms) && buf_fmt(b, ",\"us\":%u", d->us) && put_ends(b, d) &&
-           buf_fmt(b, ",\"stage\":\"%s\",\"verdict\":\"%s\"", decision_stage_name(d->stage), decision_verdict_name(d->verdict)) &&
+           buf_fmt(b, ",\"stage\":\"%s\",\"verdict\":\"%s\"", stage_name(d->stage), verdict_name(d->verdict)) &&
            put_text(b, "reason", d->reason) && put_text(b, "because", d->because) &&
            put_place(b, "policy", d->policy_file, d->policy_line) && put_place(b, "list", d->list_file, d->list_line) &&
            put_place(b, "entry", d->entry_file, d->entry_line) && put_counts(b, d) && put_number(b, "status", d->status) &&

@@ -3,9 +3,7 @@
 #define PORTREEVE_GATE_DECISION_H
 #include "base/addr.h"
 #include "base/buf.h"
-
-enum decision_stage { DECIDED_PEER, DECIDED_HELLO, DECIDED_IDENTITY, DECIDED_REQUEST, DECIDED_STAGES };
-enum decision_verdict { DECIDED_ALLOW, DECIDED_REFUSE, DECIDED_RESET, DECIDED_ANSWER, DECIDED_VERDICTS };
+#include "gate/stage.h"
 
 struct decision {
     int64_t ms; /* unix time, and the microseconds of that millisecond: workers decide at the same time */
@@ -13,8 +11,8 @@ struct decision {
     uint64_t id; /* given by recorder_add; unique in one recorder */
     uint64_t generation;
     struct addr remote, local; /* with ports; local.family 0 = not known, its port may be all the same */
-    enum decision_stage stage;
-    enum decision_verdict verdict;
+    enum stage stage;
+    enum verdict_kind verdict;
     const char *listener;    /* texts are never NULL; "" = there is none */
     const char *reason;      /* "denied", "per-address" …: the word that policies use; "" for allow */
     const char *because;     /* the words of the rule or of the policy; cut to what a record holds */
@@ -32,8 +30,6 @@ struct decision {
     uint16_t delay_ms;
 };
 
-const char *decision_stage_name(enum decision_stage s);     /* "peer" … */
-const char *decision_verdict_name(enum decision_verdict v); /* "allow" … */
 /* One JSON object without a newline. run: tells this recorder's ids from those of other runs (recorder_run). false = out of memory. */
 bool decision_json(const struct decision *d, uint64_t run, struct buf *out);
 #endif

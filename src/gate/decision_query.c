@@ -28,7 +28,7 @@ static bool same(const char *wanted, const char *is) {
 }
 
 bool decision_matches(const struct decision_query *q, const struct decision *d) {
-    return d->ms >= q->from_ms && (q->to_ms == 0 || d->ms <= q->to_ms) && !(q->refused && d->verdict == DECIDED_ALLOW) &&
+    return d->ms >= q->from_ms && (q->to_ms == 0 || d->ms <= q->to_ms) && !(q->refused && d->verdict == VERDICT_ALLOW) &&
            decision_query_holds(q, &d->remote) && same(q->listener, d->listener) && same(q->reason, d->reason) &&
-           same(q->stage, decision_stage_name(d->stage)) && same(q->verdict, decision_verdict_name(d->verdict));
+           same(q->stage, stage_name(d->stage)) && same(q->verdict, verdict_name(d->verdict));
 }

@@ -54,12 +54,9 @@ static bool address(const char *s, struct addr *out) {
 }
 
 static bool find_words(const char *stage, const char *verdict, struct decision *out) {
-    unsigned s = 0, v = 0;
-    while (s < DECIDED_STAGES && strcmp(stage, decision_stage_name((enum decision_stage)s)) != 0) s++;
-    while (v < DECIDED_VERDICTS && strcmp(verdict, decision_verdict_name((enum decision_verdict)v)) != 0) v++;
-    out->stage = (enum decision_stage)s;
-    out->verdict = (enum decision_verdict)v;
-    return s < DECIDED_STAGES && v < DECIDED_VERDICTS;
+    out->stage = stage_of(stage);
+    out->verdict = verdict_of(verdict);
+    return out->stage < STAGES && out->verdict < VERDICTS;
 }
 
 bool decision_read(char *line, struct decision *out) {

@@ -2,25 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const stages[STAGES] = {"peer", "hello", "identity", "request"};
-static const char *const kinds[] = {"allow", "refuse", "reset", "answer"};
 static const char *const reasons[REFUSALS] = {"",        "denied", "restriction",  "per-address", "maximum",
                                               "reserve", "policy", "policy-error", "banned",      "rate",
                                               "clients", "proxy",  "certificate"};
-
-const char *stage_name(enum stage s) {
-    return stages[s];
-}
-
-enum stage stage_of(const char *name) {
-    unsigned i = 0;
-    while (i < STAGES && strcmp(stages[i], name) != 0) i++;
-    return (enum stage)i;
-}
-
-const char *verdict_name(enum verdict_kind k) {
-    return kinds[k];
-}
 
 const char *refusal_name(enum refusal r) {
     return reasons[r];

@@ -4,13 +4,10 @@
 #ifndef PORTREEVE_GATE_FACTS_H
 #define PORTREEVE_GATE_FACTS_H
 #include "gate/lists.h"
+#include "gate/stage.h"
 #include "gate/ticket.h"
 #include "net/tls.h"
 #include "plan/plan.h"
-
-enum stage { STAGE_PEER, STAGE_HELLO, STAGE_IDENTITY, STAGE_REQUEST, STAGES };
-const char *stage_name(enum stage s);  /* "peer", … */
-enum stage stage_of(const char *name); /* STAGES = unknown */
 
 #define TAGS_MOST 8u
 #define TAG_NAME  32 /* letters, digits, '-', '_' and '.' */
@@ -68,14 +65,6 @@ enum refusal {
 };
 const char *refusal_name(enum refusal r);  /* "denied", "per-address", … as policies write them */
 enum refusal refusal_of(const char *name); /* REFUSE_NONE = unknown, or none that a policy may give */
-
-enum verdict_kind {
-    VERDICT_ALLOW,
-    VERDICT_REFUSE, /* close without a byte (G14) */
-    VERDICT_RESET,  /* the same with a reset */
-    VERDICT_ANSWER  /* the session starts (TLS too), gets status and text, and is closed (G15) */
-};
-const char *verdict_name(enum verdict_kind k);
 
 #define DELAY_MOST_MS 30000u
 #define VERDICT_TEXT  256

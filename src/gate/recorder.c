@@ -194,7 +194,7 @@ bool recorder_put(struct recorder *r, unsigned worker, const struct record *rec,
 bool recorder_add(struct recorder *r, unsigned worker, const struct decision *d) {
     struct record rec; /* the tail of its text is not written out */
     if (!atomic_load_explicit(&r->layout, memory_order_relaxed)) return false;
-    if (d->verdict == DECIDED_ALLOW && !atomic_load_explicit(&r->shown, memory_order_relaxed)) return false;
+    if (d->verdict == VERDICT_ALLOW && !atomic_load_explicit(&r->shown, memory_order_relaxed)) return false;
     unsigned words = encode(r, d, &rec);
     return put_words(r, worker, &rec, words, false);
 }

@@ -69,8 +69,8 @@ void recorder_decode(const struct recorder *r, const struct record *rec, struct 
                              .status = rec->status,
                              .delay_ms = rec->delay_ms};
     decode_ends(rec, out);
-    out->stage = (enum decision_stage)rec->stage;
-    out->verdict = (enum decision_verdict)rec->verdict;
+    out->stage = (enum stage)rec->stage;
+    out->verdict = (enum verdict_kind)rec->verdict;
     out->listener = name_at(r, rec->listener, t->listener);
     out->reason = name_at(r, rec->reason, t->reason);
     out->policy_file = name_at(r, rec->policy, t->policy);

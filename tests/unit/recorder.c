@@ -27,8 +27,8 @@ static struct decision sample(unsigned who, uint32_t n, char because[64]) {
     return (struct decision){.ms = 1000 + (int64_t)n,
                              .generation = n,
                              .remote = {.family = 4, .port = (uint16_t)n, .ip = {127, (uint8_t)who, (uint8_t)(n >> 8), (uint8_t)n}},
-                             .stage = (enum decision_stage)(n % DECIDED_STAGES),
-                             .verdict = (enum decision_verdict)(n % DECIDED_VERDICTS),
+                             .stage = (enum stage)(n % STAGES),
+                             .verdict = (enum verdict_kind)(n % VERDICTS),
                              .listener = who & 1 ? "http" : "secure",
                              .reason = n % 3 ? "denied" : "",
                              .because = because,
@@ -229,7 +229,7 @@ static void texts(void) {
                          .tags = "a,b",
                          .rate_left = 7,
                          .status = 403,
-                         .verdict = DECIDED_ANSWER};
+                         .verdict = VERDICT_ANSWER};
     recorder_add(rec, 0, &d);
     struct recorder_view *v = recorder_view_create(rec);
     struct decision got;
