@@ -28,7 +28,6 @@ static void push_services(lua_State *L, uint32_t services) {
 }
 
 static void push_socket(lua_State *L, const struct plan_socket *s, uint16_t port, const char *state) {
-    static const char *const restrictions[] = {"none", "grant", "deny"};
     char ip[ADDR_TEXT];
     addr_format_ip(&s->at, ip);
     lua_createtable(L, 0, 13);
@@ -37,15 +36,15 @@ static void push_socket(lua_State *L, const struct plan_socket *s, uint16_t port
     set_text(L, "scheme", plan_scheme_text(s));
     set_text(L, "transport", s->at.udp ? "udp" : "tcp");
     set_text(L, "certificate", s->certificate);
-    set_text(L, "client", plan_client_name(s->client));
-    set_text(L, "restriction", restrictions[s->restriction]);
+    set_text(L, "client", plan_client_words[s->client]);
+    set_text(L, "restriction", plan_restriction_words[s->restriction]);
     set_text(L, "list", s->list);
     set_text(L, "state", state);
     lua_pushboolean(L, s->waiting);
     lua_setfield(L, -2, "waiting");
     lua_pushboolean(L, s->external_tls);
     lua_setfield(L, -2, "external");
-    set_text(L, "proxy", plan_proxy_name(s->proxy));
+    set_text(L, "proxy", plan_proxy_words[s->proxy]);
     set_text(L, "proxy_from", s->proxy_from);
     lua_pushinteger(L, port);
     lua_setfield(L, -2, "port");

@@ -51,16 +51,14 @@ static void listener_json(struct engine *eng, const struct generation *g, uint32
     text(b, "name", s->name);
     buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, port,
             s->at.udp ? "udp" : "tcp", plan_scheme_text(s), s->external_tls ? "true" : "false", services);
-    buf_fmt(b, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_name(s->proxy), s->proxy_inside ? "true" : "false");
+    buf_fmt(b, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_words[s->proxy], s->proxy_inside ? "true" : "false");
     text(b, "proxy_from", s->proxy_from);
     buf_str(b, ",");
     text(b, "certificate", s->certificate);
-    buf_fmt(b, ",\"client_certificate\":\"%s\"", plan_client_name(s->client));
+    buf_fmt(b, ",\"client_certificate\":\"%s\"", plan_client_words[s->client]);
     buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state,
             s->waiting ? "true" : "false", atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
-            s->restriction == RESTRICT_GRANT  ? "grant"
-            : s->restriction == RESTRICT_DENY ? "deny"
-                                              : "none");
+            plan_restriction_words[s->restriction]);
     char to[PLAN_TO];
     plan_backends_text(&g->plan, s->backends, to, sizeof to);
     text(b, "backend", to);

@@ -32,27 +32,19 @@ static const struct {
     {SVC_SCRIPT, "script"},
 };
 
-const char *plan_client_name(enum plan_client c) {
-    static const char *const names[] = {"off", "ask", "require"};
-    return c <= CLIENT_REQUIRE ? names[c] : "?";
-}
-
-const char *plan_proxy_name(enum plan_proxy p) {
-    static const char *const names[] = {"off", "v1", "v2", "any"};
-    return names[p];
-}
+const char *const plan_scheme_words[] = {"http", "https", NULL};
+const char *const plan_restriction_words[] = {"none", "grant", "deny", NULL};
+const char *const plan_client_words[] = {"off", "ask", "require", NULL};
+const char *const plan_missing_words[] = {"refuse", "wait", "freebind", NULL};
+const char *const plan_proxy_words[] = {"off", "v1", "v2", "any", NULL};
+const char *const plan_proxy_out_words[] = {"off", "v1", "v2", NULL};
 
 const char *plan_scheme_text(const struct plan_socket *s) {
     if (s->at.udp) return "udp";
     if (s->services & SVC_SHUTDOWN) return "command";
     if (s->services & SVC_TLS_TUNNEL && s->scheme == SCHEME_HTTP) return "tls-pass";
     if (s->services & ~(uint32_t)SVC_HTTP) return s->scheme == SCHEME_HTTPS ? "tls" : "tcp";
-    return s->scheme == SCHEME_HTTPS ? "https" : "http";
-}
-
-const char *plan_proxy_out_text(enum plan_proxy_out p) {
-    static const char *const names[] = {"off", "v1", "v2"};
-    return names[p];
+    return plan_scheme_words[s->scheme];
 }
 
 uint32_t plan_service_bit(const char *name) {

@@ -221,10 +221,11 @@ bool plan_backend_equal(const struct plan_backend *a, const struct plan_backend 
 void plan_finish(struct plan *p); /* wipes secrets */
 /* "http", "https"; "tcp", "tls" or "udp" for other protocols, "tls-pass" where a tunnel passes TLS through, "command" for the shutdown port. */
 const char *plan_scheme_text(const struct plan_socket *s);
-const char *plan_proxy_out_text(enum plan_proxy_out p); /* "off", "v1", "v2" */
-const char *plan_client_name(enum plan_client c);       /* "off", "ask", "require" */
-const char *plan_proxy_name(enum plan_proxy p);         /* "off", "v1", "v2", "any" */
-uint32_t plan_service_bit(const char *name);            /* 0 = unknown */
+/* The words of these enums in their order, NULL at the end: bind.lua's plan, the plan's text and people have the same. */
+extern const char *const plan_scheme_words[],
+    *const plan_restriction_words[], *const plan_client_words[], *const plan_missing_words[], *const plan_proxy_words[],
+                                                                                                  *const plan_proxy_out_words[];
+uint32_t plan_service_bit(const char *name); /* 0 = unknown */
 const char *plan_service_name(uint32_t bit);
 void plan_services_text(uint32_t services, char *out, size_t cap); /* "tracker,ui" */
 /* How many bits of a remote address count: as one caller, or (net) as one net. family: 4 or 6. */

@@ -136,8 +136,8 @@ static bool backends(const struct diff_input *in, const struct plan_socket *a, c
     bool good = buf_fmt(out, "; new callers are taken to %s instead of %s, open tunnels stay where they are", after[0] ? after : "nobody",
                         before[0] ? before : "nobody");
     if (a->proxy_out != b->proxy_out)
-        good = good && buf_fmt(out, "; PROXY header to the backend: %s instead of %s", plan_proxy_out_text(b->proxy_out),
-                               plan_proxy_out_text(a->proxy_out));
+        good = good && buf_fmt(out, "; PROXY header to the backend: %s instead of %s", plan_proxy_out_words[b->proxy_out],
+                               plan_proxy_out_words[a->proxy_out]);
     return good;
 }
 
@@ -147,7 +147,7 @@ static bool proxy(const struct plan_socket *a, const struct plan_socket *b, stru
     if (same)
         return buf_fmt(out, "; PROXY headers are believed from list %s instead of %s: open connections stay", b->proxy_from, a->proxy_from);
     return buf_fmt(out, "; new callers must begin with a PROXY header (%s%s) and come from list %s, open connections stay",
-                   plan_proxy_name(b->proxy), b->proxy_inside ? ", within TLS" : "", b->proxy_from);
+                   plan_proxy_words[b->proxy], b->proxy_inside ? ", within TLS" : "", b->proxy_from);
 }
 
 static bool client(const struct plan_socket *a, const struct plan_socket *b, struct buf *out) {

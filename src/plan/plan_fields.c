@@ -3,13 +3,6 @@
 #include <stddef.h>
 #include <string.h>
 
-static const char *const schemes[] = {"http", "https", NULL};
-static const char *const missing[] = {"refuse", "wait", "freebind", NULL};
-static const char *const proxies_out[] = {"off", "v1", "v2", NULL};
-static const char *const proxies[] = {"off", "v1", "v2", "any", NULL};
-static const char *const clients[] = {"off", "ask", "require", NULL};
-static const char *const restrictions[] = {"none", "grant", "deny", NULL};
-
 #define AT(rec, member) offsetof(struct rec, member)
 #define ARRAY_FIELD(rec, key, member) \
     { key, ARRAY, AT(rec, member), sizeof(((struct rec *)0)->member), NULL }
@@ -33,20 +26,20 @@ static const struct field socket_field[] = {
     {"scope", NUMBER, AT(plan_socket, at.scope), 0, NULL},
     {"udp", FLAG, AT(plan_socket, at.udp), 0, NULL},
     {"port", PORT, AT(plan_socket, at.port), 0, NULL},
-    {"when_missing", CHOICE, AT(plan_socket, when_missing), 0, missing},
+    {"when_missing", CHOICE, AT(plan_socket, when_missing), 0, plan_missing_words},
     {"waiting", FLAG, AT(plan_socket, waiting), 0, NULL},
     ARRAY_FIELD(plan_socket, "zone", zone),
     {"v6only", FLAG, AT(plan_socket, v6only), 0, NULL},
-    {"scheme", CHOICE, AT(plan_socket, scheme), 0, schemes},
+    {"scheme", CHOICE, AT(plan_socket, scheme), 0, plan_scheme_words},
     {"external_tls", FLAG, AT(plan_socket, external_tls), 0, NULL},
-    {"proxy", CHOICE, AT(plan_socket, proxy), 0, proxies},
+    {"proxy", CHOICE, AT(plan_socket, proxy), 0, plan_proxy_words},
     {"proxy_inside", FLAG, AT(plan_socket, proxy_inside), 0, NULL},
     TEXT_FIELD(plan_socket, "proxy_from", proxy_from, PLAN_NAME),
     {"services", NUMBER, AT(plan_socket, services), 0, NULL},
     TEXT_FIELD(plan_socket, "certificate", certificate, PLAN_NAME),
-    {"client", CHOICE, AT(plan_socket, client), 0, clients},
+    {"client", CHOICE, AT(plan_socket, client), 0, plan_client_words},
     TEXT_FIELD(plan_socket, "client_ca", client_ca, PLAN_PATH),
-    {"restriction", CHOICE, AT(plan_socket, restriction), 0, restrictions},
+    {"restriction", CHOICE, AT(plan_socket, restriction), 0, plan_restriction_words},
     TEXT_FIELD(plan_socket, "list", list, PLAN_NAME),
     TEXT_FIELD(plan_socket, "script", script, PLAN_NAME),
     {"max_connections", NUMBER, AT(plan_socket, max_connections), 0, NULL},
@@ -81,7 +74,7 @@ static const struct field socket_field[] = {
     {"backlog", NUMBER, AT(plan_socket, backlog), 0, NULL},
     TEXT_FIELD(plan_socket, "labels", labels, PLAN_LABELS),
     TEXT_FIELD(plan_socket, "backends", backends, PLAN_NAME),
-    {"proxy_out", CHOICE, AT(plan_socket, proxy_out), 0, proxies_out},
+    {"proxy_out", CHOICE, AT(plan_socket, proxy_out), 0, plan_proxy_out_words},
     BECAUSE_FIELDS(plan_socket),
 };
 static const struct field cert_field[] = {

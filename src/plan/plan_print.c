@@ -42,7 +42,7 @@ static void cell(const struct plan *p, const struct plan_view *v, uint32_t i, in
     case COL_STATE: state_of(p, v, i, out); break;
     case COL_SCHEME:
         snprintf(out, CELL, "%s%s%s%s%s", plan_scheme_text(s), s->external_tls ? " (TLS in front)" : "", s->proxy ? " (PROXY " : "",
-                 s->proxy ? plan_proxy_name(s->proxy) : "", s->proxy ? ")" : "");
+                 s->proxy ? plan_proxy_words[s->proxy] : "", s->proxy ? ")" : "");
         break;
     case COL_SERVICES: services_cell(p, s, out); break;
     case COL_CERT: snprintf(out, CELL, "%s", s->certificate[0] ? s->certificate : "-"); break;
@@ -126,7 +126,7 @@ static bool json_backends(struct buf *out, const struct plan *p, const struct pl
         good = buf_str(out, first ? "" : ",") && json_text(out, b->sni, b->to);
         first = false;
     }
-    return good && buf_fmt(out, "},\"proxy_out\":\"%s\"", plan_proxy_out_text(s->proxy_out));
+    return good && buf_fmt(out, "},\"proxy_out\":\"%s\"", plan_proxy_out_words[s->proxy_out]);
 }
 
 static bool json_because(struct buf *out, const struct plan_because *b) {
@@ -137,20 +137,19 @@ static bool json_because(struct buf *out, const struct plan_because *b) {
 
 bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t i, struct buf *out) {
     const struct plan_socket *s = &p->socket[i];
-    static const char *const missing[] = {"refuse", "wait", "freebind"};
     const struct proof *proof = v ? v->proof : NULL;
     char ip[ADDR_TEXT + PLAN_ZONE], state[PLAN_SHOWN];
     addr_format_ip(&s->at, ip);
     if (s->zone[0]) snprintf(ip + strlen(ip), PLAN_ZONE + 1, "%%%s", s->zone);
     state_of(p, v, i, state);
     return buf_str(out, "{") && json_text(out, "name", s->name) && buf_str(out, ",") && json_text(out, "address", ip) &&
-           buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", missing[s->when_missing], s->waiting ? "true" : "false") &&
+           buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", plan_missing_words[s->when_missing], s->waiting ? "true" : "false") &&
            json_text(out, "state", state) &&
            buf_fmt(out, ",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i),
                    s->at.udp ? "udp" : "tcp", plan_scheme_text(s), s->external_tls ? "true" : "false") &&
-           buf_fmt(out, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_name(s->proxy), s->proxy_inside ? "true" : "false") &&
+           buf_fmt(out, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_words[s->proxy], s->proxy_inside ? "true" : "false") &&
            json_text(out, "proxy_from", s->proxy_from) && buf_str(out, ",") && json_text(out, "certificate", s->certificate) &&
-           buf_fmt(out, ",\"client_certificate\":\"%s\"", plan_client_name(s->client)) && json_services(out, s->services) &&
+           buf_fmt(out, ",\"client_certificate\":\"%s\"", plan_client_words[s->client]) && json_services(out, s->services) &&
            buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) && json_backends(out, p, s) &&
            (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
 }

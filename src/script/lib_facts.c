@@ -143,9 +143,7 @@ static int push_peer_fact(lua_State *L, const struct facts *f, enum fact which) 
     case F_LOCAL_PORT: lua_pushinteger(L, f->local_port); return 1;
     case F_LISTENER: lua_pushstring(L, s->name); return 1;
     case F_SERVICES: plan_services_text(s->services, t, sizeof t); return push_text(L, t);
-    case F_RESTRICTION:
-        lua_pushstring(L, s->restriction == RESTRICT_GRANT ? "grant" : s->restriction == RESTRICT_DENY ? "deny" : "none");
-        return 1;
+    case F_RESTRICTION: lua_pushstring(L, plan_restriction_words[s->restriction]); return 1;
     case F_LIST: return push_text(L, s->list);
     case F_ACTIVE: lua_pushinteger(L, f->counts.active); return 1;
     case F_MAXIMUM: lua_pushinteger(L, s->max_connections); return 1;

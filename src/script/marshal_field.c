@@ -5,86 +5,69 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind {
-    TEXT,
-    ARRAY,
-    INTEGER,
-    PORT,
-    FLAG,
-    ADDRESS,
-    TRANSPORT,
-    SCHEME,
-    PROXY,
-    RESTRICTION,
-    MISSING,
-    PROXY_OUT,
-    SERVICES,
-    BECAUSE,
-    ADDRESSES,
-    RATES,
-    BITS,
-    LINES,
-    CLIENT
-};
+enum kind { TEXT, PLACE, ARRAY, INTEGER, PORT, FLAG, CHOICE, ADDRESS, TRANSPORT, SERVICES, BECAUSE, ADDRESSES, RATES, BITS, LINES };
 struct field {
     const char *name;
     enum kind kind;
-    size_t at, size; /* TEXT, one of plan.texts: at most, with its NUL; ARRAY: bytes of it */
+    size_t at, size; /* TEXT and PLACE, of plan.texts: at most, with its NUL; a longer PLACE loses its beginning; ARRAY: bytes of it */
     bool needed;
+    const char *const *words; /* CHOICE: names of 0, 1, … */
 };
 
 #define SOCKET_TEXT(name, member, most, needed) \
-    { name, TEXT, offsetof(struct plan_socket, member), most, needed }
+    { name, TEXT, offsetof(struct plan_socket, member), most, needed, NULL }
 #define SOCKET_INT(name, member) \
-    { name, INTEGER, offsetof(struct plan_socket, member), 0, false }
+    { name, INTEGER, offsetof(struct plan_socket, member), 0, false, NULL }
+#define SOCKET_WORD(name, member, words, needed) \
+    { name, CHOICE, offsetof(struct plan_socket, member), 0, needed, words }
 static const struct field socket_fields[] = {
     SOCKET_TEXT("name", name, PLAN_NAME, true),
-    {"address", ADDRESS, 0, 0, false},
-    {"addresses", ADDRESSES, 0, 0, false}, /* instead of it: as many sockets, alike in everything else */
-    {"port", PORT, 0, 0, true},
-    {"transport", TRANSPORT, 0, 0, false},
-    {"scheme", SCHEME, 0, 0, true},
-    {"services", SERVICES, 0, 0, true},
-    {"because", BECAUSE, offsetof(struct plan_socket, because), 0, true},
+    {"address", ADDRESS, 0, 0, false, NULL},
+    {"addresses", ADDRESSES, 0, 0, false, NULL}, /* instead of it: as many sockets, alike in everything else */
+    {"port", PORT, 0, 0, true, NULL},
+    {"transport", TRANSPORT, 0, 0, false, NULL},
+    SOCKET_WORD("scheme", scheme, plan_scheme_words, true),
+    {"services", SERVICES, 0, 0, true, NULL},
+    {"because", BECAUSE, offsetof(struct plan_socket, because), 0, true, NULL},
     SOCKET_TEXT("certificate", certificate, PLAN_NAME, false),
-    {"external", FLAG, offsetof(struct plan_socket, external_tls), 0, false},
-    {"proxy", PROXY, 0, 0, false},
-    {"proxy_inside", FLAG, offsetof(struct plan_socket, proxy_inside), 0, false},
+    {"external", FLAG, offsetof(struct plan_socket, external_tls), 0, false, NULL},
+    SOCKET_WORD("proxy", proxy, plan_proxy_words, false),
+    {"proxy_inside", FLAG, offsetof(struct plan_socket, proxy_inside), 0, false, NULL},
     SOCKET_TEXT("proxy_from", proxy_from, PLAN_NAME, false),
-    {"client", CLIENT, 0, 0, false},
+    SOCKET_WORD("client", client, plan_client_words, false),
     SOCKET_TEXT("client_ca", client_ca, PLAN_PATH, false),
-    {"restriction", RESTRICTION, 0, 0, false},
+    SOCKET_WORD("restriction", restriction, plan_restriction_words, false),
     SOCKET_TEXT("list", list, PLAN_NAME, false),
     SOCKET_TEXT("script", script, PLAN_NAME, false),
     SOCKET_INT("max_connections", max_connections),
     SOCKET_INT("max_per_address", max_per_address),
     SOCKET_INT("reserve", reserve),
-    {"give_way", FLAG, offsetof(struct plan_socket, give_way), 0, false},
-    {"rates", RATES, 0, 0, false},
-    {"bits", BITS, 0, 0, false},
-    {"limit_lines", LINES, 0, 0, false},
-    SOCKET_TEXT("limit_file", limit_file, PLAN_PATH, false),
+    {"give_way", FLAG, offsetof(struct plan_socket, give_way), 0, false, NULL},
+    {"rates", RATES, 0, 0, false, NULL},
+    {"bits", BITS, 0, 0, false, NULL},
+    {"limit_lines", LINES, 0, 0, false, NULL},
+    {"limit_file", PLACE, offsetof(struct plan_socket, limit_file), PLAN_PATH, false, NULL},
     SOCKET_INT("backlog", backlog),
     SOCKET_TEXT("labels", labels, PLAN_LABELS, false),
-    {"when_missing", MISSING, 0, 0, false},
+    SOCKET_WORD("when_missing", when_missing, plan_missing_words, false),
     SOCKET_TEXT("backends", backends, PLAN_NAME, false),
-    {"proxy_out", PROXY_OUT, 0, 0, false},
-    {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false},
-    {NULL, TEXT, 0, 0, false},
+    SOCKET_WORD("proxy_out", proxy_out, plan_proxy_out_words, false),
+    {"waiting", FLAG, offsetof(struct plan_socket, waiting), 0, false, NULL},
+    {NULL, TEXT, 0, 0, false, NULL},
 };
-#define BECAUSE_TEXT(member, most) \
-    { #member, TEXT, offsetof(struct plan_because, member), most, false }
+#define BECAUSE_TEXT(member, kind, most) \
+    { #member, kind, offsetof(struct plan_because, member), most, false, NULL }
 static const struct field because_fields[] = {
-    BECAUSE_TEXT(file, PLAN_PATH),   {"line", INTEGER, offsetof(struct plan_because, line), 0, false},
-    BECAUSE_TEXT(entry, PLAN_NAME),  BECAUSE_TEXT(row, PLAN_ROW),
-    BECAUSE_TEXT(policy, PLAN_PATH), {NULL, TEXT, 0, 0, false},
+    BECAUSE_TEXT(file, PLACE, PLAN_PATH),   {"line", INTEGER, offsetof(struct plan_because, line), 0, false, NULL},
+    BECAUSE_TEXT(entry, TEXT, PLAN_NAME),   BECAUSE_TEXT(row, TEXT, PLAN_ROW),
+    BECAUSE_TEXT(policy, PLACE, PLAN_PATH), {NULL, TEXT, 0, 0, false, NULL},
 };
 #define BACKEND_TEXT(member, needed) \
-    { #member, ARRAY, offsetof(struct plan_backend, member), sizeof(((struct plan_backend *)0)->member), needed }
+    { #member, ARRAY, offsetof(struct plan_backend, member), sizeof(((struct plan_backend *)0)->member), needed, NULL }
 static const struct field backend_fields[] = {
-    BACKEND_TEXT(set, true),   BACKEND_TEXT(sni, false),
-    BACKEND_TEXT(to, true),    {"because", BECAUSE, offsetof(struct plan_backend, because), 0, true},
-    {NULL, TEXT, 0, 0, false},
+    BACKEND_TEXT(set, true),         BACKEND_TEXT(sni, false),
+    BACKEND_TEXT(to, true),          {"because", BECAUSE, offsetof(struct plan_backend, because), 0, true, NULL},
+    {NULL, TEXT, 0, 0, false, NULL},
 };
 
 const char *marshal_text(lua_State *L, size_t *n) {
@@ -97,8 +80,7 @@ static bool read_text(struct reader *r, const struct field *f) {
     size_t n;
     const char *s = marshal_text(r->L, &n);
     if (!s) return refuse(r, f->name, "must be a string, it is a %s", lua_typename(r->L, lua_type(r->L, -1)));
-    if (n >= f->size && strcmp(f->name, "file") != 0 && strcmp(f->name, "limit_file") != 0 && strcmp(f->name, "policy") != 0)
-        return refuse(r, f->name, "is longer than %zu bytes", f->size - 1);
+    if (n >= f->size && f->kind != PLACE) return refuse(r, f->name, "is longer than %zu bytes", f->size - 1);
     if (n >= f->size) { /* places are for people: the end of a long path tells most */
         s += n - f->size + 1;
         n = f->size - 1;
@@ -196,15 +178,17 @@ static bool read_because(struct reader *r, const struct field *f) {
 }
 
 static bool read_field(struct reader *r, const struct field *f) {
-    static const char *const schemes[] = {"http", "https", NULL}, *const restrictions[] = {"none", "grant", "deny", NULL},
-                             *const missing[] = {"refuse", "wait", "freebind", NULL}, *const transports[] = {"tcp", "udp", NULL},
-                             *const proxies_out[] = {"off", "v1", "v2", NULL}, *const proxies[] = {"off", "v1", "v2", "any", NULL},
-                             *const clients[] = {"off", "ask", "require", NULL};
+    static const char *const transports[] = {"tcp", "udp", NULL};
     int64_t v = 0;
     unsigned word = 0;
     switch (f->kind) {
     case TEXT:
+    case PLACE:
     case ARRAY: return read_text(r, f);
+    case CHOICE:
+        if (!read_word(r, f->name, f->words, &word)) return false;
+        memcpy(r->rec + f->at, &word, sizeof word); /* an enum, which is as large */
+        return true;
     case INTEGER:
         if (!read_integer(r, f->name, UINT32_MAX, &v)) return false;
         *(uint32_t *)(void *)(r->rec + f->at) = (uint32_t)v;
@@ -222,30 +206,6 @@ static bool read_field(struct reader *r, const struct field *f) {
     case TRANSPORT:
         if (!read_word(r, f->name, transports, &word)) return false;
         r->s->at.udp = word == 1;
-        return true;
-    case SCHEME:
-        if (!read_word(r, f->name, schemes, &word)) return false;
-        r->s->scheme = (enum plan_scheme)word;
-        return true;
-    case PROXY:
-        if (!read_word(r, f->name, proxies, &word)) return false;
-        r->s->proxy = (enum plan_proxy)word;
-        return true;
-    case RESTRICTION:
-        if (!read_word(r, f->name, restrictions, &word)) return false;
-        r->s->restriction = (enum plan_restriction)word;
-        return true;
-    case CLIENT:
-        if (!read_word(r, f->name, clients, &word)) return false;
-        r->s->client = (enum plan_client)word;
-        return true;
-    case MISSING:
-        if (!read_word(r, f->name, missing, &word)) return false;
-        r->s->when_missing = (enum plan_missing)word;
-        return true;
-    case PROXY_OUT:
-        if (!read_word(r, f->name, proxies_out, &word)) return false;
-        r->s->proxy_out = (enum plan_proxy_out)word;
         return true;
     case SERVICES: return read_services(r, f->name);
     case ADDRESSES:
