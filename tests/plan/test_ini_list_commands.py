@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The commands `ini` and `list`: output, exit status, refusals. The engine is PORTREEVE_ENGINE, by default
-build/release/portreeve-engine. Prints TAP."""
+build/MODE/portreeve-engine. Prints TAP."""
 import json
 import os
 import shutil
@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ENGINE = os.path.abspath(os.environ.get("PORTREEVE_ENGINE", os.path.join(HERE, "..", "..", "build", "release", "portreeve-engine")))
+ENGINE = os.path.abspath(os.environ.get("PORTREEVE_ENGINE", os.path.join(HERE, "..", "..", "build", os.environ.get("MODE") or "release", "portreeve-engine")))
 count = [0, 0]
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The INI reader against its oracle: every file here is read by `portreeve-engine ini FILE --json` and by java.util.Properties of a JDK
 (IniOracle.java); keys and values must be equal, and what Java refuses we refuse with file and line. Files are made afresh each time,
-always the same ones. The engine is PORTREEVE_ENGINE, by default build/release/portreeve-engine. Prints TAP."""
+always the same ones. The engine is PORTREEVE_ENGINE, by default build/MODE/portreeve-engine. Prints TAP."""
 import json
 import os
 import random
@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ENGINE = os.environ.get("PORTREEVE_ENGINE", os.path.join(HERE, "..", "..", "build", "release", "portreeve-engine"))
+ENGINE = os.environ.get("PORTREEVE_ENGINE", os.path.join(HERE, "..", "..", "build", os.environ.get("MODE") or "release", "portreeve-engine"))
 RANDOM_FILES = 240
 
 # name, file, and what Java is given instead where our reading is meant to differ (only `Secure-[…]`)
