@@ -131,6 +131,7 @@ static void take_message(struct control *k, struct fdlink_msg *m) {
     case WIRE_GEN_SOCKETS: control_sockets(k, m); return;
     case WIRE_GEN_KEPT: control_kept(k, m); return;
     case WIRE_GEN_END: control_prepare(k, id); return;
+    case WIRE_REHEARSE: control_rehearse(k, m); return;
     case WIRE_COMMIT: control_commit(k, id); return;
     case WIRE_ABORT: control_throw(k); return;
     case WIRE_DRAIN: begin_drain(k, m); return;

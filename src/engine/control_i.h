@@ -30,7 +30,8 @@ void control_sockets(struct control *k, struct fdlink_msg *m);
 void control_kept(struct control *k, struct fdlink_msg *m);
 void control_prepare(struct control *k, uint64_t id);
 void control_commit(struct control *k, uint64_t id);
-void control_throw(struct control *k); /* what is offered, if anything */
+void control_rehearse(struct control *k, struct fdlink_msg *m); /* of a generation that is not offered: what would guards say? */
+void control_throw(struct control *k);                          /* what is offered, if anything */
 /* Post the same letter to every worker and wait until each has done it. */
 void control_all(struct engine *eng, enum mail_kind kind, struct generation *g);
 #endif

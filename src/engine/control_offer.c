@@ -109,6 +109,16 @@ void control_begin(struct control *k, struct fdlink_msg *m) {
     if (!k->pending) fail(k, id, &e);
 }
 
+void control_rehearse(struct control *k, struct fdlink_msg *m) {
+    uint64_t id = 0, forced = 0;
+    struct err words = {"warning: whom it would shut out was not asked: the supervisor sent no plan and bundle\n"};
+    wire_number(m->data, "generation", &id);
+    wire_number(m->data, "force", &forced);
+    bool refused = m->nfds == 2 && guards_rehearse(&k->eng, m->fds[0], m->fds[1], forced, &words);
+    for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
+    control_say(k, WIRE_REHEARSED, "generation %llu\nrefused %d\n\n%s", (unsigned long long)id, refused, words.text);
+}
+
 void control_sockets(struct control *k, struct fdlink_msg *m) {
     struct err e;
     struct wire_socket w[FDLINK_FDS];

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/banning.h"
+#include "engine/bundle_rules.h"
 #include "engine/shutout.h"
 #include <stdio.h>
 #include <string.h>
@@ -62,17 +63,44 @@ bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi
     return spares_cluster(eng, lo, hi, e);
 }
 
-bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e) {
+static bool spares(struct engine *eng, const struct shutout_side *next, const struct generation *old, const char **partly,
+                   struct err *why) {
     struct admin admin[ADMINS_MAX];
     struct policy_health health = {0};
-    const char *partly;
     struct hooks_config make = {
         .bundle = old->bundle, .plan = &old->plan, .lists = &old->lists, .ring = old->ring, .luadir = eng->luadir, .health = &health};
-    struct shutout_side next = {.plan = &g->plan, .lists = &g->lists, .hooks = g->hooks[0]},
-                        before = {.plan = &old->plan, .lists = &old->lists, .make = &make};
+    struct shutout_side before = {.plan = &old->plan, .lists = &old->lists, .make = &make};
     unsigned n = admins_lately(&eng->counters->admins, eng->holder, clock_mono_ms(), admin);
+    return shutout_spares(next, &before, admin, n, partly, why);
+}
+
+static bool refuse(const struct err *why, struct err *e) {
+    return err_set(e, "%.800s; `portreeve reload --force`, of an edit {force=true}, does it all the same", why->text);
+}
+
+bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e) {
+    const char *partly;
     struct err why;
-    bool spared = shutout_spares(&next, &before, admin, n, &partly, &why);
+    struct shutout_side next = {.plan = &g->plan, .lists = &g->lists, .hooks = g->hooks[0]};
+    bool spared = spares(eng, &next, old, &partly, &why);
     if (partly) log_warn("reload", "%s", partly);
-    return spared || err_set(e, "%.800s; `portreeve reload --force`, of an edit {force=true}, does it all the same", why.text);
+    return spared || refuse(&why, e);
+}
+
+bool guards_rehearse(struct engine *eng, int plan_fd, int bundle_fd, bool forced, struct err *words) {
+    const char *partly = NULL;
+    struct bundle_rules rules = {0};
+    struct err why = {"no generation is in force yet"};
+    struct generation *g = eng->current ? generation_create(eng, 0, plan_fd, bundle_fd, 0, &why) : NULL;
+    bool asked = g && bundle_rules_create(&rules, bundle_fd, &g->plan, eng->luadir, &why), spared = true;
+    struct shutout_side next = {.plan = g ? &g->plan : NULL, .lists = &rules.lists, .hooks = rules.hooks};
+    if (asked) spared = spares(eng, &next, eng->current, &partly, &why);
+    bundle_rules_finish(&rules);
+    generation_unref(g);
+    words->text[0] = 0;
+    if (!asked) err_set(words, "warning: whom it would shut out was not asked: %.800s\n", why.text);
+    else if (partly) err_set(words, "warning: whom it would shut out: %s\n", partly);
+    else if (!spared && forced) err_set(words, "warning: %.800s\n", why.text);
+    else if (!spared) refuse(&why, words);
+    return !spared && !forced;
 }

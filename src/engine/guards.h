@@ -9,4 +9,9 @@ bool guards_ban(struct engine *eng, const struct addr *lo, const struct addr *hi
 
 /* Control: g has been prepared and its hooks belong to no worker yet. Whom g would shut out that old lets in is refused. */
 bool guards_reload(struct engine *eng, struct generation *g, const struct generation *old, struct err *e);
+
+/* Control: the same about a generation of which there is no more than plan and bundle (their descriptors stay the caller's), beside the one in force.
+ * Returns whether guards_reload would refuse it. *words: why, in its words; else lines of warnings for people, or "". forced: whom it shuts out is
+ * such a warning. */
+bool guards_rehearse(struct engine *eng, int plan_fd, int bundle_fd, bool forced, struct err *words);
 #endif

@@ -58,8 +58,7 @@ static const struct pset *known(const struct planner *p, const struct bundle_fil
 static void hash_of(const struct pset *set, uint8_t out[32]) {
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     bool good = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) == 1;
-    for (unsigned i = 0; good && i < pset_sources(set); i++)
-        good = EVP_DigestUpdate(c, pset_source_hash(set, i), 32) == 1;
+    for (unsigned i = 0; good && i < pset_sources(set); i++) good = EVP_DigestUpdate(c, pset_source_hash(set, i), 32) == 1;
     if (!good || EVP_DigestFinal_ex(c, out, NULL) != 1) memset(out, 0, 32);
     EVP_MD_CTX_free(c);
 }

@@ -27,6 +27,7 @@ enum wire_type {
     WIRE_PROVE,    /* "generation N\n": no other engine and no retired socket takes callers any more: call every socket and see who answers;
                             below a blank line, one number a line: sockets to call again though they were proved */
     WIRE_GEN_KEPT, /* struct wire_kept[] (binary), between GEN_BEGIN and GEN_END: the engine has these sockets and keeps its descriptors */
+    WIRE_REHEARSE, /* "generation N\n" ["force 1\n"]; fds: plan memfd, bundle memfd: whom would it shut out? Answered by REHEARSED */
     /* engine → supervisor */
     WIRE_HELLO = 100, /* "pid P\nversion V\nformat F\n": the supervisor ends an engine of another format (plan/format.h) */
     WIRE_PREPARED,    /* "generation N\n" */
@@ -38,7 +39,8 @@ enum wire_type {
     WIRE_STOP,    /* the console asks for an orderly stop */
     WIRE_DRAINED, /* nothing runs any more; the engine exits */
     WIRE_QUIET,   /* a draining engine: its workers accept nobody any more */
-    WIRE_PROOFS   /* "generation N\n", blank line, then one line a socket (plan/proof.h): what the self-probe found; only what is new */
+    WIRE_PROOFS,  /* "generation N\n", blank line, then one line a socket (plan/proof.h): what the self-probe found; only what is new */
+    WIRE_REHEARSED /* "generation N\nrefused 0|1\n", blank line, text for people: why it would be refused, or lines of warnings, or nothing */
 };
 
 struct wire_socket {

@@ -275,6 +275,7 @@ static void dispatch(struct super *s, struct engine *en) {
         prove_ask(s);
         break;
     case WIRE_PROOFS: prove_heard(s, en); break;
+    case WIRE_REHEARSED: rehearse_heard(s, en); break;
     default: log_warn("engine", "engine %ld sent a message of unknown type %u", (long)en->pid, (unsigned)s->msg.type);
     }
 }

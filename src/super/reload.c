@@ -151,17 +151,6 @@ static bool take_plan(struct super *s, struct planner_result *p, struct err *e) 
     return true;
 }
 
-/* The end of a rehearsal: everything was tried but the commit. */
-static void rehearsed(struct super *s) {
-    struct reload *r = &s->reload;
-    struct buf text = {0};
-    bool good = buf_str(&text, "nothing has changed yet; it would be:\n") && rehearse_text(s, r->next, &text) &&
-                buf_add(&text, r->text.p, r->text.n);
-    if (!good) buf_clear(&text);
-    reload_drop(s);
-    reload_finish(s, true, &text);
-}
-
 static void unchanged(struct super *s) {
     struct buf text = {0};
     if (!buf_str(&text, "nothing to change:\n") || !buf_add(&text, s->reload.text.p, s->reload.text.n)) buf_clear(&text);
@@ -200,7 +189,6 @@ void reload_planner_ended(struct super *s, int status) {
     else if (r->edit && !edit_stage(r->edit, &s->opt, &s->user, p.bundle_fd, s->gen->bundle_fd, &e)) reload_failed(s, e.text);
     else if (r->edit && r->edit->same) unchanged(s);
     else if (!take_plan(s, &p, &e)) reload_failed(s, e.text);
-    else if (r->edit && r->edit->dry && r->phase == RELOAD_OFFERING) rehearsed(s);
     planner_result_finish(&p);
 }
 
@@ -229,7 +217,8 @@ static void offer_alone(struct super *s) {
 void reload_continue(struct super *s) {
     struct reload *r = &s->reload;
     if (s->stopping || s->done) return;
-    if (r->phase == RELOAD_OFFERING && s->live >= 0) offer_beside(s);
+    if (r->phase == RELOAD_OFFERING && r->edit && r->edit->dry) rehearse_ask(s);
+    else if (r->phase == RELOAD_OFFERING && s->live >= 0) offer_beside(s);
     else if (r->phase == RELOAD_OFFERING) offer_alone(s);
     if (r->phase == RELOAD_IDLE && s->gen && s->replacing < 0) {
         if (s->replace_wanted) replace_ask(s);
@@ -245,6 +234,7 @@ void reload_continue(struct super *s) {
 
 bool reload_may_commit(const struct super *s, const struct generation *g, struct err *e) {
     const struct reload *r = &s->reload;
+    if (r->edit && r->edit->dry && g == r->next) return err_set(e, "this was a rehearsal");
     return !r->edit || g != r->next || edit_still(r->edit, s->gen->bundle_fd, e);
 }
 

@@ -216,8 +216,9 @@ void remember_generation(struct super *s, const struct generation *g); /* as man
 void lend_decisions(const struct super *s, int fd); /* the flight recorder's memory */
 void lend_rules(const struct super *s, int fd);     /* the bundle in force, and the counters; there is a generation */
 
-/* rehearse.c */
-bool rehearse_text(const struct super *s, const struct generation *next, struct buf *out); /* next is bound, and goes again */
+/* rehearse.c: an edit that only wants to know. Everything is tried but the commit; the engine that serves is asked whom it would shut out. */
+void rehearse_ask(struct super *s);                          /* RELOAD_OFFERING: s->reload.next is bound, and goes again */
+void rehearse_heard(struct super *s, struct engine *engine); /* WIRE_REHEARSED is in s->msg */
 
 /* engines.c */
 bool engine_start(struct super *s, unsigned slot, struct generation *offer, struct err *e);

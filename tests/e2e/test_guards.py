@@ -8,7 +8,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
-from pages import Pages
+from listener_form import fill
+from pages import PASSWORD, Pages, plain
 from portreeve import Server, wait_until
 from tap import done, ok, same
 
@@ -174,9 +175,24 @@ def edits(s):
     s.edit('lists/strangers.list', '198.51.100.0/24\n')
     same(s.command('reload', '--force')[0], 0, 'a list')
     change = 'listener.set{http={Restriction="Grant", List="strangers"}, secure={Restriction="Grant", List="strangers"}}'
+    generation = s.status()['generation']
+    code, tried, err = s.command('eval', change.replace('listener.set', 'listener.try'))
+    ok(code == 0 and tried.startswith('nothing has changed yet; it would be refused: 127.0.0.1 (this machine) would be shut out of ')
+       and '\nforced, it would be:\ncompared with generation' in tried, 'a rehearsal says so and goes on', tried + err)
+    same((s.read('listeners.ini'), s.status()['generation']), (before, generation), 'nothing has changed')
     code, out, err = s.command('eval', change)
     ok(code == 1 and 'would be shut out' in err and 'strangers' in err, 'an edit that leaves this machine no way to the hub is refused', out + err)
+    words = tried.splitlines()[0].partition('refused: ')[2]
+    ok(words and words in err, 'in the words of the rehearsal', (words, err))
     same(s.read('listeners.ini'), before, 'and the file is as it was')
+    code, out, err = s.command('eval', 'listener.try("secure", {MaxConnections=500})')
+    ok(code == 0 and out.startswith('nothing has changed yet; it would be:\n') and 'shut out' not in out, 'a rehearsal of what shuts out nobody says nothing of it', out)
+    page, own = Pages(s), s.read('listeners.ini')
+    page.post('/hub/login', {'account': 'ada', 'password': PASSWORD})
+    tried = plain(fill(page, 'internal', {'Restriction': 'Deny', 'List': '127.94.7.0/29'}).body)
+    ok('applied it would be refused for whom it shuts out' in tried and 'it would be refused: 127.94.7.1 of ' in tried
+       and 'would be shut out of internal: listener internal refuses it (restriction)' in tried, 'the preview of the hub says it too', tried[:1500])
+    same(s.read('listeners.ini'), own, 'and nothing has changed')
     code, out, err = s.command('eval', change[:-1].replace('listener.set{', 'listener.set({') + '}, nil, {force=true})')
     ok(code == 0 and s.read('listeners.ini') != before, 'forced it is in force and in the file', out + err)
     ok(not reachable(s, '127.0.0.1'), 'and this machine is shut out')

@@ -62,9 +62,15 @@ local function asking(c, job, spec)
         h.a { class = "button", href = job.back, spec.sure and "No, change nothing" or "Change nothing" } } } } }
 end
 
+-- Whom it shuts out a guard would not have it for: then its text begins with that (super/rehearse.c).
+local function refused_by_guards(text)
+  return text:match("^[^\n]*"):find("it would be refused: ", 1, true) ~= nil
+end
+
 local function preview(c, job, text)
   return asking(c, job, { title = "This would change", label = "Apply",
-    lead = "Nothing has been changed yet. The whole configuration was tried with it, and it is good.", body = {
+    lead = refused_by_guards(text) and "Nothing has been changed yet, and applied it would be refused for whom it shuts out."
+      or "Nothing has been changed yet. The whole configuration was tried with it, and it is good.", body = {
       h.ul { class = "edits", html.map(job.words, function(w) return h.li { h.code { w } } end) },
       h.h2 "What it does to the sockets", said(text) or h.p { class = "hint", "No socket is opened or closed." },
       #(job.lost or {}) > 0 and h.div { class = "note warn", h.h2 "Addresses that nobody answers any more",
