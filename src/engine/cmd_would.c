@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static const char HELP[] =
-    "usage: portreeve would --listener NAME [--port PORT] [--sni NAME] [--alpn LIST] [--ja4 TEXT] [--certificate SUBJECT] [--method WORD] [--path PATH] [--host "
+    "usage: portreeve would --listener NAME [--port PORT] [--local ADDRESS] [--sni NAME] [--alpn LIST] [--ja4 TEXT] [--certificate SUBJECT] [--method WORD] [--path PATH] [--host "
     "NAME]\n"
     "                       [--at TIME] [--json] [--state DIR | --conf DIR [--policies DIR] [--set FILE:ENTRY=VALUE]…] ADDRESS\n"
     "\n"
@@ -24,7 +24,8 @@ static const char HELP[] =
     "server that runs;\n"
     "nothing is taken, counted or recorded. The request is asked about where --path, --method or --host is given.\n"
     "\n"
-    "  --listener NAME   the listener he calls; --port: the socket of it with this port, where it has several\n"
+    "  --listener NAME   the listener he calls; where it has several sockets, --port: the one with this port, --local: the one he reaches by\n"
+    "                    calling this address of ours\n"
     "  --sni, --alpn, --ja4       what his TLS greeting says; a listener with TLS is assumed to finish the handshake as TLSv1.3\n"
     "  --certificate SUBJECT      he shows a good certificate for it (\"CN=anna,O=Partner\"), where he is asked; --certificate-issuer,\n"
     "                             --certificate-names: what else it says (names with commas). Without it he shows none\n"
@@ -60,8 +61,9 @@ static bool ask_running(const struct wish *w, struct buf *out, struct err *e) {
     struct buf text = {0};
     bool ok = false;
     bool good = buf_str(&text, "would{") && put_field(&text, "address", q->address) && put_field(&text, "listener", q->listener) &&
-                put_field(&text, "sni", q->sni) && put_field(&text, "alpn", q->alpn) && put_field(&text, "ja4", q->ja4) &&
-                put_field(&text, "certificate", q->certificate) && put_field(&text, "certificate_issuer", q->certificate_issuer) &&
+                put_field(&text, "local_address", q->local) && put_field(&text, "sni", q->sni) && put_field(&text, "alpn", q->alpn) &&
+                put_field(&text, "ja4", q->ja4) && put_field(&text, "certificate", q->certificate) &&
+                put_field(&text, "certificate_issuer", q->certificate_issuer) &&
                 put_field(&text, "certificate_names", q->certificate_names) && put_field(&text, "method", q->method) &&
                 put_field(&text, "path", q->path) && put_field(&text, "host", q->host) &&
                 buf_fmt(&text, "port=%u,at_ms=%" PRId64 "}", q->port, q->at_ms) && buf_add(&text, "", 1);
@@ -120,6 +122,7 @@ static int complain(const char *what, const char *value) {
 
 static const struct option options[] = {{"listener", 1, NULL, 'l'},
                                         {"port", 1, NULL, 'p'},
+                                        {"local", 1, NULL, 'L'},
                                         {"sni", 1, NULL, 'n'},
                                         {"alpn", 1, NULL, 'a'},
                                         {"ja4", 1, NULL, '4'},
@@ -145,6 +148,7 @@ static int take(struct wish *w, int o, const char *value) {
         int o;
         const char **place;
     } const texts[] = {{'l', &q->listener},
+                       {'L', &q->local},
                        {'n', &q->sni},
                        {'a', &q->alpn},
                        {'4', &q->ja4},
@@ -184,7 +188,8 @@ static int parse(int argc, char **argv, struct wish *w) {
     if (!w->q.listener) return complain("which listener does he call? --listener NAME", "");
     if (!w->p->conf && (w->p->nsets || w->p->policies)) return complain("--set and --policies go with --conf", "");
     w->q.address = argv[optind];
-    return addr_parse_ip(w->q.address, strlen(w->q.address), &a, &e) ? 0 : complain(e.text, "");
+    if (!addr_parse_ip(w->q.address, strlen(w->q.address), &a, &e)) return complain(e.text, "");
+    return !w->q.local || addr_parse_ip(w->q.local, strlen(w->q.local), &a, &e) ? 0 : complain("--local: ", e.text);
 }
 
 int cmd_would(int argc, char **argv) {

@@ -10,6 +10,11 @@
 #include <string.h>
 #include <strings.h>
 
+struct place {
+    struct addr caller, local; /* local.family 0 = not said */
+    uint32_t socket, several;  /* the one that fits best; how many fit as well */
+};
+
 struct asking {
     const struct would_world *w;
     const struct question *q;
@@ -20,6 +25,7 @@ struct asking {
     struct exchange x;
     struct peer peer;
     struct tags tags;
+    struct place place;
     uint32_t only, delay_ms;
     unsigned rules; /* told at this stage */
 };
@@ -32,23 +38,39 @@ static uint16_t port_of(const struct would_world *w, uint32_t i) {
     return w->port && w->port[i] ? w->port[i] : w->plan->socket[i].at.port;
 }
 
-/* A socket of that name; one that speaks TLS where a name is asked for, one that is bound rather than one that waits. */
-static bool find_socket(const struct would_world *w, const struct question *q, uint32_t *out, struct err *e) {
-    int best = 0;
+/* How well: 0 = he cannot come here, else more is better. One of his family, one that speaks TLS where a name is asked for, one that is bound
+ * rather than one that waits. */
+static unsigned socket_fits(const struct would_world *w, const struct question *q, const struct place *p, uint32_t i) {
+    const struct plan_socket *s = &w->plan->socket[i];
+    bool here = p->local.family && addr_same_ip(&s->at, &p->local);
+    if (strcmp(s->name, q->listener) != 0 || s->services & SVC_SHUTDOWN || (q->port && port_of(w, i) != q->port)) return 0;
+    if (p->local.family && !here && (!addr_is_any(&s->at) || s->at.family != p->local.family)) return 0;
+    return 1u + (here ? 8u : 0) + (s->at.family == p->caller.family ? 4u : 0) + (q->sni && s->scheme == SCHEME_HTTPS ? 2u : 0) +
+           !s->waiting;
+}
+
+static bool find_socket(const struct would_world *w, const struct question *q, struct place *p, struct err *e) {
+    unsigned best = 0;
     bool named = false;
     for (uint32_t i = 0; i < w->plan->nsockets; i++) {
-        const struct plan_socket *s = &w->plan->socket[i];
-        if (strcmp(s->name, q->listener) != 0 || s->services & SVC_SHUTDOWN) continue;
-        named = true;
-        if (q->port && port_of(w, i) != q->port) continue;
-        int fits = 1 + (q->sni && s->scheme == SCHEME_HTTPS ? 2 : 0) + (s->waiting ? 0 : 1);
-        if (fits <= best) continue;
+        unsigned fits = socket_fits(w, q, p, i);
+        named |= strcmp(w->plan->socket[i].name, q->listener) == 0;
+        if (fits == 0 || fits < best) continue;
+        p->several = fits > best ? 1 : p->several + 1;
+        if (fits > best) p->socket = i;
         best = fits;
-        *out = i;
     }
     if (best) return true;
-    if (named) return err_set(e, "listener %s has no socket on port %u", q->listener, q->port);
+    if (named && q->local)
+        return err_set(e, "listener %.60s has no socket for %.60s%s", q->listener, q->local, q->port ? " on this port" : "");
+    if (named) return err_set(e, "listener %.60s has no socket on port %u", q->listener, q->port);
     return err_set(e, "there is no listener '%.60s': `portreeve status` shows all", q->listener);
+}
+
+static bool read_place(const struct question *q, struct place *p, struct err *e) {
+    *p = (struct place){.several = 0};
+    return addr_parse_ip(q->address, strlen(q->address), &p->caller, e) &&
+           (!q->local || addr_parse_ip(q->local, strlen(q->local), &p->local, e));
 }
 
 /* ---- facts ---- */
@@ -97,18 +119,19 @@ static void set_counts(struct asking *a, uint16_t id) {
     ticket_look(&none, eng->counters, eng->live, id, &f->remote, plan_bits(f->listener, f->remote.family, false), &f->counts);
 }
 
-static bool set_facts(struct asking *a, uint32_t socket, struct err *e) {
+static void set_facts(struct asking *a) {
     const struct question *q = a->q;
     const struct would_world *w = a->w;
+    uint32_t socket = a->place.socket;
     struct facts *f = &a->f;
     *f = (struct facts){.fd = -1,
+                        .remote = a->place.caller,
                         .listener = &w->plan->socket[socket],
                         .local_port = port_of(w, socket),
                         .lists = w->lists,
                         .tags = &a->tags,
                         .counts = {1, 1},
                         .real_ms = q->at_ms ? q->at_ms : clock_real_ms()};
-    if (!addr_parse_ip(q->address, strlen(q->address), &f->remote, e)) return false;
     if (w->eng) set_counts(a, w->id[socket]);
     put(a->hello.sni, sizeof a->hello.sni, q->sni);
     put(a->hello.alpn, sizeof a->hello.alpn, q->alpn);
@@ -122,7 +145,6 @@ static bool set_facts(struct asking *a, uint32_t socket, struct err *e) {
         put(a->identity.names, sizeof a->identity.names, q->certificate_names);
     }
     set_request(a);
-    return true;
 }
 
 /* ---- what the rules say ---- */
@@ -230,20 +252,21 @@ static bool put_outcome(struct asking *a, const struct verdict *v) {
     char services[128], at[ADDR_TEXT];
     plan_at_text(a->f.listener, a->f.local_port, at);
     plan_services_text(a->only & a->f.listener->services, services, sizeof services);
-    buf_fmt(a->out, ",\n \"in\":%s,\"generation\":%" PRIu64 ",\"socket\":\"%s\",\"services\":\"%s\",\"delay_ms\":%" PRIu32,
-            v->kind == VERDICT_ALLOW ? "true" : "false", a->w->generation, at, services, a->delay_ms);
+    buf_fmt(a->out,
+            ",\n \"in\":%s,\"generation\":%" PRIu64 ",\"socket\":\"%s\",\"sockets\":%" PRIu32 ",\"services\":\"%s\",\"delay_ms\":%" PRIu32,
+            v->kind == VERDICT_ALLOW ? "true" : "false", a->w->generation, at, a->place.several, services, a->delay_ms);
     return put_decision(a, v) && put_left(a) && buf_str(a->out, "}");
 }
 
 bool would_answer(const struct would_world *w, const struct question *q, struct buf *out, struct err *e) {
-    uint32_t socket = 0;
     struct verdict v;
     struct asking *a = calloc(1, sizeof *a);
     if (!a) return err_set(e, "out of memory");
     *a = (struct asking){.w = w, .q = q, .out = out, .only = UINT32_MAX};
-    bool good = find_socket(w, q, &socket, e) && set_facts(a, socket, e);
+    bool good = read_place(q, &a->place, e) && find_socket(w, q, &a->place, e);
     if (good) {
         bool in = true;
+        set_facts(a);
         buf_str(out, "{\"stages\":[");
         for (enum stage s = STAGE_PEER; s < STAGES && in; s++)
             if (stage_comes(a, s)) in = !none_shown(a, s, &v) && ask_stage(a, s, &v);

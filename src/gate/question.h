@@ -7,7 +7,8 @@
 struct question {
     const char *address;  /* of the caller */
     const char *listener; /* name */
-    uint16_t port;        /* of the listener's sockets the one with this port; 0 = the first that fits */
+    const char *local;    /* of the listener's sockets the one that takes callers of this address; NULL = the first that fits */
+    uint16_t port;        /* the one with this port; 0 = the first that fits */
     const char *sni, *alpn, *ja4;
     const char *certificate, *certificate_issuer, *certificate_names; /* subject of a good one that he shows; its issuer and names */
     const char *method, *path, *host;                                 /* any of them: a request is asked about too */

@@ -117,7 +117,7 @@ static int engine_logs(lua_State *L) { /* logs([limit]) -> array, newest first *
     return lib_engine_decoded(L, a->logs(a->ctx, limit, &b), &b);
 }
 
-/* would{ address =, listener =, port =, sni =, alpn =, ja4 =, certificate =, certificate_issuer =, certificate_names =, method =, path =, host =, at_ms = } -> what lua/portreeve/would.lua reads */
+/* would{ address =, listener =, local_address =, port =, sni =, alpn =, ja4 =, certificate =, certificate_issuer =, certificate_names =, method =, path =, host =, at_ms = } -> what lua/portreeve/would.lua reads */
 static int engine_would(lua_State *L) {
     const struct engine_api *a = lib_engine_api(L);
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -125,6 +125,7 @@ static int engine_would(lua_State *L) {
     struct question q = {.address = query_text(L, "address"),
                          .listener = query_text(L, "listener"),
                          .port = port > 0 && port < 65536 ? (uint16_t)port : 0,
+                         .local = query_text(L, "local_address"),
                          .sni = query_text(L, "sni"),
                          .alpn = query_text(L, "alpn"),
                          .ja4 = query_text(L, "ja4"),
@@ -135,6 +136,7 @@ static int engine_would(lua_State *L) {
                          .path = query_text(L, "path"),
                          .host = query_text(L, "host"),
                          .at_ms = query_number(L, "at_ms", 0)};
+    if (port < 0 || port > 65535) return luaL_error(L, "would{…}: a port is a number from 1 to 65535");
     if (!q.address || !q.listener) return luaL_error(L, "would{…} wants the caller's address and the listener's name");
     struct buf b = {0};
     struct err e;

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import http1
 from callers import hold, seen
 from logs import whole_lines
-from portreeve import Server, wait_until
+from portreeve import Server, free_ports, wait_until
 from tap import done, note, ok, same, skip
 
 NO_TEST = 'return { ["nothing"] = function(t) t.ok(true) end }\n'
@@ -329,6 +329,20 @@ def asking():
         for bad in (('127.91.0.1',), ('--listener', 'http'), ('x', '--listener', 'http'), ('127.91.0.1', '--listener', 'http', '--at', 'noon'), ('127.91.0.1', '--listener', 'http', '--port', 'x')):
             same(s.command('would', *bad)[0], 2, 'would %s: wrong usage' % ' '.join(bad))
         same(s.command('would', '--help')[0], 0, 'would --help')
+        s.edit('lists/lan.list', '10.0.0.0/8\n')
+        s.edit('listeners.ini', 'shop.Port=127.94.0.1:%d\nshop.Services=tracker\nshop.2.Port=127.94.0.2:%d\nshop.2.Restriction=Grant\nshop.2.List=lan\n'
+               'shop.3.Port=[::1]:%d\n' % ((free_ports(1)[0],) * 3))
+        same(s.reload()[0], 0, 'a listener with sockets of the same port (G3)')
+        got = [s.command('would', '127.91.0.7', '--listener', 'shop', *more) for more in ((), ('--local', '127.94.0.2'), ('--local', '127.94.0.1'), ('--local', '127.94.0.3'))]
+        same([code for code, _, _ in got], [0, 1, 0, 1], '--local chooses among them')
+        ok('the first of 2 sockets' in got[0][1] and 'first of' not in got[1][1] + got[2][1], 'and one who chooses none is told that there are two for IPv4', got[0][1])
+        ok('no socket for 127.94.0.3' in got[3][2], 'none of them takes callers of another address', got[3][2])
+        ok('[::1]:' in s.command('would', '2001:db8::1', '--listener', 'shop')[1], 'a caller from IPv6 comes by the socket of IPv6')
+        same(s.command('would', '127.91.0.7', '--listener', 'shop', '--local', 'lan')[0], 2, '--local lan: wrong usage')
+        for text, want in (('would{address="127.0.0.1", listener="http", pth="/x"}', 'pth is no question'), ('would{address="127.0.0.1", listener="http", port=99999}', '65535'),
+                           ('refusals{listener="http"}', 'decisions{…} chooses')):
+            code, out, err = s.command('eval', text)
+            ok(code == 1 and want in err, '%s is refused' % text, out + err)
         hour = 'rule.at("peer", function(f) if f.now // 3600000 % 24 == 3 then return verdict.refuse("policy", "at night") end end)'
         s.edit('policies/admission.lua', HEAD + hour + '\n}\n')
         s.edit('policies/admission_test.lua', NO_TEST)

@@ -12,6 +12,9 @@ local EXAMPLES = 4
 local asked = { address = "string", listener = "string", reason = "string", verdict = "string", stage = "string", refused = "boolean",
                 last = "number", from_ms = "number", to_ms = "number" }
 
+local callers = { address = true, listener = true, local_address = true, port = true, sni = true, alpn = true, ja4 = true,
+                  certificate = true, certificate_issuer = true, certificate_names = true, method = true, path = true, host = true, at_ms = true }
+
 local function example(group, address)
   for _, a in ipairs(group.addresses) do
     if a == address then return end
@@ -74,6 +77,9 @@ end
 
 local function offer(f, engine, as_list, session)
   function f.refusals(n)
+    if n ~= nil and math_type(n) ~= "integer" then
+      error("refusals wants how many decisions to look at: refusals(1000); decisions{…} chooses", 2)
+    end
     return as_list(groups(engine.decisions { refused = true, limit = n or 20000 }.list))
   end
   function f.decisions(q)
@@ -88,6 +94,9 @@ local function offer(f, engine, as_list, session)
   -- In words for people; --json gets the whole answer.
   function f.would(q)
     if type(q) ~= "table" then error("would wants a table: would{address='192.0.2.9', listener='http'}", 2) end
+    for k in pairs(q) do
+      if not callers[k] then error(format("would{…}: %s is no question; help() tells which there are", tostring(k)), 2) end
+    end
     local answer = engine.would(q)
     return session.as_json and answer or would.words(answer)
   end
