@@ -13,7 +13,8 @@ local asked = { address = "string", listener = "string", reason = "string", verd
                 last = "number", from_ms = "number", to_ms = "number" }
 
 local callers = { address = true, listener = true, local_address = true, port = true, sni = true, alpn = true, ja4 = true,
-                  certificate = true, certificate_issuer = true, certificate_names = true, method = true, path = true, host = true, at_ms = true }
+                  certificate = true, certificate_issuer = true, certificate_names = true, method = true, path = true, host = true,
+                  at_ms = true }
 
 local function example(group, address)
   for _, a in ipairs(group.addresses) do
