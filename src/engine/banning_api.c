@@ -22,7 +22,8 @@ static bool say(struct buf *text, const char *fmt, ...) {
     return false;
 }
 
-bool banning_ban(struct engine *eng, const struct ban_request *q, struct buf *text) {
+static bool api_ban(void *ctx, const struct ban_request *q, struct buf *text) {
+    struct engine *eng = ctx;
     struct ban b = {.expires_ms = BANS_FOREVER};
     struct err e;
     char words[512];
@@ -56,7 +57,8 @@ static bool not_banned(struct engine *eng, const char *range, const struct addr 
     return false;
 }
 
-bool banning_unban(struct engine *eng, const char *range, const char *who, struct buf *text) {
+static bool api_unban(void *ctx, const char *range, const char *who, struct buf *text) {
+    struct engine *eng = ctx;
     struct addr lo = {0}, hi = {0};
     struct ban was;
     struct err e;
@@ -70,8 +72,8 @@ bool banning_unban(struct engine *eng, const char *range, const char *who, struc
     return true;
 }
 
-bool banning_json(struct engine *eng, struct buf *out) {
-    struct ban_set *s = banning_current(eng);
+static bool api_bans(void *ctx, struct buf *out) {
+    struct ban_set *s = banning_current(ctx);
     int64_t now = clock_mono_ms();
     bool good = buf_str(out, "["), first = true;
     for (uint32_t i = 0; good && i < ban_set_count(s); i++) {
@@ -82,38 +84,23 @@ bool banning_json(struct engine *eng, struct buf *out) {
         good = buf_fmt(out, "%s{\"address\":\"%s\",\"since_ms\":%lld,", first ? "" : ",", range, (long long)b->made_ms);
         if (good && b->until_ms)
             good = buf_fmt(out, "\"until_ms\":%lld,\"left_ms\":%lld,", (long long)b->until_ms, (long long)(b->expires_ms - now));
-        good = good && buf_str(out, "\"reason\":") && buf_json(out, b->reason, strlen(b->reason)) && buf_str(out, ",\"who\":") &&
-               buf_json(out, b->who, strlen(b->who)) && buf_fmt(out, ",\"hits\":%llu}", (unsigned long long)ban_set_hits(s, b));
+        good = good && buf_member(out, "reason", b->reason) && buf_member(out, "who", b->who) &&
+               buf_fmt(out, ",\"hits\":%llu}", (unsigned long long)ban_set_hits(s, b));
         first = false;
     }
     ban_set_unref(s);
     return good && buf_str(out, "]");
 }
 
-void banning_admin(struct engine *eng, const char *address) {
+static void api_administrator(void *ctx, const char *address) {
+    struct engine *eng = ctx;
     struct addr a;
     struct err e;
     if (addr_parse_ip(address, strlen(address), &a, &e)) admins_seen(&eng->counters->admins, eng->holder, &a, clock_mono_ms());
 }
 
-static bool api_ban(void *ctx, const struct ban_request *q, struct buf *text) {
-    return banning_ban(ctx, q, text);
-}
-
-static bool api_unban(void *ctx, const char *range, const char *who, struct buf *text) {
-    return banning_unban(ctx, range, who, text);
-}
-
-static bool api_bans(void *ctx, struct buf *out) {
-    return banning_json(ctx, out);
-}
-
 static bool api_reap(void *ctx, bool dry, const char *who, struct buf *out) {
     return reap_run(ctx, dry, who, out);
-}
-
-static void api_administrator(void *ctx, const char *address) {
-    banning_admin(ctx, address);
 }
 
 void banning_api(struct engine_api *out) {

@@ -24,12 +24,13 @@ struct engine_api {
     bool (*plan)(void *ctx, struct buf *out);                                           /* JSON array */
     bool (*stats)(void *ctx, struct buf *out);                                          /* JSON object */
     bool (*lists)(void *ctx, const char *name, struct buf *out);                        /* engine/lists_show.h; name "" = all */
-    bool (*ban)(void *ctx, const struct ban_request *q, struct buf *text);              /* engine/banning_api.h */
-    bool (*unban)(void *ctx, const char *range, const char *who, struct buf *text);
-    bool (*bans)(void *ctx, struct buf *out);                            /* JSON array */
-    bool (*reap)(void *ctx, bool dry, const char *who, struct buf *out); /* engine/reap.h; JSON object */
-    void (*administrator)(void *ctx, const char *address);
-    bool (*reload)(void *ctx, bool force, struct buf *text);                  /* blocks; true = in force */
+    /* In force for whoever is judged after the return; living connections stay (reap). false: text says why not. */
+    bool (*ban)(void *ctx, const struct ban_request *q, struct buf *text);
+    bool (*unban)(void *ctx, const char *range, const char *who, struct buf *text); /* the ban of exactly this range; else false and text */
+    bool (*bans)(void *ctx, struct buf *out);                                       /* JSON array; those that end first come first */
+    bool (*reap)(void *ctx, bool dry, const char *who, struct buf *out);            /* engine/reap.h; JSON object */
+    void (*administrator)(void *ctx, const char *address);                          /* has used the hub with a session just now */
+    bool (*reload)(void *ctx, bool force, struct buf *text);                        /* blocks; true = in force */
     bool (*probe)(void *ctx);                                                 /* blocks; true = every socket has been called once more */
     bool (*edit)(void *ctx, const char *request, size_t n, struct buf *text); /* the same; request: WIRE_EDIT from "dry" on (plan/wire.h) */
 };
