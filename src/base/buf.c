@@ -94,6 +94,15 @@ bool buf_json(struct buf *b, const char *s, size_t n) {
     return fine;
 }
 
+bool buf_member(struct buf *b, const char *key, const char *value) {
+    char last = b->n ? b->p[b->n - 1] : '{';
+    size_t start = b->n;
+    bool first = last == '{' || last == '[' || last == ',';
+    bool fine = buf_fmt(b, first ? "\"%s\":" : ",\"%s\":", key) && buf_json(b, value, strlen(value));
+    if (!fine) b->n = start;
+    return fine;
+}
+
 void buf_drop(struct buf *b, size_t n) {
     if (n >= b->n) {
         b->n = 0;

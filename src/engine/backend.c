@@ -188,8 +188,7 @@ bool backends_json(struct backends *b, struct buf *out) {
     bool fine = buf_str(out, "[");
     pthread_mutex_lock(&b->lock);
     for (const struct backend *one = b->first; one && fine; one = one->next)
-        fine = buf_fmt(out, "%s{\"listener\":\"%s\",\"backend\":", one == b->first ? "" : ",", one->listener) &&
-               buf_json(out, one->text, strlen(one->text)) &&
+        fine = buf_fmt(out, "%s{\"listener\":\"%s\"", one == b->first ? "" : ",", one->listener) && buf_member(out, "backend", one->text) &&
                buf_fmt(out,
                        ",\"state\":\"%s\",\"active\":%u,\"connects\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"in\":%" PRIu64
                        ",\"out\":%" PRIu64 "}",

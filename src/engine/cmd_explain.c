@@ -36,7 +36,7 @@ static bool is_bound(const struct states *s, const struct explained *x) {
 static bool put_json(const struct planner *p, const char *target, const struct explained *x, const struct states *s,
                      const struct running *r, struct buf *out) {
     struct plan_view v = states_view(s);
-    bool good = buf_str(out, "{\"target\":") && buf_json(out, target, strlen(target)) &&
+    bool good = buf_str(out, "{") && buf_member(out, "target", target) &&
                 buf_fmt(out, ",\"bound\":%s,\"running\":%s,\"sockets\":[", x->bound ? "true" : "false",
                         !r               ? "null"
                         : is_bound(s, x) ? "true"

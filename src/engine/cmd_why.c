@@ -40,8 +40,8 @@ struct asked_for {
 };
 
 static bool put_document(const struct asked_for *rq, const struct why *w, struct buf *out) {
-    bool good = buf_str(out, "{\"address\":") && buf_json(out, rq->address, strlen(rq->address)) &&
-                buf_fmt(out, ",\"at_ms\":%" PRId64 ",\"memory\":", w->at_ms);
+    bool good =
+        buf_str(out, "{") && buf_member(out, "address", rq->address) && buf_fmt(out, ",\"at_ms\":%" PRId64 ",\"memory\":", w->at_ms);
     if (w->memory) good = good && buf_fmt(out, "{\"room\":%" PRIu32 ",\"oldest_ms\":%" PRId64 "}", w->room, w->oldest_memory_ms);
     else good = good && buf_str(out, "null");
     good = good && buf_fmt(out, ",\"files\":{\"count\":%u,\"oldest_ms\":%" PRId64 ",\"dropped\":%" PRIu64 "},\"decisions\":[", w->files,

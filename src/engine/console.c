@@ -43,8 +43,8 @@ static void on_request(void *ctx, uid_t uid, pid_t pid, const char *line, size_t
         buf_add(reply, text, k);
     } else {
         log_warn("console", "a request of uid %d (pid %d) failed: %s", (int)uid, (int)pid, e.text);
-        buf_str(reply, "{\"ok\":false,\"text\":");
-        buf_json(reply, e.text, strlen(e.text));
+        buf_str(reply, "{\"ok\":false");
+        buf_member(reply, "text", e.text);
         buf_str(reply, "}");
     }
     lua_settop(L, 1);

@@ -36,8 +36,8 @@ static bool call(struct console_call *c, struct buf *rq, bool *ok, struct buf *o
 
 bool console_call_eval(struct console_call *c, const char *text, bool json, bool *ok, struct buf *out, struct err *e) {
     struct buf rq = {0};
-    buf_str(&rq, "{\"eval\":");
-    buf_json(&rq, text, strlen(text));
+    buf_str(&rq, "{");
+    buf_member(&rq, "eval", text);
     buf_fmt(&rq, ",\"json\":%s}", json ? "true" : "false");
     return call(c, &rq, ok, out, e);
 }
@@ -45,8 +45,8 @@ bool console_call_eval(struct console_call *c, const char *text, bool json, bool
 bool console_call_complete(struct console_call *c, const char *word, struct buf *out, struct err *e) {
     struct buf rq = {0};
     bool ok = false;
-    buf_str(&rq, "{\"complete\":");
-    buf_json(&rq, word, strlen(word));
+    buf_str(&rq, "{");
+    buf_member(&rq, "complete", word);
     buf_str(&rq, "}");
     return call(c, &rq, &ok, out, e) && (ok || err_set(e, "%.*s", (int)out->n, out->p ? out->p : ""));
 }

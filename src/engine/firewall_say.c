@@ -163,21 +163,17 @@ bool firewall_nft(const struct firewall *f, struct buf *out) {
 
 /* ---- JSON ---- */
 
-static bool json_text(struct buf *out, const char *key, const char *value) {
-    return buf_fmt(out, "\"%s\":", key) && buf_json(out, value, strlen(value));
-}
-
 static bool json_head(const struct firewall_rule *r, struct buf *out) {
     char ip[ADDR_TEXT];
     addr_format_ip(&r->socket->at, ip);
-    return json_text(out, "address", ip) &&
-           buf_fmt(out, ",\"transport\":\"%s\",\"port\":%u,", r->socket->at.udp ? "udp" : "tcp", (unsigned)r->port) &&
-           json_text(out, "listener", r->socket->name);
+    return buf_member(out, "address", ip) &&
+           buf_fmt(out, ",\"transport\":\"%s\",\"port\":%u", r->socket->at.udp ? "udp" : "tcp", (unsigned)r->port) &&
+           buf_member(out, "listener", r->socket->name);
 }
 
 static bool json_sources(const struct firewall_rule *r, struct buf *out) {
     const struct firewall_list *l = r->who == WHO_LISTED ? r->list : NULL;
-    bool good = buf_str(out, ",") && json_text(out, "list", l ? l->name : "") && buf_str(out, ",\"sources\":");
+    bool good = buf_member(out, "list", l ? l->name : "") && buf_str(out, ",\"sources\":");
     if (good && (!l || l->long_list)) return buf_str(out, "null");
     good = good && buf_str(out, "[");
     for (uint32_t i = 0; good && i < l->n; i++)
@@ -193,16 +189,16 @@ bool firewall_json(const struct firewall *f, struct buf *out) {
         char services[128];
         if (r->who == WHO_NOBODY) continue;
         plan_services_text(r->socket->services, services, sizeof services);
-        good = buf_str(out, first ? "\n {" : ",\n {") && json_head(r, out) && buf_fmt(out, ",\"who\":\"%s\",", who[r->who]) &&
-               json_text(out, "services", services) && json_sources(r, out) && buf_str(out, "}");
+        good = buf_str(out, first ? "\n {" : ",\n {") && json_head(r, out) && buf_fmt(out, ",\"who\":\"%s\"", who[r->who]) &&
+               buf_member(out, "services", services) && json_sources(r, out) && buf_str(out, "}");
         first = false;
     }
     good = good && buf_str(out, "],\"none\":[");
     first = true;
     for (uint32_t i = 0; good && i < f->n; i++) {
         if (f->rule[i].who != WHO_NOBODY) continue;
-        good = buf_str(out, first ? "\n {" : ",\n {") && json_head(&f->rule[i], out) && buf_str(out, ",") &&
-               json_text(out, "why", f->rule[i].why) && buf_str(out, "}");
+        good = buf_str(out, first ? "\n {" : ",\n {") && json_head(&f->rule[i], out) && buf_member(out, "why", f->rule[i].why) &&
+               buf_str(out, "}");
         first = false;
     }
     return good && buf_str(out, "]}\n");

@@ -12,11 +12,6 @@ struct view {
     uint64_t hits;
 };
 
-static void text(struct buf *b, const char *key, const char *value) {
-    buf_fmt(b, "\"%s\":", key);
-    buf_json(b, value, strlen(value));
-}
-
 static bool decides(const struct view *v, uint32_t place) {
     return v->deciding[place / 8] >> (place % 8) & 1;
 }
@@ -42,9 +37,8 @@ static bool look(struct view *v, const struct named_list *l) {
 static void summary(const struct view *v, struct buf *b) {
     size_t n, shadowed;
     (void)pset_shadows(v->set, &n, &shadowed);
-    text(b, "name", v->list->name);
-    buf_str(b, ",");
-    text(b, "file", pset_source(v->set, 0));
+    buf_member(b, "name", v->list->name);
+    buf_member(b, "file", pset_source(v->set, 0));
     buf_fmt(b, ",\"lines\":%u,\"hits\":%" PRIu64 ",\"used\":%u,\"unused\":%u,\"shadowed\":%zu,\"spans\":%zu,\"bytes\":%zu", v->lines,
             v->hits, v->used, v->unused, shadowed, pset_spans(v->set), pset_bytes(v->set));
 }

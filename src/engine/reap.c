@@ -112,14 +112,13 @@ static void name(struct reap *r, const struct conn *c, const struct verdict *v) 
                         "because", v->because, NULL};
     if (!r->dry) log_kv(LOG_LVL_NOTICE, "reap", kv, "ended");
     if (r->named == REAP_SHOWN) return;
-    buf_fmt(&r->out, "%s{\"address\":\"%s\",\"listener\":", r->named++ ? "," : "", who);
-    buf_json(&r->out, c->listener->plan->name, strlen(c->listener->plan->name));
-    buf_fmt(&r->out, ",\"state\":\"%s\",\"reason\":\"%s\",\"because\":", conn_state_name(c), refusal_name(v->refusal));
-    buf_json(&r->out, v->because, strlen(v->because));
-    buf_str(&r->out, ",\"policy\":");
     char policy[PLAN_PATH + 16] = "";
     if (v->policy) snprintf(policy, sizeof policy, "%s:%u", v->policy, v->policy_line);
-    buf_json(&r->out, policy, strlen(policy));
+    buf_fmt(&r->out, "%s{\"address\":\"%s\"", r->named++ ? "," : "", who);
+    buf_member(&r->out, "listener", c->listener->plan->name);
+    buf_fmt(&r->out, ",\"state\":\"%s\",\"reason\":\"%s\"", conn_state_name(c), refusal_name(v->refusal));
+    buf_member(&r->out, "because", v->because);
+    buf_member(&r->out, "policy", policy);
     buf_str(&r->out, "}");
 }
 

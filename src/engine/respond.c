@@ -63,9 +63,7 @@ static void via_json(const struct via *v, struct buf *b) {
     char device[ADDR_TEXT];
     addr_format_ip(&v->device, device);
     buf_fmt(b, ",\"via\":\"%s\"", device);
-    if (!v->id[0]) return;
-    buf_str(b, ",\"id\":");
-    buf_json(b, v->id, strlen(v->id));
+    if (v->id[0]) buf_member(b, "id", v->id);
 }
 
 static void access_line(struct conn *c) {

@@ -17,11 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void text(struct buf *b, const char *key, const char *value) {
-    buf_fmt(b, "\"%s\":", key);
-    buf_json(b, value, strlen(value));
-}
-
 static bool counters_json(struct engine *eng, struct buf *b) {
     buf_str(b, "{");
     for (unsigned i = 0; counter_defs[i].field; i++)
@@ -48,46 +43,35 @@ static void listener_json(struct engine *eng, const struct generation *g, uint32
                  at);
     plan_services_text(s->services, services, sizeof services);
     buf_str(b, i ? ",{" : "{");
-    text(b, "name", s->name);
-    buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\",", ip, port,
+    buf_member(b, "name", s->name);
+    buf_fmt(b, ",\"address\":\"%s\",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,\"services\":\"%s\"", ip, port,
             s->at.udp ? "udp" : "tcp", plan_scheme_text(s), s->external_tls ? "true" : "false", services);
-    buf_fmt(b, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_words[s->proxy], s->proxy_inside ? "true" : "false");
-    text(b, "proxy_from", s->proxy_from);
-    buf_str(b, ",");
-    text(b, "certificate", s->certificate);
+    buf_fmt(b, ",\"proxy\":\"%s\",\"proxy_inside\":%s", plan_proxy_words[s->proxy], s->proxy_inside ? "true" : "false");
+    buf_member(b, "proxy_from", s->proxy_from);
+    buf_member(b, "certificate", s->certificate);
     buf_fmt(b, ",\"client_certificate\":\"%s\"", plan_client_words[s->client]);
-    buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\",", state,
+    buf_fmt(b, ",\"state\":\"%s\",\"waiting\":%s,\"active\":%u,\"maximum\":%u,\"per_address\":%u,\"restriction\":\"%s\"", state,
             s->waiting ? "true" : "false", atomic_load(&eng->live->listener[l->id]), s->max_connections, s->max_per_address,
             plan_restriction_words[s->restriction]);
     char to[PLAN_TO];
     plan_backends_text(&g->plan, s->backends, to, sizeof to);
-    text(b, "backend", to);
-    buf_str(b, ",");
-    text(b, "list", s->list);
+    buf_member(b, "backend", to);
+    buf_member(b, "list", s->list);
     struct proof proof;
     probe_look(eng->probe, g, i, &proof);
     buf_str(b, ",");
     proof_json(&proof, b);
-    buf_str(b, ",\"because\":{");
-    text(b, "file", s->because.file);
-    buf_fmt(b, ",\"line\":%u,", s->because.line);
-    text(b, "entry", s->because.entry);
-    buf_str(b, ",");
-    text(b, "row", s->because.row);
-    buf_str(b, ",");
-    text(b, "policy", s->because.policy);
-    buf_str(b, "}}");
+    plan_json_because(&s->because, b);
+    buf_str(b, "}");
 }
 
 static void certificates_json(const struct generation *g, struct buf *b) {
     struct tls_cert_info info;
     for (unsigned i = 0; tls_certs_info(g->certs, i, &info); i++) {
         buf_str(b, i ? ",{" : "{");
-        text(b, "name", info.name);
-        buf_str(b, ",");
-        text(b, "subject", info.subject);
-        buf_str(b, ",");
-        text(b, "names", info.names);
+        buf_member(b, "name", info.name);
+        buf_member(b, "subject", info.subject);
+        buf_member(b, "names", info.names);
         buf_fmt(b, ",\"not_before\":%" PRId64 ",\"not_after\":%" PRId64 "}", info.not_before, info.not_after);
     }
 }
@@ -117,11 +101,10 @@ static bool status(void *ctx, struct buf *b) {
     if (!g) return buf_str(b, "{}");
     buf_fmt(b,
             "{\"version\":\"%s\",\"pid\":%d,\"workers\":%u,\"generation\":%" PRIu64 ",\"since_ms\":%" PRId64 ",\"generation_ms\":%" PRId64
-            ",\"now_ms\":%" PRId64 ",",
+            ",\"now_ms\":%" PRId64,
             PORTREEVE_VERSION, (int)getpid(), eng->nworkers, g->id, eng->started_ms, g->made_ms, clock_real_ms());
-    text(b, "components", g->plan.components);
-    buf_str(b, ",");
-    text(b, "tracker_id", eng->tracker_id);
+    buf_member(b, "components", g->plan.components);
+    buf_member(b, "tracker_id", eng->tracker_id);
     buf_str(b, ",\"listeners\":[");
     for (uint32_t i = 0; i < g->plan.nsockets; i++) listener_json(eng, g, i, b);
     buf_str(b, "],\"certificates\":[");

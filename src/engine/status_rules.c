@@ -22,22 +22,17 @@ static struct sums sums_of(const struct generation *g, uint32_t i) {
     return s;
 }
 
-static void field(struct buf *b, const char *key, const char *value) {
-    buf_fmt(b, ",\"%s\":", key);
-    buf_json(b, value, strlen(value));
-}
-
 static void rule_json(const struct generation *g, const struct rules *r, uint32_t i, struct buf *b) {
     const struct rule *one = &r->rule[i];
     struct sums s = sums_of(g, i);
     char where[PLAN_PATH + 16];
     snprintf(where, sizeof where, "%s:%" PRIu32, one->file, one->line);
     buf_fmt(b, "%s{\"place\":%" PRIu32, i ? "," : "", i + 1);
-    field(b, "stage", stage_name(one->stage));
-    field(b, "rule", one->lua ? "at" : one->op->name);
-    field(b, "runs_in", !one->lua ? "C" : health_suspended(&g->health) ? "Lua (suspended)" : "Lua");
-    field(b, "policy", where);
-    if (one->list[0]) field(b, "list", one->list);
+    buf_member(b, "stage", stage_name(one->stage));
+    buf_member(b, "rule", one->lua ? "at" : one->op->name);
+    buf_member(b, "runs_in", !one->lua ? "C" : health_suspended(&g->health) ? "Lua (suspended)" : "Lua");
+    buf_member(b, "policy", where);
+    if (one->list[0]) buf_member(b, "list", one->list);
     buf_fmt(b, ",\"asked\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"failed\":%" PRIu64 "}", s.asked, s.refused, s.failed);
 }
 

@@ -144,8 +144,7 @@ static void log_end(struct conn *c, const struct tunnel *t) {
     struct buf *b = &c->w->access;
     if (!c->gen->plan.set.access_log || !c->w->eng->access) return;
     access_begin(b, c->w->real_ms, &c->remote, c->listener->plan->name, plan_service_name(c->listener->plan->services & SVC_TUNNELS));
-    buf_str(b, ",\"backend\":");
-    buf_json(b, t->to ? t->to->text : "", t->to ? strlen(t->to->text) : 0);
+    buf_member(b, "backend", t->to ? t->to->text : "");
     buf_fmt(b, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"ms\":%" PRId64 ",\"tls\":\"%s\",\"sni\":\"%s\"", relay_bytes(&t->relay, 0),
             relay_bytes(&t->relay, 1), c->w->now_ms - c->since_ms, c->stream ? tls_version(c->stream) : "", t->sni ? t->sni : "");
     access_end(c->w->eng->access, b);
@@ -198,8 +197,7 @@ static const char *state(const struct conn *c) {
 static void describe(const struct conn *c, struct buf *out) {
     const struct tunnel *t = tunnel_of(c);
     if (!t) return;
-    buf_str(out, ",\"backend\":");
-    buf_json(out, t->to ? t->to->text : "", t->to ? strlen(t->to->text) : 0);
+    buf_member(out, "backend", t->to ? t->to->text : "");
     buf_fmt(out, ",\"in\":%" PRIu64 ",\"out\":%" PRIu64 ",\"idle_ms\":%" PRId64 ",\"admitted\":%" PRIu64, relay_bytes(&t->relay, 0),
             relay_bytes(&t->relay, 1), t->phase == TUNNEL_RELAY ? c->w->now_ms - t->moved_ms : 0, t->admitted);
     if (t->sni) buf_fmt(out, ",\"sni\":\"%s\"", t->sni);

@@ -169,8 +169,8 @@ static void take_snapshot(struct worker *w, struct snapshot *s) {
         char remote[ADDR_TEXT], local[ADDR_TEXT];
         addr_format(&c->remote, remote);
         addr_format(conn_local(c), local);
-        buf_fmt(&s->out, "%s{\"worker\":%u,\"remote\":\"%s\",\"local\":\"%s\",\"listener\":", s->n ? "," : "", w->index, remote, local);
-        buf_json(&s->out, c->listener->plan->name, strlen(c->listener->plan->name));
+        buf_fmt(&s->out, "%s{\"worker\":%u,\"remote\":\"%s\",\"local\":\"%s\"", s->n ? "," : "", w->index, remote, local);
+        buf_member(&s->out, "listener", c->listener->plan->name);
         if (c->via) {
             addr_format(&c->via->device, remote);
             buf_fmt(&s->out, ",\"via\":\"%s\"", remote);

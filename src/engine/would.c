@@ -31,7 +31,7 @@ struct asking {
 };
 
 static bool text(struct buf *b, const char *key, const char *value) {
-    return !*value || (buf_fmt(b, ",\"%s\":", key) && buf_json(b, value, strlen(value)));
+    return !*value || buf_member(b, key, value);
 }
 
 static uint16_t port_of(const struct would_world *w, uint32_t i) {

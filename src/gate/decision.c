@@ -5,7 +5,7 @@
 #include <string.h>
 
 static bool put_text(struct buf *b, const char *key, const char *value) {
-    return !*value || (buf_fmt(b, ",\"%s\":", key) && buf_json(b, value, strlen(value)));
+    return !*value || buf_member(b, key, value);
 }
 
 static bool put_place(struct buf *b, const char *key, const char *file, uint32_t line) {

@@ -262,4 +262,5 @@ struct plan_view {                   /* what is known beside the plan; NULL, or 
 bool plan_print(const struct plan *p, const struct plan_view *v, struct buf *out);
 bool plan_json(const struct plan *p, const struct plan_view *v, struct buf *out);
 bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t i, struct buf *out); /* one element of it */
+bool plan_json_because(const struct plan_because *b, struct buf *out);                               /* ,"because":{…} */
 #endif

@@ -6,10 +6,6 @@
 
 static const char *const kinds[DIFF_KINDS] = {"kept", "changed", "opened", "closed", "waits", "unwaits"};
 
-static bool text(struct buf *out, const char *key, const char *value) {
-    return buf_fmt(out, "\"%s\":", key) && buf_json(out, value, strlen(value));
-}
-
 static bool field_names(uint32_t f, struct buf *out) {
     static const char *const names[] = {
         "scheme", "external_tls", "certificate", "certificate_content", "services", "restriction", "list_content", "limits", "backlog",
@@ -56,7 +52,7 @@ static bool put_item(const struct diff_input *in, const struct plan_diff *d, con
     char at[DIFF_PLACE];
     struct buf words = {0};
     plan_diff_place(in, i, at);
-    bool good = buf_fmt(out, "{\"change\":\"%s\",", kinds[i->kind]) && text(out, "at", at) && buf_str(out, ",\"fields\":") &&
+    bool good = buf_fmt(out, "{\"change\":\"%s\"", kinds[i->kind]) && buf_member(out, "at", at) && buf_str(out, ",\"fields\":") &&
                 field_names(i->fields, out) && live(in, i->live, out) && effect(&words, plan_diff_effect(in, d, i, &words), out);
     if (good && i->swap >= 0) good = buf_fmt(out, ",\"swap\":%" PRId32, i->swap);
     return good && before(in, i, out) && after(in, i, out) && buf_str(out, "}");
@@ -66,7 +62,7 @@ static bool put_reach(const struct diff_input *in, const struct diff_swap *s, co
     char at[ADDR_TEXT];
     struct buf words = {0};
     addr_format(&r->at, at);
-    return buf_str(out, "{") && text(out, "at", at) &&
+    return buf_str(out, "{") && buf_member(out, "at", at) &&
            buf_fmt(out, ",\"before\":%s,\"after\":%s", r->old >= 0 ? "true" : "false", r->now >= 0 ? "true" : "false") &&
            live(in, r->live, out) && effect(&words, plan_diff_reach_effect(in, s, r, &words), out) && buf_str(out, "}");
 }
@@ -87,7 +83,7 @@ static bool put_swaps(const struct diff_input *in, const struct plan_diff *d, st
 static bool put_services(const char *key, uint32_t set, struct buf *out) {
     char names[128];
     plan_services_text(set, names, sizeof names);
-    return buf_str(out, ",") && text(out, key, names);
+    return buf_member(out, key, names);
 }
 
 static bool put_rest(const struct diff_input *in, struct buf *out) {
@@ -103,7 +99,7 @@ static bool put_rest(const struct diff_input *in, struct buf *out) {
     good = good && buf_str(out, "],\"files\":[");
     first = true;
     while (good && plan_diff_file(in, files, &path, &how)) {
-        good = buf_str(out, first ? "{" : ",{") && text(out, "path", path) && buf_fmt(out, ",\"change\":\"%s\"}", how);
+        good = buf_str(out, first ? "{" : ",{") && buf_member(out, "path", path) && buf_fmt(out, ",\"change\":\"%s\"}", how);
         first = false;
     }
     return good && buf_str(out, "]");

@@ -81,10 +81,6 @@ bool plan_print(const struct plan *p, const struct plan_view *v, struct buf *out
     return true;
 }
 
-static bool json_text(struct buf *out, const char *key, const char *value) {
-    return buf_fmt(out, "\"%s\":", key) && buf_json(out, value, strlen(value));
-}
-
 static bool json_services(struct buf *out, uint32_t services) {
     bool good = buf_str(out, ",\"services\":["), first = true;
     for (uint32_t bit = 1; bit && good; bit <<= 1) {
@@ -110,7 +106,7 @@ static bool json_rates(struct buf *out, const struct plan_socket *s) {
 
 static bool json_limits(struct buf *out, const struct plan_socket *s) {
     static const char *const names[] = {"None", "Grant", "Deny"};
-    return buf_fmt(out, ",\"restriction\":\"%s\",", names[s->restriction]) && json_text(out, "list", s->list) &&
+    return buf_fmt(out, ",\"restriction\":\"%s\"", names[s->restriction]) && buf_member(out, "list", s->list) &&
            buf_fmt(out, ",\"max_connections\":%" PRIu32 ",\"max_per_address\":%" PRIu32 ",\"reserve\":%" PRIu32 ",\"backlog\":%" PRIu32,
                    s->max_connections, s->max_per_address, s->reserve, s->backlog) &&
            json_rates(out, s);
@@ -119,20 +115,19 @@ static bool json_limits(struct buf *out, const struct plan_socket *s) {
 /* "backend": where those go who ask for no name that is known; "backends": by name. */
 static bool json_backends(struct buf *out, const struct plan *p, const struct plan_socket *s) {
     const struct plan_backend *d = s->backends[0] ? plan_backend_for(p, s->backends, "") : NULL;
-    bool good = buf_str(out, ",") && json_text(out, "backend", d ? d->to : "") && buf_str(out, ",\"backends\":{"), first = true;
+    bool good = buf_member(out, "backend", d ? d->to : "") && buf_str(out, ",\"backends\":{");
     for (uint32_t i = 0; good && s->backends[0] && i < p->nbackends; i++) {
         const struct plan_backend *b = &p->backend[i];
         if (!b->sni[0] || strcmp(b->set, s->backends) != 0) continue;
-        good = buf_str(out, first ? "" : ",") && json_text(out, b->sni, b->to);
-        first = false;
+        good = buf_member(out, b->sni, b->to);
     }
     return good && buf_fmt(out, "},\"proxy_out\":\"%s\"", plan_proxy_out_words[s->proxy_out]);
 }
 
-static bool json_because(struct buf *out, const struct plan_because *b) {
-    return buf_str(out, ",\"because\":{") && json_text(out, "file", b->file) && buf_fmt(out, ",\"line\":%" PRIu32 ",", b->line) &&
-           json_text(out, "entry", b->entry) && buf_str(out, ",") && json_text(out, "row", b->row) && buf_str(out, ",") &&
-           json_text(out, "policy", b->policy) && buf_str(out, "}}");
+bool plan_json_because(const struct plan_because *b, struct buf *out) {
+    return buf_str(out, ",\"because\":{") && buf_member(out, "file", b->file) && buf_fmt(out, ",\"line\":%" PRIu32, b->line) &&
+           buf_member(out, "entry", b->entry) && buf_member(out, "row", b->row) && buf_member(out, "policy", b->policy) &&
+           buf_str(out, "}");
 }
 
 bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t i, struct buf *out) {
@@ -142,16 +137,16 @@ bool plan_json_socket(const struct plan *p, const struct plan_view *v, uint32_t 
     addr_format_ip(&s->at, ip);
     if (s->zone[0]) snprintf(ip + strlen(ip), PLAN_ZONE + 1, "%%%s", s->zone);
     state_of(p, v, i, state);
-    return buf_str(out, "{") && json_text(out, "name", s->name) && buf_str(out, ",") && json_text(out, "address", ip) &&
-           buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s,", plan_missing_words[s->when_missing], s->waiting ? "true" : "false") &&
-           json_text(out, "state", state) &&
+    return buf_str(out, "{") && buf_member(out, "name", s->name) && buf_member(out, "address", ip) &&
+           buf_fmt(out, ",\"when_missing\":\"%s\",\"waiting\":%s", plan_missing_words[s->when_missing], s->waiting ? "true" : "false") &&
+           buf_member(out, "state", state) &&
            buf_fmt(out, ",\"port\":%u,\"transport\":\"%s\",\"scheme\":\"%s\",\"external_tls\":%s,", (unsigned)port_of(p, v, i),
                    s->at.udp ? "udp" : "tcp", plan_scheme_text(s), s->external_tls ? "true" : "false") &&
-           buf_fmt(out, "\"proxy\":\"%s\",\"proxy_inside\":%s,", plan_proxy_words[s->proxy], s->proxy_inside ? "true" : "false") &&
-           json_text(out, "proxy_from", s->proxy_from) && buf_str(out, ",") && json_text(out, "certificate", s->certificate) &&
+           buf_fmt(out, "\"proxy\":\"%s\",\"proxy_inside\":%s", plan_proxy_words[s->proxy], s->proxy_inside ? "true" : "false") &&
+           buf_member(out, "proxy_from", s->proxy_from) && buf_member(out, "certificate", s->certificate) &&
            buf_fmt(out, ",\"client_certificate\":\"%s\"", plan_client_words[s->client]) && json_services(out, s->services) &&
-           buf_str(out, ",") && json_text(out, "script", s->script) && json_limits(out, s) && json_backends(out, p, s) &&
-           (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && json_because(out, &s->because);
+           buf_member(out, "script", s->script) && json_limits(out, s) && json_backends(out, p, s) &&
+           (!proof || (buf_str(out, ",") && proof_json(&proof[i], out))) && plan_json_because(&s->because, out) && buf_str(out, "}");
 }
 
 bool plan_json(const struct plan *p, const struct plan_view *v, struct buf *out) {

@@ -17,9 +17,8 @@ void proof_words(const struct proof *p, char out[PROOF_WORDS]) {
 }
 
 bool proof_json(const struct proof *p, struct buf *out) {
-    return buf_fmt(out, "\"probe\":\"%s\",\"probe_us\":%" PRIu32 ",\"probe_at_ms\":%" PRId64 ",\"probe_text\":", names[p->state], p->us,
-                   p->at_ms) &&
-           buf_json(out, p->text, strlen(p->text));
+    return buf_fmt(out, "\"probe\":\"%s\",\"probe_us\":%" PRIu32 ",\"probe_at_ms\":%" PRId64, names[p->state], p->us, p->at_ms) &&
+           buf_member(out, "probe_text", p->text);
 }
 
 bool proof_put(struct buf *out, uint32_t index, const struct proof *p) {

@@ -84,9 +84,8 @@ bool replace_text(const struct super *s, struct buf *out) {
 }
 
 bool replace_json(const struct super *s, struct buf *out) {
-    return buf_fmt(out,
-                   "\"programs\":{\"format\":%u,\"engine_differs\":%s,\"server_differs\":%s,\"not_replaced\":", (unsigned)format_number(),
+    return buf_fmt(out, "\"programs\":{\"format\":%u,\"engine_differs\":%s,\"server_differs\":%s", (unsigned)format_number(),
                    program_replaced(&s->program, s->engine_path) ? "true" : "false",
                    program_replaced(&s->self, s->self_path) ? "true" : "false") &&
-           buf_json(out, s->not_replaced, strlen(s->not_replaced)) && buf_str(out, "}");
+           buf_member(out, "not_replaced", s->not_replaced) && buf_str(out, "}");
 }

@@ -50,8 +50,8 @@ static void want(struct client *c, int events) {
 
 static void refuse(struct client *c, const char *text) {
     buf_clear(&c->out);
-    buf_str(&c->out, "{\"ok\":false,\"text\":");
-    buf_json(&c->out, text, strlen(text));
+    buf_str(&c->out, "{\"ok\":false");
+    buf_member(&c->out, "text", text);
     buf_str(&c->out, "}\n");
 }
 

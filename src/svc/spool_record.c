@@ -285,7 +285,7 @@ static char *put_fixed(char *p, const struct record *r, uint64_t epoch, uint64_t
 }
 
 static bool record_line(const struct record *r, const char *tracker, uint64_t epoch, uint64_t seq, struct buf *out) {
-    if (!buf_str(out, "{\"tracker\":") || !buf_json(out, tracker, strlen(tracker)) || !buf_reserve(out, 900)) return false;
+    if (!buf_str(out, "{") || !buf_member(out, "tracker", tracker) || !buf_reserve(out, 900)) return false;
     out->n = (size_t)(put_fixed(out->p + out->n, r, epoch, seq) - out->p);
     if (!buf_str(out, ",\"listener\":") || !buf_json(out, (const char *)r->listener, r->listener_n)) return false;
     if (r->bits & HAS_NETWORK) {

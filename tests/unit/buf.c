@@ -45,6 +45,19 @@ static void check_fmt(void) {
     buf_free(&b);
 }
 
+static void check_member(void) {
+    struct buf b = {0};
+    ok(buf_str(&b, "{") && buf_member(&b, "a", "x\"y") && buf_member(&b, "b", "") && is(&b, "{\"a\":\"x\\\"y\",\"b\":\"\""),
+       "the second member stands behind a comma");
+    ok(buf_str(&b, ",\"c\":[{") && buf_member(&b, "d", "{") && buf_str(&b, "},") && buf_member(&b, "e", "f") &&
+           is(&b, "{\"a\":\"x\\\"y\",\"b\":\"\",\"c\":[{\"d\":\"{\"},\"e\":\"f\""),
+       "where there is a comma or nothing in front, none is added");
+    buf_free(&b);
+    struct buf small = {.max = 8};
+    ok(buf_str(&small, "{") && !buf_member(&small, "a", "long") && is(&small, "{"), "no room: nothing is added");
+    buf_free(&small);
+}
+
 static void check_json(void) {
     static const struct {
         const char *in;
@@ -123,6 +136,7 @@ int main(void) {
     check_growth();
     check_fmt();
     check_json();
+    check_member();
     check_utf8();
     check_err();
     check_clock();
