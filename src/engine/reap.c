@@ -83,8 +83,8 @@ static void doom(struct reap *r, const struct conn *c) {
 }
 
 static bool can_be_judged(const struct conn *c) {
-    return c->state != CONN_DEAD && c->state != CONN_PREFACE && c->state != CONN_PARKED && c->ticket.held && !c->retired &&
-           !(c->guest && c->guest->status);
+    return c->state != CONN_DEAD && c->state != CONN_PREFACE && c->ticket.held && !c->retired &&
+           !(c->guest && (c->guest->status || c->guest->room));
 }
 
 static bool refused(struct reap *r, struct conn *c, struct verdict *v) {
@@ -123,7 +123,8 @@ static void name(struct reap *r, const struct conn *c, const struct verdict *v) 
 }
 
 static void end_gently(struct reap *r, struct conn *c, const struct verdict *v) {
-    bool busy = c->speech == &speech_http && c->state >= CONN_TALK && !conn_idle(c);
+    bool asking = c->state == CONN_PARKED ? c->parked == STAGE_REQUEST : c->state >= CONN_TALK && !conn_idle(c);
+    bool busy = c->speech == &speech_http && asking;
     name(r, c, v);
     if (busy) r->closing++;
     else r->closed++;

@@ -125,6 +125,31 @@ def tls(s):
     same(s.command('unban', '127.96.5.1')[0], 0, 'unban')
 
 
+def delayed(s):
+    """Who is kept waiting by a delay is judged as well: one at the peer stage is closed, a request has its answer first."""
+    s.edit('lists/slow.list', '127.96.6.0/24\n')
+    shipped = {n: s.read('policies/' + n) for n in ('admission.lua', 'admission_test.lua')}
+    s.edit('policies/admission_test.lua', 'return { ["nothing"] = function(t) t.ok(true) end }\n')
+    s.edit('policies/admission.lua', lambda text: text.replace('return rules {', 'return rules {\n  rule.delay(30000, { listed = "slow" }),\n'
+           '  rule.at("request", function(f) if f.path == "/wait" then return admission.verdict.delay(4000) end end),'))
+    same(s.reload()[0], 0, 'a policy that delays')
+    port = s.port('http')
+    waiting, asking = [http1.Conn(s.address, port, source=a) for a in ('127.96.6.1', '127.96.7.1')]
+    for c, path in ((waiting, '/robots.txt'), (asking, '/wait')):
+        c.send(http1.request('GET', path))
+    wait_until('both to be delayed', lambda: len([x for x in s.eval('connections()', json_out=True) if x['state'] == 'delayed']) == 2)
+    same(reap(s)['closed'], 0, 'nobody has anything against them')
+    same([s.command('ban', a)[0] for a in ('127.96.6.1', '127.96.7.1')], [0, 0], 'a ban of each')
+    got = reap(s)
+    same([got['closed'], got['closing'], [x['state'] for x in got['list']]], [1, 1, ['delayed', 'delayed']], 'the caller is closed at once, the request has its answer')
+    ok(waiting.ends(), 'the caller does not come in after his delay')
+    ok(asking.response().status == 404 and asking.ends(), 'the answer is the last')
+    same([s.command('unban', a)[0] for a in ('127.96.6.1', '127.96.7.1')], [0, 0], 'unban')
+    for n, text in shipped.items():
+        s.edit('policies/' + n, text)
+    same(s.reload()[0], 0, 'the policy as it was')
+
+
 def give_way(s):
     """G27 with GiveWay=On: at the maximum the idlest stranger ends where a client comes, whichever worker has him; never one too many."""
     port = s.port('gives')
@@ -175,6 +200,6 @@ with Server(components='tracker', bind='own', start=False, settings={'Workers': 
              'keeps.Port=free\nkeeps.Address=%s\nkeeps.Services=tracker\nkeeps.MaxConnections=2\n' % (s.address, s.address, s.address))
     s.edit('lists/clients.list', '127.97.9.0/24\n')
     s.start()
-    for part in (by_list, by_ban, by_limit, busy, tls, give_way, commands):
+    for part in (by_list, by_ban, by_limit, busy, tls, delayed, give_way, commands):
         part(s)
 done()

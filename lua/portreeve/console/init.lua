@@ -26,7 +26,7 @@ local offers = {
   { "refusals([N])", "who was refused: by reason and listener, how often, the last examples", reads = true },
   { "decisions{refused=true}", "what was decided about callers, newest first; or address=, listener=, reason=, verdict=, stage=, last=20" },
   { 'why("192.0.2.9", [N])', "the last decisions about an address or prefix" },
-  { 'would{address="192.0.2.9", listener="http"}', "what would become of a caller, by each rule; also local_address=, sni=, path=, at_ms= …" },
+  { 'would{address="192.0.2.9", listener="http"}', "what would become of a caller; also local_address=, sni=, path=, at_ms= …" },
   { "lists()", "the address lists: lines, how often they have decided, how many never have and how many never can", reads = true },
   { 'lists("NAME")', "one list: the lines that decide most, those that never have, those that never can" },
   { 'lists.unused(["NAME"])', "lines that could decide and never have" },
