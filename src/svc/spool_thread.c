@@ -35,6 +35,7 @@ static enum db_result write_half(struct spool *s, const struct half *h, uint64_t
 
 /* One transaction: every half taken, and a bounded part of what may be deleted. */
 static enum db_result write_turn(struct spool *s, uint64_t *seq, struct err *e) {
+    uint64_t newest = s->db.last_pos;
     enum db_result r = spool_db_begin(&s->db, e);
     s->row_n = BATCH_HEAD;
     s->row_count = 0;
@@ -46,8 +47,12 @@ static enum db_result write_turn(struct spool *s, uint64_t *seq, struct err *e) 
     bool more = false;
     if (r == DB_OK && s->trimming) r = spool_db_trim(&s->db, s->trim_to, &more, e);
     if (r == DB_OK) r = spool_db_commit(&s->db, e);
-    if (r == DB_OK) s->trimming = more;
-    else spool_db_undo(&s->db);
+    if (r == DB_OK) {
+        s->trimming = more;
+    } else {
+        spool_db_undo(&s->db);
+        s->db.last_pos = newest; /* told to readers, a position that is not there would let none of them wait */
+    }
     return r;
 }
 

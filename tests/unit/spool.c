@@ -557,6 +557,10 @@ static void full_disk_checks(const char *mount_at) {
     ok(st.failing, "a full disk is noticed after %llu more events", (unsigned long long)next - 500);
     ok(atomic_load(&a.refused[0]) > 0 && spool_put(s, 0, &(struct event){.type = EV_OPEN, .token = {.level = 1}}) == 0,
        "the batch is refused and so is what comes after");
+    struct seen there;
+    ok(read_all(dir, 0, NULL, 0, &there) && spool_last_pos(s) == there.last && !spool_wait(s, there.last, 20),
+       "a refused batch is nothing to wait for, or its readers would ask without end: %llu, %llu in the file",
+       (unsigned long long)spool_last_pos(s), (unsigned long long)there.last);
     stored = atomic_load(&a.ok[0]);
     fill(mount_at, "filler", false);
     for (int i = 0; i < 20000; i++) {
