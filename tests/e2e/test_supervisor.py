@@ -269,7 +269,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 def socket_activation():
     s = Server(components='tracker', bind='own', start=False)
-    port, spare = free_ports(1)[0], free_ports(1)[0]
+    port, spare = free_ports(2)
     s.sets = [(k, str(port)) if k == 'tomcat.ini:Port' else (k, v) for k, v in s.sets]
     s.prefix = ['/usr/bin/python3', '-c', ADOPT, '%s:%d,%s:%d' % (s.address, port, s.address, spare)]
     s.start()
@@ -327,8 +327,8 @@ def posture(s):
     same(m.group(1), m.group(2), 'descriptors up to the hard limit')
     if os.geteuid() != 0:  # root owns both kinds of files
         ok(os.stat('/proc/%d/environ' % pid).st_uid == 0, 'not dumpable')
-    maps = open('/proc/%d/maps' % pid).read()
-    ok(not re.search(r'lua|libssl|libcrypto|sqlite|libcurl', maps), 'no Lua, OpenSSL or SQLite in the supervisor', maps)
+    mapped = {os.path.basename(x.split()[5]) for x in open('/proc/%d/maps' % pid) if len(x.split()) > 5}  # their folders may be called anything
+    ok('portreeve' in mapped and not [x for x in mapped if re.search(r'lua|libssl|libcrypto|sqlite|libcurl', x)], 'no Lua, OpenSSL or SQLite in the supervisor', mapped)
 
 
 def usage():

@@ -343,7 +343,9 @@ def asking():
                            ('refusals{listener="http"}', 'decisions{…} chooses')):
             code, out, err = s.command('eval', text)
             ok(code == 1 and want in err, '%s is refused' % text, out + err)
-        hour = 'rule.at("peer", function(f) if f.now // 3600000 % 24 == 3 then return verdict.refuse("policy", "at night") end end)'
+        # One address only: at that hour itself a rule for everybody would shut out this machine, and the guard would refuse the reload.
+        hour = ('rule.at("peer", function(f) if f.address == "127.91.0.1" and f.now // 3600000 % 24 == 3 then return verdict.refuse("policy", "at night") end '
+                'end)')
         s.edit('policies/admission.lua', HEAD + hour + '\n}\n')
         s.edit('policies/admission_test.lua', NO_TEST)
         same(s.reload()[0], 0, 'a policy that looks at the clock')
@@ -394,7 +396,7 @@ def rotation():
         ids = [d['id'] for d in every]
         ok(len(set(ids)) == len(ids) > 300, 'no line twice', '%d of %d' % (len(set(ids)), len(ids)))
         lines = [x for x in s.log().splitlines() if 'refusals:' in x]
-        ok(10 <= len(lines) < 100, 'of 720 refusals %d are in the log' % len(lines))
+        ok(10 <= len(lines) < 500, 'of 720 refusals %d are in the log' % len(lines))  # ten at once, then one a second, however long that took
         flood(s, 1, '127.92.0.1')
         counted = wait_until('the count of what was left out', lambda: [x for x in s.log().splitlines() if 'suppressed=' in x])
         ok(counted, 'with a count: ' + counted[0][-120:])
