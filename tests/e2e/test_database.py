@@ -3,7 +3,6 @@
 Failure" when it is stopped, moved to another port, or does not take us, and the hub usable all the while."""
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -11,24 +10,12 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 from pages import Pages, plain
-from portreeve import Server, wait_until
+from portreeve import Server, free_ports, wait_until
 from tap import done, ok, same, skip
 
 PAGE = '/hub/lui/database'
 MYSQL = 'MySQL ConnectorJ Database Plugin'  # M62: the name it has in the product this replaces
 AGENT = 'Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0'
-
-
-def free_port():
-    port = 21000 + os.getpid() * 31 % 9000
-    while True:
-        port += 1
-        with socket.socket() as s:
-            try:
-                s.bind(('127.0.0.1', port))
-                return port
-            except OSError:
-                continue
 
 
 class Database:
@@ -93,7 +80,7 @@ def main():
     if lacking:
         skip('the ui\'s database in MariaDB', lacking[0] + ' is not installed (apt-get install mariadb-server-core mariadb-client-core)')
         return
-    port = free_port()
+    port, new = free_ports(2)
     with Database() as db, Server(bind='own') as server:
         db.start(port)
         db.sql("create database LUI character set utf8mb4")
@@ -104,7 +91,7 @@ def main():
         wait_until('events in the internal database', lambda: (server.rows('select count(*) from events') or [(0,)])[0][0] == 3, 60)
         ok('System database OK' in asked(pages), 'M60: the internal database is OK', pages.text(PAGE))
         moves(server, pages, db, port)
-        fails(server, pages, db, port)
+        fails(server, pages, db, new)
 
 
 def count(db, campaign):
@@ -128,8 +115,7 @@ def moves(server, pages, db, port):
          'every event once')
 
 
-def fails(server, pages, db, port):
-    new = port + 1
+def fails(server, pages, db, new):
     db.stop()
     said = asked(pages)
     ok('System database Connection Failure' in said, 'M60: stopped, the hub says Connection Failure at its next poll', said)

@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 import token_make
-from portreeve import PROGRAM, SLOW, Server, wait_until
+from portreeve import PROGRAM, SLOW, Server, free_ports, wait_until
 from tap import done, note, ok, same
 
 GET = http1.request('GET', '/robots.txt')
@@ -118,9 +118,7 @@ def a_policy_with_a_trap():
 
 def a_listener_that_goes():
     """An idle connection of a listener that is gone must not keep the old generation until it has idled away."""
-    with socket.socket() as k:
-        k.bind(('127.0.0.9', 0))
-        port = k.getsockname()[1]
+    port, = free_ports(1)
     with Server(components='tracker') as s:
         old = s.read('listeners.ini')
         s.append('listeners.ini', 'extra.Port=%d\nextra.Address=127.0.0.9\nextra.Services=tracker\n' % port)

@@ -171,7 +171,7 @@ def reloaded():
     """The port moves with a reload, and goes with one."""
     s = Server(components='tracker', bind='own', start=False)
     s.sets = [x for x in s.sets if x[0] != 'tomcat.ini:ShutdownPort']
-    first, second = free_ports(1)[0], free_ports(1)[0]
+    first, second = free_ports(2)
     s.edit('tomcat.ini', lambda old: old + '\nShutdownPort=%d\n' % first)
     s.start()
     with s:

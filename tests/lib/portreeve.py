@@ -89,20 +89,27 @@ def program_for_everybody():
         PROGRAM = os.path.join(copy, 'portreeve')
 
 
+_promised = []  # an abstract socket for each port: gone with this process, and none of them is found by another test meanwhile
+
+
 def free_ports(n):
-    """Ports nobody holds on any address, below those the kernel gives to callers: one of these may be taken by any test that connects."""
+    """Ports nobody holds on any address, below those the kernel gives to callers: one of these may be taken by any test that connects. None is told
+    twice, nor to another test while this one runs: between the look and the use of it may lie minutes."""
     found = []
     for _ in range(10000):
         port = random.randrange(10000, 30000)
-        with socket.socket() as four, socket.socket(socket.AF_INET6) as six:
-            try:
+        promise = socket.socket(socket.AF_UNIX)
+        try:
+            promise.bind('\0portreeve-test-port-%d' % port)
+            with socket.socket() as four, socket.socket(socket.AF_INET6) as six:
                 four.bind(('', port))
                 six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 six.bind(('::', port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
+        except OSError:
+            promise.close()
+            continue
+        _promised.append(promise)
+        found.append(port)
         if len(found) == n:
             return found
     raise AssertionError('no free ports')
