@@ -42,7 +42,7 @@ def commands(s):
        'the reason, who, and the rule stand in why()', why)
     got = bans(s)
     ok(len(got) == 1 and got[0]['address'] == '127.90.0.0/24' and got[0]['reason'] == 'scraping "all" of it\\' and 'uid' in got[0]['who'] and got[0]['hits'] == 3 and
-       3590000 < got[0]['left_ms'] <= 3600000, 'bans --json tells reason, who, hits and time left', got)
+       3000000 < got[0]['left_ms'] <= 3600000, 'bans --json tells reason, who, hits and time left', got)
     code, out, err = s.command('bans')
     ok(code == 0 and '127.90.0.0/24' in out, 'bans for people', out)
     code, out, err = s.command('ban', '--json', '127.90.5.1')
@@ -106,7 +106,7 @@ def ends(s):
             break
     wait_until('the end', lambda: alone(s, '127.93.0.1') == 'served')
     late = time.monotonic() - asked - 1.5
-    ok(late < 5 * SLOW, 'served when it has (%d ms later)' % (late * 1000))
+    ok(late < 15 * SLOW, 'served when it has (%d ms later)' % (late * 1000))
     same([b for b in bans(s) if b['address'] == '127.93.0.1'], [], 'and it is listed no more')
     s.command('ban', '--for', '1h', '127.93.1.0/24')
     s.command('ban', '--for', '300ms', '127.93.1.9')

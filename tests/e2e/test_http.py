@@ -12,8 +12,9 @@ import token_make
 from portreeve import SLOW, Server
 from tap import done, ok, same
 
-SETTINGS = {'HeaderTimeout': 1500, 'BodyTimeout': 1500, 'IdleTimeout': 1500, 'HandshakeTimeout': 1500, 'WriteTimeout': 2000,
-            'MaxRequestLine': 1024, 'MaxRequestHead': 4096, 'MaxHeaderFields': 20, 'MaxRequestBody': 2000, 'MaxRequestsPerConnection': 200}
+SETTINGS = {'MaxRequestLine': 1024, 'MaxRequestHead': 4096, 'MaxHeaderFields': 20, 'MaxRequestBody': 2000, 'MaxRequestsPerConnection': 200}
+# For the tests of deadlines only: elsewhere a machine that stands still for so long would fail them.
+SHORT = {'HeaderTimeout': 1500, 'BodyTimeout': 1500, 'IdleTimeout': 1500, 'HandshakeTimeout': 1500, 'WriteTimeout': 2000}
 FORM = {'Content-Type': 'application/x-www-form-urlencoded'}
 ONE_CLICK = b'List-Unsubscribe=One-Click'
 PATIENCE = 30  # a connection that should have been closed is waited for this long, so that a slow machine never decides
@@ -223,8 +224,11 @@ def slow_clients(s):
     threads = [threading.Thread(target=one, args=case) for case in cases]
     for t in threads:
         t.start()
-    with conn(s) as c:
-        ok(all(c.call('GET', open_path(s, 940 + i)).status == 200 for i in range(50)), 'others are answered meanwhile')
+    good = 0
+    for i in range(50):
+        with conn(s) as c:
+            good += c.call('GET', open_path(s, 940 + i)).status == 200
+    same(good, 50, 'others are answered meanwhile')
     for t in threads:
         t.join()
     for what, _, _ in cases:
@@ -271,13 +275,15 @@ def many_connections(s):
 
 
 def main():
-    with Server(components='tracker', settings=SETTINGS) as s:
-        engine = s.engine_pid()
-        s.http, s.tls = s.port('http'), s.tls_port()
-        s.seal = token_make.Sealer(os.path.join(s.state, 'keys/tracker.keys'))
-        for part in (keep_alive, pipelining, bodies, expect, head, limits, bad_requests, slow_clients, slow_reader, many_connections):
-            part(s)
-        same(s.engine_pid(), engine, 'the engine is still the one that was started')
+    for settings, parts in ((SETTINGS, (keep_alive, pipelining, bodies, expect, head, limits, bad_requests, many_connections)),
+                            (dict(SETTINGS, **SHORT), (slow_clients, slow_reader))):
+        with Server(components='tracker', settings=settings) as s:
+            engine = s.engine_pid()
+            s.http, s.tls = s.port('http'), s.tls_port()
+            s.seal = token_make.Sealer(os.path.join(s.state, 'keys/tracker.keys'))
+            for part in parts:
+                part(s)
+            same(s.engine_pid(), engine, 'the engine is still the one that was started')
     done()
 
 

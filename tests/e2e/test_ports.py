@@ -104,7 +104,7 @@ def running(files, **kw):
     base = {'tomcat.ini': 'BindAddress=127.0.0.1:8080\n', 'listeners.ini': '# none\n', 'lists/admin.list': ADMIN,
             'certificates.ini': 'default.Certificate=development\n'}
     base.update(files)
-    return Server(ports=False, files=base, settings={'Workers': 1, 'AccessLog': 'off', 'HandshakeTimeout': 800, 'HeaderTimeout': 800}, **kw)
+    return Server(ports=False, files=base, settings={'Workers': 1, 'AccessLog': 'off'}, **kw)
 
 
 def names():
@@ -330,7 +330,7 @@ def trickle(address, port, data):
 
 
 def secure():
-    s = Server(start=False, ports=False, settings={'Workers': 1, 'HandshakeTimeout': 800}, files={
+    s = Server(start=False, ports=False, settings={'Workers': 1, 'HandshakeTimeout': 3000}, files={
         'tomcat.ini': 'BindAddress=127.0.0.1:8080\n',
         'listeners.ini': 'a.Port=%s:8443\na.InitTLS=On\na.Certificate=one\nb.Port=%s:8443\nb.InitTLS=On\nb.Certificate=two\n' % (LAN, PUBLIC)})
     certs = ''

@@ -262,7 +262,7 @@ def shown(s, port):
         ok(len(found) == 1 and found[0]['state'] == 'up' and found[0]['active'] == 1, 'status lists the backends', found)
     with socket.create_connection(('127.0.0.1', s.port('http'))) as c:
         c.sendall(b'GET /robots.txt HTTP/1.0\r\n\r\n')
-        ok(b'200' in read_all(c), 'HTTP is served beside them')
+        ok(read_all(c).startswith(b'HTTP/1.1 200 '), 'HTTP is served beside them')
     wait_until('the tunnel to be in the access log', lambda: [x for x in whole_lines(s.state + '/log/access.log') if '"backend":"%s","in":6,"out":27' % ECHO.text in x])
     ok(True, 'a tunnel that has ended stands in the access log with its bytes')
 
@@ -430,7 +430,7 @@ def test_names():
     by_name = ['Backend-a.example.org=' + hosts['a.example.org'].text, 'Backend-*.example.ORG=' + hosts['b.example.org'].text]
     text = entries(names=(p['names'], 'tls-tunnel', hosts['other.example.org'].text, by_name), strict=(p['strict'], 'tls-tunnel', None, by_name[:1]),
                    ended=(p['ended'], 'tls-tunnel', clear['rest'].text, ['InitTLS=On', 'Backend-a.example.org=' + clear['a'].text]))
-    with server(text, HandshakeTimeout=2000 * SLOW) as s:
+    with server(text, HandshakeTimeout=5000 * SLOW) as s:
         for asked, host in (('a.example.org', 'a.example.org'), ('A.Example.Org', 'a.example.org'), ('x.example.org', 'b.example.org'),
                             ('y.x.example.org', 'other.example.org'), ('elsewhere.net', 'other.example.org'), (None, 'other.example.org')):
             same(shows(p['names'], asked), (host, host.split('.')[0].encode() + b' here\n'), 'TLS that goes through: %s is taken to %s' % (asked, host))
@@ -594,17 +594,30 @@ def limit(s, port, held):
 def test_idle():
     a, (port,) = Backend(says('a')), free_ports(1)
     with server(entries(mail=(port, 'tunnel', a.text, [])), TunnelIdleTimeout=2000) as s:
-        with call(port) as c:
-            read_line(c)
-            t0 = time.monotonic()
-            while time.monotonic() - t0 < 3:
-                time.sleep(0.2)
-                c.sendall(b'.\n')
+        stood_still = 0
+        while True:
+            with call(port) as c:
                 read_line(c)
-            c.sendall(b'!\n')
-            same(read_line(c), b'a heard !\n', 'a tunnel in which bytes move outlives TunnelIdleTimeout')
-            ok(ends(c), 'one in which none moves does not')
-        ok(s.counter('timeouts') == 1, 'and is counted')
+                t0 = last = time.monotonic()
+                rest = 0  # the longest time in which no byte moved; a machine that stands still makes it what it is not meant to be
+                while last - t0 < 3:
+                    time.sleep(0.2)
+                    try:
+                        c.sendall(b'.\n')
+                        heard = read_line(c)
+                    except OSError:
+                        heard = b''
+                    rest, last = max(rest, time.monotonic() - last), time.monotonic()
+                    if not heard:
+                        break
+                if rest > 1.5 and stood_still < 5:
+                    stood_still += 1
+                    continue
+                c.sendall(b'!\n')
+                same(read_line(c), b'a heard !\n', 'a tunnel in which bytes move outlives TunnelIdleTimeout')
+                ok(ends(c), 'one in which none moves does not')
+                break
+        ok(1 <= s.counter('timeouts') <= 1 + stood_still, 'and is counted')
 
 
 try:

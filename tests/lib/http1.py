@@ -69,7 +69,7 @@ def chunked(*parts, trailer=b''):
 class Conn:
     """One connection. Usable in `with`."""
 
-    def __init__(self, address, port, tls=None, timeout=10.0, source=None, server_name='localhost', rcvbuf=None):
+    def __init__(self, address, port, tls=None, timeout=30.0, source=None, server_name='localhost', rcvbuf=None):
         family = socket.AF_INET6 if ':' in address else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -181,7 +181,7 @@ class Conn:
         return self.response(method)
 
 
-def get(address, port, target, tls=None, method='GET', headers=(), body=b'', timeout=10.0, **kw):
+def get(address, port, target, tls=None, method='GET', headers=(), body=b'', timeout=30.0, **kw):
     """One request on a connection of its own."""
     with Conn(address, port, tls=tls, timeout=timeout) as c:
         return c.call(method, target, headers, body, close=True, **kw)
