@@ -5,6 +5,7 @@ Environment: SHOTS=folder keeps pictures of the pages.
 import os
 import urllib.parse
 
+from portreeve import wait_until
 from tap import ok, same
 
 PASSWORD = 'correct horse battery'
@@ -62,7 +63,7 @@ def look(browser, base, path, name, want):
 
 
 def set_up(browser, server, base):
-    link = next(line.split()[2] for line in server.log().splitlines() if line.startswith('Set up:'))
+    link = wait_until('the set-up link', lambda: [line.split()[2] for line in server.log().splitlines() if line.startswith('Set up:')])[0]
     target = urllib.parse.urlsplit(link)
     browser.go(base + target.path + '?' + target.query)
     shot(browser, 'setup')

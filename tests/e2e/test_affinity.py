@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 from portreeve import Server, wait_until
-from tap import done, ok, same
+from tap import done, same, skip
 
 CPUS = sorted(os.sched_getaffinity(0))
 CALLS = 24
@@ -67,7 +67,7 @@ def affinity(s):
 
 
 if len(CPUS) < 2:
-    ok(True, 'WorkerAffinity # SKIP one processor only')
+    skip('WorkerAffinity', 'one processor only')
 else:
     with Server(components='tracker', settings={'Workers': 2}) as s:
         affinity(s)

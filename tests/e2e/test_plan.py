@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,11 @@ def diff(s, *args):
     return json.loads(out) if '--json' in args else out
 
 
+def connected(s, n):
+    """Wait until the engine counts so many: who has hung up is counted until it has heard of that."""
+    wait_until('%d connections' % n, lambda: sum(x['listener'] == 'http' for x in s.eval('connections()', json_out=True)) == n)
+
+
 def has(text, *lines):
     for line in lines:
         ok(line in text, line, text)
@@ -136,6 +142,7 @@ def one_line(s):
         same(ask_robots(c), 200, 'a caller is connected')
     busy.send(b'GET /robots.txt HTTP/1.1\r\nHost: x\r\n')
     write(s, 'BindAddress=%s, %s:8081, %s' % (A[0], A[2], A[3]))
+    connected(s, 3)
     text = diff(s)
     has(text, 'compared with generation 1', '1 socket opens, 1 closes, 8 stay as they are',
         '%s:80 closes: its 2 connections finish their requests, new callers are refused\n' % A[1],
@@ -186,6 +193,7 @@ def changed(s):
     c = connect(A[0], 80)
     same(ask_robots(c), 200, 'a caller is connected')
     write(s, 'SecureServer=true\nSecurePort=80')
+    connected(s, 1)
     has(diff(s), '0.0.0.0:80',
         'stays open, but it speaks HTTPS instead of HTTP from now on with certificate default: new callers must too, its one connection '
         'goes on as it is until it ends')
@@ -210,7 +218,7 @@ def changed(s):
     try:
         with contextlib.closing(connect(A[0], 80)) as n:
             refused = ask_robots(n)
-    except (http1.Closed, ConnectionError, socket.timeout):
+    except (http1.Closed, ConnectionError):
         refused = 'refused'
     same(refused, 'refused', 'a new caller is judged by the list')
     c.close()
@@ -312,7 +320,7 @@ def firewall():
         everybody = text.split('The users of')[0]
         has(everybody, 'Everybody outside must reach, or opens, clicks and unsubscribes are lost and tracking does not work at all:',
             'tcp %s:80  http: tracker,ui,hub; ' % A[0], 'tcp %s:8081 ' % A[1], 'tcp [fd66::1]:80 ')
-        ok('8088' not in everybody and '8090' not in everybody and '1099' not in everybody, 'M43: and nothing else', text)
+        same(re.findall(r':(8088|8090|1099)\b', everybody), [], 'M43: and nothing else')
         has(text, 'The users of hub and ui must reach:\n  tcp %s:8088  staff: ui,hub' % A[0],
             '127.0.0.1:8090  http: loopback: only programs of this machine',
             'from list lan: 192.0.2.16-192.0.2.29, 192.0.2.31, fd66::2', 'from list components: 198.51.100.7-198.51.100.9',

@@ -213,7 +213,7 @@ def packet_filters():
                 becomes(s, '10.66.1.1', 'proved', port=8080)  # by itself: asked again after 1, 2, 4 … s
                 lines = problems(s, mark)
                 same(len(lines), 1, what + ': logged once however often it was asked')
-                ok('is proved now' in s.log_since(mark), what + ': and that it is well again')
+                ok(wait_until('the line', lambda: 'is proved now' in s.log_since(mark)), what + ': and that it is well again')
                 wait_until('/readyz to say 200', lambda: readyz(s).status == 200)
             same(s.status()['generation'], 1, 'no failed proof has changed the generation')
     finally:
@@ -256,7 +256,8 @@ def gone():
             same(rows['nine']['probe'], 'proved', 'an address that is here')
             ok(rows['ten']['probe'] == 'waiting' and '10.66.1.10 is not on this machine' in rows['ten']['probe_text'], 'one that is not, bound in advance: waiting', rows['ten'])
             same(rows['eleven']['probe'], 'waiting', 'one that is waited for')
-            ok(re.search(r'(\d+) of \1 sockets proved within \d+ ms, 2 waiting for their addresses$', s.log(), re.M), 'the log counts them apart', s.log())
+            ok(wait_until('the line', lambda: re.search(r'(\d+) of \1 sockets proved within \d+ ms, 2 waiting for their addresses$', s.log(), re.M)),
+               'the log counts them apart')
             same(readyz(s).status, 200, 'what waits does not keep /readyz from 200')
             at = {(x['name'], x['address'], x['port']): x['probe_at_ms'] for x in s.listeners()}
             ip('addr', 'del', '10.66.1.9/24', 'dev', 'p66a')
