@@ -1,14 +1,12 @@
 #include "engine/access.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "engine/rotated.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ACCESS_BATCH   32768u
 #define ACCESS_WAITING (8u << 20) /* bytes of all workers together that may wait for the disk */
@@ -18,17 +16,13 @@ struct access_log {
     pthread_mutex_t lock;
     pthread_cond_t more;
     struct buf waiting;
-    bool stop, reopen;
-    char path[512];
-    int fd;
+    bool stop;
     _Atomic uint64_t dropped;
-};
 
-static void open_file(struct access_log *a) {
-    if (a->fd >= 0) close(a->fd);
-    a->fd = open(a->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
-    if (a->fd < 0) log_error("access", "%s cannot be opened: %s; access lines are dropped and counted", a->path, strerror(errno));
-}
+    /* the thread's own */
+    struct rotated file;
+    uint64_t lost; /* since it cannot be written */
+};
 
 static uint64_t lines_in(const char *p, size_t n) {
     uint64_t k = 0;
@@ -37,17 +31,18 @@ static uint64_t lines_in(const char *p, size_t n) {
 }
 
 static void write_out(struct access_log *a, const char *p, size_t n) {
-    while (n > 0 && a->fd >= 0) {
-        ssize_t k = write(a->fd, p, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) break;
-        p += k;
-        n -= (size_t)k;
+    int was = a->file.why;
+    if (!rotated_add(&a->file, p, n, INT64_MAX, 1)) {
+        uint64_t lost = lines_in(p, n);
+        atomic_fetch_add(&a->dropped, lost);
+        a->lost += lost;
+        if (a->file.why != was)
+            log_error("access", "%s cannot be written: %s: lines are dropped and counted until it can", a->file.path,
+                      strerror(a->file.why));
+    } else if (was) {
+        log_notice("access", "%s can be written again; %llu lines were lost meanwhile", a->file.path, (unsigned long long)a->lost);
+        a->lost = 0;
     }
-    if (!n) return;
-    uint64_t lost = lines_in(p, n);
-    if (atomic_fetch_add(&a->dropped, lost) == 0)
-        log_error("access", "%s cannot be written: %s; access lines are dropped and counted", a->path, strerror(errno));
 }
 
 static void *access_main(void *arg) {
@@ -56,16 +51,14 @@ static void *access_main(void *arg) {
     pthread_setname_np(pthread_self(), "access log");
     pthread_mutex_lock(&a->lock);
     for (;;) {
-        while (!a->stop && !a->reopen && !a->waiting.n) pthread_cond_wait(&a->more, &a->lock);
+        while (!a->stop && !a->waiting.n) pthread_cond_wait(&a->more, &a->lock);
         struct buf swap = a->waiting;
         a->waiting = mine;
         mine = swap;
-        bool stop = a->stop, reopen = a->reopen;
-        a->reopen = false;
+        bool stop = a->stop;
         pthread_mutex_unlock(&a->lock);
         if (mine.n) write_out(a, mine.p, mine.n);
         buf_clear(&mine);
-        if (reopen) open_file(a);
         pthread_mutex_lock(&a->lock);
         if (stop && !a->waiting.n) break;
     }
@@ -77,14 +70,11 @@ static void *access_main(void *arg) {
 struct access_log *access_start(const char *path, struct err *e) {
     struct access_log *a = calloc(1, sizeof *a);
     if (!a) return (void)err_set(e, "out of memory"), NULL;
-    snprintf(a->path, sizeof a->path, "%s", path);
-    a->fd = -1;
+    rotated_init(&a->file, path);
     a->waiting.max = ACCESS_WAITING;
-    open_file(a);
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->more, NULL);
     if (pthread_create(&a->thread, NULL, access_main, a) == 0) return a;
-    if (a->fd >= 0) close(a->fd);
     free(a);
     return (void)err_set(e, "the access log's thread cannot be started"), NULL;
 }
@@ -114,14 +104,6 @@ void access_put(struct access_log *a, struct buf *b) {
     buf_clear(b);
 }
 
-void access_reopen(struct access_log *a) {
-    if (!a) return;
-    pthread_mutex_lock(&a->lock);
-    a->reopen = true;
-    pthread_cond_signal(&a->more);
-    pthread_mutex_unlock(&a->lock);
-}
-
 uint64_t access_dropped(struct access_log *a) {
     return atomic_load(&a->dropped);
 }
@@ -133,7 +115,7 @@ void access_stop(struct access_log *a) {
     pthread_cond_signal(&a->more);
     pthread_mutex_unlock(&a->lock);
     pthread_join(a->thread, NULL);
-    if (a->fd >= 0) close(a->fd);
+    rotated_finish(&a->file);
     buf_free(&a->waiting);
     pthread_mutex_destroy(&a->lock);
     pthread_cond_destroy(&a->more);

@@ -200,7 +200,8 @@ void conn_timeout(struct wheel_node *n, void *ctx) {
 
 /* ---- the poll set ---- */
 
-#define HANGUP (EPOLLHUP | EPOLLERR)
+#define HANGUP      (EPOLLHUP | EPOLLERR)
+#define PARKED_GONE "the client went away while it was delayed"
 
 void conn_event(struct conn *c, uint32_t events) {
     if (c->state == CONN_DEAD) return; /* closed earlier in this batch */
@@ -208,11 +209,13 @@ void conn_event(struct conn *c, uint32_t events) {
     if (events & (EPOLLIN | EPOLLRDHUP | HANGUP)) c->ready |= CONN_READABLE;
     if (events & (EPOLLOUT | HANGUP)) c->ready |= CONN_WRITABLE;
     if (c->ended && c->state >= CONN_TALK && c->speech->hangup) c->speech->hangup(c, events);
-    if (c->state == CONN_PARKED && events & HANGUP) conn_close(c, "the client went away while it was delayed");
+    if (c->state == CONN_PARKED && (events & HANGUP || (c->ended && c->w->draining))) conn_close(c, PARKED_GONE);
     conn_run(c);
 }
 
 void conn_drain(struct conn *c) {
+    if (c->state == CONN_PARKED && c->ended)
+        conn_close(c, PARKED_GONE); /* a half-closed one may be there still: it waits, but holds up no end */
     if (c->state >= CONN_TALK && c->state != CONN_DEAD && c->speech->drain) c->speech->drain(c);
 }
 

@@ -175,7 +175,6 @@ void control_commit(struct control *k, uint64_t id) {
     k->pending_states = NULL;
     control_say(k, WIRE_COMMITTED, "generation %llu\n", (unsigned long long)id);
     atomic_store(&eng->live_generation, true);
-    access_reopen(eng->access);
     decisions_settings(eng->decisions, &g->plan.set);
     app_states_drop(old_states); /* closing Lua states takes milliseconds that nobody should wait for */
     generation_unref(old);

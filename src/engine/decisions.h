@@ -9,7 +9,7 @@
 
 struct decisions;
 struct decisions *decisions_start(struct recorder *r, const char *state_dir, struct err *e);
-/* Of a generation that is in force; reopens the file, too (logrotate). Control thread. */
+/* Of a generation that is in force. Control thread. */
 void decisions_settings(struct decisions *d, const struct plan_settings *set);
 void decisions_wake(struct decisions *d, bool refused); /* something was recorded; any worker, most often a load and a branch */
 void decisions_rest(struct decisions *d);               /* another engine takes over: it tells from now on */
