@@ -31,10 +31,19 @@ struct asker { /* one side */
     bool broken;
 };
 
-/* Does this socket judge its callers as the one before it? Most do, where there are thousands. */
-static bool alike(const struct plan_socket *a, const struct plan_socket *b) {
-    return a->services == b->services && a->restriction == b->restriction && a->client == b->client && strcmp(a->name, b->name) == 0 &&
-           strcmp(a->list, b->list) == 0;
+/* Is there a way from this address to that socket? Who is named by a device in front may be anybody. */
+static bool reaches(const struct plan_socket *s, const struct addr *a) {
+    if (s->waiting) return false;
+    if (s->proxy != PROXY_OFF) return true;
+    return s->at.family == a->family && (!addr_is_loopback(&s->at) || addr_is_loopback(a));
+}
+
+/* Does this socket judge its callers as the one before it? Most do, where there are thousands. A function may ask for more than the rules do. */
+static bool alike(const struct asker *k, const struct plan_socket *a, const struct plan_socket *b) {
+    bool rules = a->services == b->services && a->restriction == b->restriction && a->client == b->client &&
+                 strcmp(a->name, b->name) == 0 && strcmp(a->list, b->list) == 0;
+    if (!rules || !hooks_rules(k->hooks)->lua[STAGE_PEER]) return rules;
+    return a->at.port == b->at.port && addr_same_ip(&a->at, &b->at) && a->scheme == b->scheme && a->external_tls == b->external_tls;
 }
 
 static bool lets_in(struct asker *k, uint32_t i, const struct addr *a) {
@@ -57,19 +66,33 @@ static bool lets_in(struct asker *k, uint32_t i, const struct addr *a) {
     return false;
 }
 
-/* The services that some socket lets this address have without a certificate; of `wanted` at least, as long as that can be. */
+/* The services of sockets that this address reaches. */
+static uint32_t within_reach(const struct plan *p, const struct addr *a) {
+    uint32_t services = 0;
+    for (uint32_t i = 0; i < p->nsockets; i++)
+        if ((p->socket[i].services & ~services) && reaches(&p->socket[i], a)) services |= p->socket[i].services;
+    return services;
+}
+
+/* The services that some socket lets this address have without a certificate; of `wanted` at least, as long as that can be. A socket that it does not
+ * reach counts only for what none offers that it does: that it has none is for the plan to tell, not for the rules. */
 static uint32_t services_for(struct asker *k, const struct addr *a, uint32_t wanted) {
-    uint32_t got = 0;
     const struct plan *p = k->s->plan;
+    uint32_t got = 0, reached = within_reach(p, a);
+    const struct plan_socket *refused = NULL; /* the last that was judged and did not let it in */
     for (uint32_t i = 0; i < p->nsockets && !k->broken && (wanted & ~got); i++) {
         const struct plan_socket *s = &p->socket[i];
-        if (!(s->services & wanted & ~got) || (s->services & SVC_SHUTDOWN) || (i && alike(s - 1, s))) continue;
+        uint32_t offers = reaches(s, a) ? s->services : s->services & ~reached;
+        if (!(offers & wanted & ~got) || (s->services & SVC_SHUTDOWN) || (refused && alike(k, refused, s))) continue;
+        refused = NULL;
         if (s->client == CLIENT_REQUIRE) {
             k->listener = s->name;
             k->v = (struct verdict){.refusal = REFUSE_CERTIFICATE, .because = "ClientCertificate=Require"};
         } else if (lets_in(k, i, a)) {
-            got |= s->services;
+            got |= offers;
+            continue;
         }
+        refused = s;
     }
     return got;
 }

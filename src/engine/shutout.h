@@ -2,7 +2,8 @@
  * lists/cluster.list. Asked by the engine before it takes a generation, and by `portreeve check` about files; both sides are judged now, so that what
  * depends on the hour is no difference. Lists decide alike from one of their edges to the next, so a range of the cluster is asked about at its first
  * address and at every edge that a list of either side has inside it: 1,024 addresses in all. Each is judged as if alone, at peer, without a certificate,
- * and without bans: those have a guard of their own. Of services one administers, watches or joins by only (GUARDED_SERVICES): to keep this machine out
+ * and without bans: those have a guard of their own. Every socket is judged by its own row of its listener, and only those count that the address can
+ * call, as far as the plan tells (not one that waits, speaks the other IP version, or listens on the loopback for who calls from elsewhere). Of services one administers, watches or joins by only (GUARDED_SERVICES): to keep this machine out
  * of the tracker or a tunnel is nobody's accident. */
 #ifndef PORTREEVE_ENGINE_SHUTOUT_H
 #define PORTREEVE_ENGINE_SHUTOUT_H
