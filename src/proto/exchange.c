@@ -23,18 +23,3 @@ const struct field *request_field(const struct request *r, const char *lower_nam
     }
     return NULL;
 }
-
-static void rebase(struct slice *s, uintptr_t from, size_t n, const char *to) {
-    uintptr_t at = (uintptr_t)s->p;
-    if (s->p && at >= from && at - from <= n) s->p = to + (at - from);
-}
-
-void request_rebase(struct request *r, const char *from, size_t n, const char *to) {
-    uintptr_t old = (uintptr_t)from;
-    struct slice *all[] = {&r->method_text, &r->target, &r->path, &r->query, &r->host, &r->body};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) rebase(all[i], old, n, to);
-    for (unsigned i = 0; i < r->nfields; i++) {
-        rebase(&r->field[i].name, old, n, to);
-        rebase(&r->field[i].value, old, n, to);
-    }
-}

@@ -59,7 +59,4 @@ struct exchange {
 };
 /* First field of that name (given in lower case), or NULL. */
 const struct field *request_field(const struct request *r, const char *lower_name);
-/* The n bytes at `from`, into which the slices point, now stand at `to` (the input buffer grew while the body came). `from` is compared,
- * never read. Slices elsewhere are left alone. */
-void request_rebase(struct request *r, const char *from, size_t n, const char *to);
 #endif

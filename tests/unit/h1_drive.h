@@ -112,13 +112,29 @@ static inline bool drive_body(struct drive *d) {
     return on && d->n > 0;
 }
 
+/* The n bytes at `from`, into which the slices point, now stand at `to`. */
+static inline void drive_rebase_slice(struct slice *s, uintptr_t from, size_t n, const char *to) {
+    uintptr_t at = (uintptr_t)s->p;
+    if (s->p && at >= from && at - from <= n) s->p = to + (at - from);
+}
+
+static inline void drive_rebase(struct request *r, const char *from, size_t n, const char *to) {
+    uintptr_t old = (uintptr_t)from;
+    struct slice *all[] = {&r->method_text, &r->target, &r->path, &r->query, &r->host, &r->body};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) drive_rebase_slice(all[i], old, n, to);
+    for (unsigned i = 0; i < r->nfields; i++) {
+        drive_rebase_slice(&r->field[i].name, old, n, to);
+        drive_rebase_slice(&r->field[i].value, old, n, to);
+    }
+}
+
 static inline void drive_feed(struct drive *d, const char *p, size_t n) {
     if (d->over) return;
     char *fresh = malloc(d->n + n + (d->n + n == 0));
     if (!fresh) abort();
     if (d->n) memcpy(fresh, d->p, d->n);
     if (n) memcpy(fresh + d->n, p, n);
-    if (d->in_body) request_rebase(&d->req, d->p, d->head, fresh);
+    if (d->in_body) drive_rebase(&d->req, d->p, d->head, fresh);
     free(d->p);
     d->p = fresh;
     d->n += n;
