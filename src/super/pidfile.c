@@ -1,4 +1,5 @@
 #include "super/pidfile.h"
+#include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -39,17 +40,14 @@ int pidfile_take(const char *state, bool *unclean, struct err *e) {
     }
     *unclean = read_pid(fd) > 0;
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n) {
-        err_set(e, "%s: cannot write: %s", path, strerror(errno));
-        close(fd);
-        return -1;
-    }
+    /* In place, where a full disk does not matter; and where there is no place yet, the tracker still must start: the lock is what counts. */
+    if (pwrite(fd, text, (size_t)n, 0) != n || ftruncate(fd, n) != 0) log_warn("supervisor", "%s: cannot write: %s", path, strerror(errno));
     return fd;
 }
 
 void pidfile_drop(int fd) {
     if (fd < 0) return;
-    if (ftruncate(fd, 0) != 0) { /* then the next start waits a little longer than it must */
+    if (pwrite(fd, "0\n", 2, 0) != 2 || ftruncate(fd, 2) != 0) { /* then the next start waits a little longer than it must */
     }
     close(fd);
 }

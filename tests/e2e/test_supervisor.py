@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 
@@ -331,6 +332,42 @@ def posture(s):
     ok('portreeve' in mapped and not [x for x in mapped if re.search(r'lua|libssl|libcrypto|sqlite|libcurl', x)], 'no Lua, OpenSSL or SQLite in the supervisor', mapped)
 
 
+def full_disk():
+    """A server that must be started again while its disk is full: links and pixels are answered, the number in the pid file is for people only."""
+    if os.geteuid() != 0:
+        skip('a start on a full disk', 'needs root, for a disk of its own')
+        return
+    with Server(components='tracker', start=False) as s:
+        os.makedirs(s.state, exist_ok=True)
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=12m,mode=700', 'tmpfs', s.state], check=True)
+        try:
+            s.start()
+            link = s.mint()
+            number = os.path.join(s.state, 'run', 'portreeve.pid')
+            with open(number, encoding='ascii') as f:
+                same(f.read(), '%d\n' % s.supervisor_pid(), 'the pid file has the number of who runs')
+            for left in ('0\n', ''):
+                s.stop_only()
+                with open(number, encoding='ascii') as f:
+                    same(f.read(), '0\n', 'and 0 after an end in order')
+                with open(number, 'w', encoding='ascii') as f:
+                    f.write(left)
+                with open(os.path.join(s.state, 'filler'), 'wb', 0) as f:
+                    try:
+                        while True:
+                            f.write(b'x' * 4096)
+                    except OSError:
+                        pass
+                s.start()
+                path = '/trk/' + link['open'].split('/trk/')[1]
+                same(http1.get(s.address, s.port('http'), path).status, 200, 'started on a full disk it answers')
+                os.unlink(os.path.join(s.state, 'filler'))
+        finally:
+            if s.proc:
+                s.stop_only()
+            subprocess.run(['umount', s.state], check=True)
+
+
 def usage():
     code, out, _ = command('help')
     ok(code == 0 and all(x in out for x in ('run', 'reload', 'status', 'stop', 'console', 'mint')), 'help lists the commands')
@@ -351,6 +388,7 @@ with Server(components='tracker') as server:
         part(server)
 workers_and_addresses()
 drain()
+full_disk()
 socket_activation()
 notify()
 done()
