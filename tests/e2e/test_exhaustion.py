@@ -11,12 +11,14 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
 from backends import Backend
 from callers import seen
 from logs import whole_lines
+from pages import Pages
 from portreeve import SLOW, Server, wait_until
 from tap import done, ok, same, skip
 
@@ -174,9 +176,34 @@ def spool_held():
         same(sorted(x['recipient'] for x in s.events()), [1, 2, 3, 4, 5], 'every event is there once, also of the one that left')
 
 
+def database_held():
+    """The same with the hub's database: who waits too long hears so, a full queue refuses at once, and the tracker and other workers' work go on."""
+    with Server(settings={'HandlerTimeout': 1000 * min(SLOW, 3), 'AppThreads': 1, 'AppQueue': 4}, bind='own') as s:
+        pages = Pages(s).set_up()
+        form = urllib.parse.urlencode({'account': 'ada', 'password': 'wrong'}).encode()
+        login = http1.request('POST', '/hub/login', [('Content-Type', 'application/x-www-form-urlencoded'), ('Sec-Fetch-Site', 'same-origin')], form)
+        held = sqlite3.connect(os.path.join(s.state, 'db', 'system.db'), isolation_level=None)
+        held.execute('BEGIN IMMEDIATE')
+        crowd = [http1.Conn(s.address, s.port('http'), timeout=60 * SLOW) for _ in range(12)]
+        for c in crowd:
+            c.send(login)
+        statuses = [c.response().status for c in crowd]
+        same(set(statuses), {503, 504}, 'with its database held: 504 for those whose turn has not come in time, 503 at once for those beyond the queue')
+        ok(statuses.count(504) >= 4, 'the queue takes four: %r' % statuses)
+        ok(s.counter('app_rejected') >= statuses.count(503) > 0 and 'the queue is full: 503' in s.log(), 'which is said and counted')
+        same(seen(s.address, s.port('http')), 200, 'what needs no database is served')
+        held.execute('ROLLBACK')
+        held.close()
+        for c in crowd:
+            c.close()
+        wait_until('the hub to answer', lambda: pages.get('/hub/').status == 200)
+        ok('ada' in pages.text('/hub/'), 'with the lock gone the hub answers, and the session is there still')
+
+
 descriptors()
 descriptors_for_backends()
 delayed()
 spool_held()
+database_held()
 access_log()
 done()
