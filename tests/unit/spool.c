@@ -160,7 +160,8 @@ static void test_levels(void) {
         p = strchr(p, '\n');
         *p++ = '\0';
     }
-    ok(strstr(line[0], "\"level\":\"blind\"") && !strstr(line[0], "recipient") && !strstr(line[0], "pseudonym") && !strstr(line[0], "192.0.2"),
+    ok(strstr(line[0], "\"level\":\"blind\"") && !strstr(line[0], "recipient") && !strstr(line[0], "pseudonym") &&
+           !strstr(line[0], "192.0.2"),
        "blind: neither recipient nor pseudonym nor address");
     ok(!strstr(line[1], "recipient") && strstr(line[1], "\"pseudonym\":\"") && !strstr(line[1], "192.0.2"),
        "anonymous: a pseudonym, no recipient, no address");

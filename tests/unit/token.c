@@ -232,8 +232,8 @@ static void test_bad_rings(void) {
     struct err e = {""};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_ring(bad[i].text, 0600);
-        ok(token_ring_load(path, true, &e) == NULL && strstr(e.text, path) != NULL && strstr(e.text, "00112233") == NULL, "%s: %s", bad[i].what,
-           e.text);
+        ok(token_ring_load(path, true, &e) == NULL && strstr(e.text, path) != NULL && strstr(e.text, "00112233") == NULL, "%s: %s",
+           bad[i].what, e.text);
     }
     write_ring("1 " HEX64 " 1700000000 -\n", 0640);
     ok(token_ring_load(path, true, &e) == NULL, "readable by others: %s", e.text);
