@@ -142,7 +142,7 @@ int main(void) {
     const char *tmp = getenv("TMPDIR");
     char base[100];
     unsigned asked = 0, asked_other = 0;
-    snprintf(base, sizeof base, "%.40s/portreeve-consock-XXXXXX", tmp ? tmp : P_tmpdir);
+    snprintf(base, sizeof base, "%.40s/portreeve-consock-XXXXXX", tmp && strlen(tmp) <= 40 ? tmp : P_tmpdir);
     if (!mkdtemp(base)) return 1;
     chmod(base, 0755);
     snprintf(folder, sizeof folder, "%s/run", base);
