@@ -131,7 +131,7 @@ def delayed(s):
     shipped = {n: s.read('policies/' + n) for n in ('admission.lua', 'admission_test.lua')}
     s.edit('policies/admission_test.lua', 'return { ["nothing"] = function(t) t.ok(true) end }\n')
     s.edit('policies/admission.lua', lambda text: text.replace('return rules {', 'return rules {\n  rule.delay(30000, { listed = "slow" }),\n'
-           '  rule.at("request", function(f) if f.path == "/wait" then return admission.verdict.delay(4000) end end),'))
+           '  rule.at("request", function(f) if f.path == "/wait" then return admission.verdict.delay(8000) end end),'))
     same(s.reload()[0], 0, 'a policy that delays')
     port = s.port('http')
     waiting, asking = [http1.Conn(s.address, port, source=a) for a in ('127.96.6.1', '127.96.7.1')]
