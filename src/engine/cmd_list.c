@@ -1,6 +1,7 @@
 #include "base/file.h"
 #include "engine/cmd.h"
 #include "plan/alist.h"
+#include "plan/conffile.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ static const struct text *read_once(struct folder *f, const char *path) {
     struct text *t = calloc(1, sizeof *t + n);
     if (!t) return NULL;
     memcpy(t->path, path, n);
-    if (!file_read(path, ALIST_MAX_BYTES, &t->bytes, &e)) {
+    if (!file_read(path, ALIST_MAX_BYTES, &t->bytes, &e) || !conffile_is_text(path, t->bytes.p, t->bytes.n, &e)) {
         if (!f->trouble.text[0]) f->trouble = e;
         buf_free(&t->bytes);
         free(t);

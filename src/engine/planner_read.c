@@ -83,6 +83,7 @@ static bool take(struct planner *p, const char *logical, const char *path, size_
     struct err e;
     uint32_t mode = 0644;
     bool absent, there = planner_read_file(path, most, policy, &text, &mode, &absent, &e);
+    if (there && !policy) there = conffile_is_text(display_of(path), text.p, text.n, &e);
     if (!there && !absent) planner_error(p, "%s", e.text);
     if (there && policy && (mode & S_IWOTH)) planner_error(p, "%s: everybody may write to this policy: chmod o-w %s", path, path);
     if (p->nedits && !policy && (there || absent)) there = planner_edit(p, logical, display_of(path), there, &text);

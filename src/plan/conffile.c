@@ -43,3 +43,15 @@ bool conffile_path(const char *conf, const char *name, char *out, size_t cap) {
     }
     return false;
 }
+
+bool conffile_is_text(const char *path, const char *text, size_t n, struct err *e) {
+    const char *zero = n == 0 ? NULL : memchr(text, '\0', n);
+    if (zero == NULL) return true;
+    unsigned line = 1;
+    for (const char *p = text; (p = memchr(p, '\n', (size_t)(zero - p))) != NULL; p++) line++;
+    bool wide = n >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0 || zero <= text + 1);
+    return err_set(e,
+                   wide ? "%s:%u: the file is in UTF-16, as some editors save it: save it as UTF-8"
+                        : "%s:%u: a byte 0 is in this line: this is no text; save it as UTF-8",
+                   path, line);
+}

@@ -52,6 +52,9 @@ def bad_starts():
     cases = [
         ('a bad port', {'tomcat.ini': 'Port = 80a\n'}, r'tomcat.ini:1', '80a'),
         ('a bad setting', {'portreeve.ini': '# one\nIdleTimeout = soon\n'}, r'portreeve.ini:2', 'soon'),
+        ('a file in UTF-16', {'tomcat.ini': '\0'.join('Port=8080\r\n') + '\0'}, r'tomcat.ini:1: ', 'UTF-16'),
+        ('a list in UTF-16', {'lists/denied.list': '\0'.join('10.0.0.1\r\n') + '\0'}, r'denied.list:1: ', 'save it as UTF-8'),
+        ('a byte 0', {'listeners.ini': 'ops.Services=ops\n# one\nops.Port=9180\0\n'}, r'listeners.ini:3: ', 'byte 0'),
         ('a bad list line', {'lists/denied.list': '10.0.0.1\n10.0.0.0/33\n'}, r'denied.list:2', '10.0.0.0/33'),
         ('an unclosed bracket', {'tomcat.ini': 'Port=8080\nBindAddress=[::1\n'}, r'tomcat.ini:2', 'BindAddress'),
         ('an address that is not here', {'tomcat.ini': 'Port=8080\nBindAddress=192.0.2.77\n'}, r'tomcat.ini:2', '192.0.2.77'),
