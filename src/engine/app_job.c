@@ -62,11 +62,11 @@ void app_run(struct state *s, struct job *j) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->ref);
     lua_pushcfunction(L, push_request);
     lua_pushlightuserdata(L, j);
-    bool fine = vm_call(s->vm, 1, 1, &e) && vm_call(s->vm, 1, 1, &e) && response_read(L, -1, &j->status, &j->fields, &j->reply, &e);
-    if (!fine) {
+    bool ran = vm_call(s->vm, 1, 1, &e) && vm_call(s->vm, 1, 1, &e);
+    if (!ran || !response_read(L, -1, &j->status, &j->fields, &j->reply, &e)) {
         j->status = 0;
-        log_error("app", "%s %.*s: %s", plan_service_name(j->service), (int)(j->path.n < 200 ? j->path.n : 200), j->text.p + j->path.at,
-                  e.text);
+        log_error("app", "%s %.*s: %s%s%s", plan_service_name(j->service), (int)(j->path.n < 200 ? j->path.n : 200), j->text.p + j->path.at,
+                  e.text, ran ? "" : "; ", ran ? "" : vm_traceback(s->vm));
     }
     lua_settop(L, 0);
 }

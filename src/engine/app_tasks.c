@@ -24,7 +24,7 @@ static void *task_main(void *arg) {
         lua_pushvalue(L, 2);
         lua_pushcfunction(L, task_should_stop);
         if (vm_call(s->vm, 2, 0, &e)) break;
-        log_error("task", "%s failed and is started again in %lld ms: %s", s->task, (long long)pause, e.text);
+        log_error("task", "%s failed and is started again in %lld ms: %s; %s", s->task, (long long)pause, e.text, vm_traceback(s->vm));
         lua_settop(L, 2);
         for (int64_t w = 0; w < pause && !atomic_load(&t->stop); w += 50) nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
         pause = pause * 2 < 60000 ? pause * 2 : 60000;

@@ -53,13 +53,13 @@ static void take_trace(lua_State *L, char out[VM_TRACE_MAX]) {
         lua_getinfo(L, "Sln", &ar);
         int w;
         if (ar.currentline > 0) {
-            w = snprintf(out + n, VM_TRACE_MAX - n, "%s%s:%d: in %s%s%s", n ? "\n" : "", ar.short_src, ar.currentline,
+            w = snprintf(out + n, VM_TRACE_MAX - n, "%s%s:%d: in %s%s%s", n ? " < " : "", ar.short_src, ar.currentline,
                          *ar.namewhat      ? ar.namewhat
                          : *ar.what == 'm' ? "main chunk"
                                            : "function",
                          *ar.namewhat ? " " : "", ar.name ? ar.name : "");
         } else {
-            w = snprintf(out + n, VM_TRACE_MAX - n, "%s[C]: in %s", n ? "\n" : "", ar.name ? ar.name : "?");
+            w = snprintf(out + n, VM_TRACE_MAX - n, "%s[C]: in %s", n ? " < " : "", ar.name ? ar.name : "?");
         }
         if (w < 0) break;
         n += (size_t)w;

@@ -29,7 +29,7 @@ const char *vm_luadir(const struct vm *v);
  * popped and e holds "file:line: message" (traceback in vm_traceback, bounded). The budget starts afresh with each outermost call.
  * May be entered again from a C function called by Lua (inner calls share the outer budget). */
 bool vm_call(struct vm *v, int nargs, int nresults, struct err *e);
-const char *vm_traceback(const struct vm *v); /* of the last failed call; "" = none */
+const char *vm_traceback(const struct vm *v); /* of the last failed call, one line, the innermost first; "" = none */
 
 /* Standard library module (trusted code from luadir, e.g. "portreeve.rules"): pushes it. Cached per vm. Works in both kinds; in VM_SANDBOX
  * the module's code runs in a trusted environment that policies cannot reach except through the functions it returns. */
