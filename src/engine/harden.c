@@ -128,10 +128,3 @@ bool harden_json(struct buf *out) {
     }
     return fine && buf_str(out, "]");
 }
-
-bool harden_report(struct buf *out) {
-    bool fine = true;
-    for (unsigned i = 0; i < nmeasures; i++)
-        fine = fine && buf_fmt(out, "%-13s %-4s %s\n", measures[i].name, words[measures[i].state], measures[i].how);
-    return fine;
-}

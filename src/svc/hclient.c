@@ -7,7 +7,6 @@
 
 #define REPLY_MAX (16u << 20)
 #define HEAD_MAX  (32u << 10)
-#define STEP_MS   200
 
 struct hclient {
     CURLM *multi;
@@ -207,16 +206,4 @@ int hclient_step(struct hclient *c, unsigned ms, int *status, struct err *e) {
     for (CURLMsg *m = curl_multi_info_read(c->multi, &left); m; m = curl_multi_info_read(c->multi, &left))
         if (m->msg == CURLMSG_DONE && m->easy_handle == c->easy) return finish(c, m->data.result, status, e);
     return 0;
-}
-
-bool hclient_call(struct hclient *c, const struct hclient_request *rq, int *status, struct buf *body, struct err *e) {
-    if (!hclient_start(c, rq, body, e)) return false;
-    for (;;) {
-        if (rq->cancel && *rq->cancel) {
-            hclient_abort(c);
-            return err_set(e, "call to %s given up: stopping", c->where);
-        }
-        int rc = hclient_step(c, STEP_MS, status, e);
-        if (rc) return rc > 0;
-    }
 }

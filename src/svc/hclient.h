@@ -14,13 +14,9 @@ struct hclient_request {
     const char *body;              /* borrowed until the call has ended */
     size_t body_n, max_reply;      /* max_reply 0 = 16 MiB */
     unsigned connect_ms, total_ms; /* 0 = 5 s, 30 s */
-    const volatile int *cancel;    /* non-zero ends the call soon; may be NULL */
     struct buf *reply_head;        /* status line and fields of the final answer as received, at most 32 KiB; may be NULL */
 };
-/* true: *status and body filled. false: no answer, e says why ("tracker not reachable at 127.0.0.1:7000: Connection refused"). */
-bool hclient_call(struct hclient *c, const struct hclient_request *rq, int *status, struct buf *body, struct err *e);
-
-/* The same in pieces, for callers that look at something else between them. One call at a time; hclient_start ends an unfinished one.
+/* A call in pieces, so that the caller can look at something else between them. One at a time; hclient_start ends an unfinished one.
  * body and rq->reply_head must live until the call has ended (a step that is not 0, or hclient_abort). rq itself may go. */
 bool hclient_start(struct hclient *c, const struct hclient_request *rq, struct buf *body, struct err *e);
 /* Work or wait at most ms. 1 = *status and body filled, 0 = goes on, -1 = failed, e says why. */

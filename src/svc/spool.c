@@ -31,12 +31,6 @@ void spool_wake(struct spool *s) {
     pthread_cond_signal(&s->wake); /* without the lock, for which it would have to wait again at once */
 }
 
-uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev) {
-    uint64_t ticket = spool_push(s, producer, ev);
-    if (ticket) spool_wake(s);
-    return ticket;
-}
-
 static bool config_ok(const struct spool_config *cfg, struct err *e) {
     size_t n = strlen(cfg->tracker_id);
     if (n == 0 || n > 63 || strspn(cfg->tracker_id, "abcdefghijklmnopqrstuvwxyz0123456789-") != n)

@@ -24,12 +24,12 @@ enum event_type { EV_OPEN = 1, EV_CLICK, EV_UNSUBSCRIBE, EV_RESUBSCRIBE, EV_TRAP
 enum event_class { CLASS_UNKNOWN, CLASS_HUMAN, CLASS_PROXY, CLASS_PREFETCH, CLASS_SCANNER, CLASS_BOT };
 enum event_tls { EV_TLS_NONE, EV_TLS_OWN, EV_TLS_EXTERNAL };
 
-struct event {                      /* plain; strings are borrowed during spool_put only */
+struct event {                      /* plain; strings are borrowed during spool_push only */
     uint8_t type, cls, tls, method; /* method: enum method of exchange.h */
     uint32_t reasons;               /* bit mask, names in spool_reason_name */
     int64_t ms;                     /* unix ms */
     struct token token;             /* level already lowered to what is in force */
-    struct addr address;            /* cut as the level says by spool_put: whole only at LEVEL_NETWORK */
+    struct addr address;            /* cut as the level says by spool_push: whole only at LEVEL_NETWORK */
     const char *agent;              /* kept at LEVEL_NETWORK only */
     uint32_t agent_n;
     const char *listener; /* socket name, ≤ 63 bytes */
@@ -40,7 +40,7 @@ struct spool_config {
     const char *dir;        /* STATE/spool: spool.db lives here; made 0700 */
     const char *tracker_id; /* 1–63 of [a-z0-9-] */
     int64_t max_bytes;      /* pages in use; beyond it events are refused until readers acknowledge */
-    unsigned producers;     /* worker threads: producer i may call spool_put(…, i, …) without locking others out for long */
+    unsigned producers;     /* worker threads: producer i may call spool_push(…, i, …) without locking others out for long */
     /* Called by the spool thread after each commit (or failure) for every producer that had events in it:
      * everything of that producer up to and including its ticket `upto` is durable (ok) or refused (!ok: disk full, I/O error). */
     void (*done)(void *ctx, unsigned producer, uint64_t upto, bool ok);
@@ -56,7 +56,6 @@ void spool_stop(struct spool *s); /* commits what is queued, joins, closes; NULL
 uint64_t spool_push(struct spool *s, unsigned producer, const struct event *ev);
 /* What was pushed is to be committed: called once after a turn of pushing, so that a turn's events share a commit. */
 void spool_wake(struct spool *s);
-uint64_t spool_put(struct spool *s, unsigned producer, const struct event *ev); /* push and wake */
 
 struct spool_stats {
     uint64_t queued;             /* waiting for a commit */
@@ -66,7 +65,7 @@ struct spool_stats {
     int64_t bytes;   /* of the file's pages in use */
     int64_t backlog; /* events in the file that not every reader has acknowledged */
     int64_t last_commit_us;
-    bool failing; /* commits fail, or the file is at max_bytes: spool_put returns 0 until that passes */
+    bool failing; /* commits fail, or the file is at max_bytes: spool_push returns 0 until that passes */
 };
 void spool_stats(struct spool *s, struct spool_stats *out);
 

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define HALF_MAX      (4u << 20)  /* bytes a producer may have waiting; then spool_put returns 0 */
+#define HALF_MAX      (4u << 20)  /* bytes a producer may have waiting; then spool_push returns 0 */
 #define CUT           (64u << 10) /* a row may end about every so many bytes */
 #define CUTS          (HALF_MAX / CUT + 1)
 #define ROW           (256u << 10) /* bytes of a row: about 1.5 MB as NDJSON */

@@ -148,11 +148,9 @@ static bool is_nobody(void) {
 }
 static bool reports(void) {
     struct buf b = {0};
-    bool fine = harden_report(&b) && buf_add(&b, "", 1) && strstr(b.p, "privileges    on") &&
-                strstr(b.p, SANITIZED ? "calls         part" : "calls         on");
-    buf_clear(&b);
-    fine = fine && harden_json(&b) && buf_add(&b, "", 1) && strstr(b.p, "{\"name\":\"privileges\",\"state\":\"on\",\"how\":\"") &&
-           b.p[b.n - 2] == ']';
+    bool fine = harden_json(&b) && buf_add(&b, "", 1) && strstr(b.p, "{\"name\":\"privileges\",\"state\":\"on\",\"how\":\"") &&
+                strstr(b.p, SANITIZED ? "{\"name\":\"calls\",\"state\":\"part\"" : "{\"name\":\"calls\",\"state\":\"on\"") &&
+                b.p[b.n - 2] == ']';
     buf_free(&b);
     return fine;
 }

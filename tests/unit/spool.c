@@ -39,6 +39,12 @@ static void run_shell(const char *fmt, const char *arg) {
     if (system(cmd) != 0) printf("# %s failed\n", cmd);
 }
 
+static uint64_t put_event(struct spool *s, unsigned producer, const struct event *ev) {
+    uint64_t ticket = spool_push(s, producer, ev);
+    if (ticket) spool_wake(s);
+    return ticket;
+}
+
 static struct event event_of(uint64_t recipient, uint8_t level) {
     struct event ev = {.type = EV_OPEN,
                        .cls = CLASS_HUMAN,
@@ -140,14 +146,14 @@ static void test_levels(void) {
     ok(s != NULL, "a spool starts in a folder that is not there yet %s", e.text);
     for (uint8_t level = LEVEL_OFF; level <= LEVEL_NETWORK; level++) {
         struct event ev = event_of(4711, level);
-        uint64_t t = spool_put(s, 0, &ev);
+        uint64_t t = put_event(s, 0, &ev);
         ok(level == LEVEL_OFF ? t == 0 : t == level, "level %u: ticket %llu", level, (unsigned long long)t);
     }
     struct event un = event_of(4712, LEVEL_OFF);
     un.type = EV_UNSUBSCRIBE;
     un.method = M_POST;
     un.reasons = REASON_BURST | REASON_HEAD;
-    ok(spool_put(s, 0, &un) == 5, "an unsubscribe is taken even at level off");
+    ok(put_event(s, 0, &un) == 5, "an unsubscribe is taken even at level off");
     ok(wait_for(&a.ok[0], 5), "all were committed and said so");
     struct spool_stats st;
     spool_stats(s, &st);
@@ -183,8 +189,8 @@ static void test_levels(void) {
     other.token.campaign = 8;
     spool_stop(s);
     s = start(dir, 1, &a, 1 << 30, &e);
-    spool_put(s, 0, &again);
-    spool_put(s, 0, &other);
+    put_event(s, 0, &again);
+    put_event(s, 0, &other);
     spool_stop(s);
     ok(read_all(dir, seen.last, NULL, 0, &seen) && seen.lines == 2 && seen.gaps == 0, "stop commits what is queued");
     char *second = strchr(seen.text, '\n');
@@ -263,7 +269,7 @@ static void *feed(void *arg) {
     struct feeder *f = arg;
     for (uint64_t i = 0; i < f->n; i++) {
         struct event ev = event_of(f->from + i, LEVEL_PERSONAL);
-        while (spool_put(f->s, f->producer, &ev) == 0) nap(1);
+        while (put_event(f->s, f->producer, &ev) == 0) nap(1);
     }
     return NULL;
 }
@@ -322,7 +328,7 @@ static void test_readers(void) {
     ok(!spool_wait(s, 0, 20), "nothing to wait for yet");
     for (uint64_t i = 0; i < 4; i++) {
         struct event ev = event_of(i, LEVEL_PERSONAL);
-        spool_put(s, 0, &ev);
+        put_event(s, 0, &ev);
         wait_for(&a.ok[0], i + 1);
         read_all(dir_of("readers"), i == 0 ? 0 : pos[i - 1], NULL, 0, &seen);
         pos[i] = seen.last;
@@ -378,7 +384,7 @@ static void test_lost_reader(void) {
     struct seen seen;
     struct spool *s = start(dir_of("readers"), 1, &a, 1 << 30, &e);
     struct event ev = event_of(9, LEVEL_PERSONAL);
-    spool_put(s, 0, &ev);
+    put_event(s, 0, &ev);
     wait_for(&a.ok[0], 1);
     read_all(dir_of("readers"), 0, NULL, 0, &seen);
     fake_mono_add = 2 * 3600 * 1000;
@@ -396,7 +402,7 @@ static void test_bound(void) {
     uint64_t put = 0, refused = 0;
     for (int i = 0; i < 400000 && refused == 0; i++) {
         struct event ev = event_of((uint64_t)i, LEVEL_PERSONAL);
-        if (spool_put(s, 0, &ev) != 0) put++;
+        if (put_event(s, 0, &ev) != 0) put++;
         else refused++;
         if (i % 500 == 0) nap(1);
     }
@@ -420,7 +426,7 @@ static void test_bound(void) {
         nap(1);
     }
     struct event ev = event_of(1, LEVEL_PERSONAL);
-    uint64_t t = spool_put(s, 0, &ev);
+    uint64_t t = put_event(s, 0, &ev);
     ok(t != 0 && wait_for(&a.ok[0], t), "and events are stored again");
     spool_stop(s);
 }
@@ -440,7 +446,7 @@ static void killed_child(struct shared *sh, uint64_t first) {
     for (uint64_t i = 1;; i++) { /* ticket i of producer p is recipient first + 2 i + p */
         for (unsigned p = 0; p < 2; p++) {
             struct event ev = event_of(first + 2 * i + p, LEVEL_PERSONAL);
-            while (spool_put(s, p, &ev) != i) nap(1);
+            while (put_event(s, p, &ev) != i) nap(1);
         }
         if (i % 64 == 0) nap(1);
     }
@@ -492,7 +498,7 @@ static void overlap_child(unsigned which, struct shared *sh) {
     if (s == NULL) _exit(9);
     for (uint64_t i = 0; i < 20000; i++) {
         struct event ev = event_of(which * 20000 + i, LEVEL_PERSONAL);
-        while (spool_put(s, 0, &ev) == 0) nap(1);
+        while (put_event(s, 0, &ev) == 0) nap(1);
         if (i % 50 == 0) nap(1);
     }
     spool_stop(s);
@@ -543,7 +549,7 @@ static void full_disk_checks(const char *mount_at) {
     uint64_t t = 0, last_ok = 0;
     for (uint64_t i = 0; i < 500; i++) {
         struct event ev = event_of(i, LEVEL_PERSONAL);
-        last_ok = t = spool_put(s, 0, &ev);
+        last_ok = t = put_event(s, 0, &ev);
     }
     ok(s != NULL && wait_for(&a.ok[0], last_ok), "stored while there is space");
     fill(mount_at, "filler", true);
@@ -551,12 +557,12 @@ static void full_disk_checks(const char *mount_at) {
     struct spool_stats st = {0};
     for (int i = 0; i < 20000 && !st.failing; i++) {
         struct event ev = event_of(next++, LEVEL_PERSONAL);
-        t = spool_put(s, 0, &ev);
+        t = put_event(s, 0, &ev);
         if (i % 20 == 0) nap(1);
         spool_stats(s, &st);
     }
     ok(st.failing, "a full disk is noticed after %llu more events", (unsigned long long)next - 500);
-    ok(atomic_load(&a.refused[0]) > 0 && spool_put(s, 0, &(struct event){.type = EV_OPEN, .token = {.level = 1}}) == 0,
+    ok(atomic_load(&a.refused[0]) > 0 && put_event(s, 0, &(struct event){.type = EV_OPEN, .token = {.level = 1}}) == 0,
        "the batch is refused and so is what comes after");
     struct seen there;
     ok(read_all(dir, 0, NULL, 0, &there) && spool_last_pos(s) == there.last && !spool_wait(s, there.last, 20),
@@ -570,7 +576,7 @@ static void full_disk_checks(const char *mount_at) {
         nap(1);
     }
     struct event ev = event_of(999999, LEVEL_PERSONAL);
-    t = spool_put(s, 0, &ev);
+    t = put_event(s, 0, &ev);
     ok(!st.failing && t > 0 && wait_for(&a.ok[0], t), "with space it works again by itself");
     spool_stop(s);
     struct seen seen;
@@ -607,7 +613,7 @@ static void test_full_disk(void) {
         struct spool_stats st = {0};
         for (uint64_t i = 0; i < 2000000 && !st.failing; i++) {
             struct event ev = event_of(i, LEVEL_PERSONAL);
-            spool_put(s, 0, &ev);
+            put_event(s, 0, &ev);
             if (i % 5000 == 0) spool_stats(s, &st), nap(1);
         }
         uint64_t good = atomic_load(&a.ok[0]);
@@ -642,7 +648,7 @@ static void test_damaged(void) {
     struct spool *s = start(dir, 1, &a, 1 << 30, &e);
     for (uint64_t i = 0; i < 20000; i++) {
         struct event ev = event_of(i, LEVEL_PERSONAL);
-        while (spool_put(s, 0, &ev) == 0) nap(1);
+        while (put_event(s, 0, &ev) == 0) nap(1);
     }
     spool_stop(s);
     struct seen seen;
@@ -658,7 +664,7 @@ static void test_damaged(void) {
     ok(s != NULL && count_damaged(dir_of("damaged")) == 1, "the spool starts with a fresh file, the damaged one stands beside it %s",
        e.text);
     struct event ev = event_of(77, LEVEL_PERSONAL);
-    uint64_t t = spool_put(s, 0, &ev);
+    uint64_t t = put_event(s, 0, &ev);
     ok(wait_for(&a.ok[0], t) && read_all(dir_of("damaged"), 0, NULL, 0, &seen) && seen.lines == 1, "and works");
     ok(seen.last > old_last, "its positions go on above those of the old file");
     spool_stop(s);
@@ -685,7 +691,7 @@ static void test_damaged_alive(void) {
     snprintf(path, sizeof path, "%s/spool.db", dir_of("alive"));
     struct spool *s = start(dir_of("alive"), 1, &a, 1 << 30, &e);
     struct event ev = event_of(1, LEVEL_PERSONAL);
-    wait_for(&a.ok[0], spool_put(s, 0, &ev));
+    wait_for(&a.ok[0], put_event(s, 0, &ev));
     struct spool_reader *r = spool_reader_open(dir_of("alive"), &e);
     sqlite3 *db;
     sqlite3_open(path, &db);
@@ -695,7 +701,7 @@ static void test_damaged_alive(void) {
     uint64_t t = 0;
     bool stored = false;
     for (int i = 0; i < 10000 && !stored; i++) { /* the event that meets the damage is refused; one after it goes into the fresh file */
-        if (t == 0 || atomic_load(&a.refused[0]) >= t) t = spool_put(s, 0, &ev);
+        if (t == 0 || atomic_load(&a.refused[0]) >= t) t = put_event(s, 0, &ev);
         nap(1);
         stored = t > 1 && atomic_load(&a.ok[0]) >= t;
     }
