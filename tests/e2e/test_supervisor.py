@@ -2,12 +2,14 @@
 """The supervisor: its lock, its control socket, reload and its answers, death and replacement of the engine, drain, systemd's two protocols, posture."""
 import json
 import os
+import queue
 import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
@@ -290,11 +292,20 @@ def notify():
     path = '@portreeve-test-%d' % os.getpid()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as n:
         n.bind('\0' + path[1:])
-        n.settimeout(20)
+        said = queue.SimpleQueue()  # read at once: the kernel keeps ten messages, and a server that starts slowly says more
+
+        def hear():
+            while True:
+                text = n.recv(4096).decode()
+                said.put(text)
+                if not text:
+                    return
+        hearing = threading.Thread(target=hear, daemon=True)
+        hearing.start()
 
         def until(key):
             for _ in range(200):
-                text = n.recv(4096).decode()
+                text = said.get(timeout=60)
                 if key in text.split('\n'):
                     return text
             return ''
@@ -313,6 +324,9 @@ def notify():
         ok(until('RELOADING=1') and until('READY=1'), 'is told as ready too: the old generation serves')
         s.stop()
         ok(until('STOPPING=1'), 'STOPPING=1 at the end')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b'', '\0' + path[1:])
+        hearing.join()
 
 
 def posture(s):
