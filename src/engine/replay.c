@@ -3,6 +3,7 @@
 #include "engine/supervisor.h"
 #include "gate/decision_read.h"
 #include "gate/record.h"
+#include "gate/rule_counts.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,6 +20,7 @@ struct replaying {
     struct bundle_rules *rules;
     const struct plan *plan;
     struct replay *out;
+    struct ban_set *bans; /* of the server that runs; NULL = not known */
     int64_t until_ms;
     struct exchange x; /* of requests no more is remembered than that there was one */
     struct tls_hello hello;
@@ -63,18 +65,24 @@ static void set_facts(struct replaying *r, const struct decision *d, const struc
                         .identity = stage >= STAGE_IDENTITY ? &r->identity : NULL,
                         .request = stage == STAGE_REQUEST ? &r->x : NULL,
                         .real_ms = d->ms,
+                        .bans = r->bans,
+                        .mono_ms = clock_mono_ms(),
                         .unknown = unknown};
+    enum refusal why = refusal_of(d->reason);
+    bool by_ban = d->verdict != VERDICT_ALLOW && (why == REFUSE_BANNED || why == REFUSE_POLICY); /* a function may have asked for bans */
+    if (by_ban && !facts_ban(f)) f->bans = NULL; /* one that has ended since may have held */
     snprintf(r->hello.sni, sizeof r->hello.sni, "%s", d->sni);
     if (stage == STAGE_PEER) return;
     read_tags(d->tags, &r->tags);
     f->tags = &r->tags;
 }
 
-/* Refused by what no record tells: by the engine itself, or by rates and bans as they stood. */
-static bool beyond_rules(const struct decision *d) {
+/* Refused by what no record tells: by the engine itself, by rates as they stood, by a ban that has ended since. */
+static bool beyond_rules(const struct facts *f, const struct decision *d) {
     enum refusal why = refusal_of(d->reason);
     if (d->verdict == VERDICT_ALLOW) return false;
-    return !*d->policy_file || why == REFUSE_RATE || why == REFUSE_BANNED || why == REFUSE_PROXY || why == REFUSE_CERTIFICATE;
+    if (why == REFUSE_BANNED && *d->policy_file) return !facts_ban(f);
+    return !*d->policy_file || why == REFUSE_RATE || why == REFUSE_PROXY || why == REFUSE_CERTIFICATE;
 }
 
 static void put_place(char *out, size_t cap, const char *file, uint32_t line) {
@@ -149,7 +157,7 @@ static bool take(struct replaying *r, const struct decision *d) {
     set_facts(r, d, s, &unknown, &f);
     (void)hooks_judge(r->rules->hooks, &f, &r->v, &e); /* a rule that fails refuses, as it would a caller */
     bool in = r->v.kind == VERDICT_ALLOW;
-    if (unknown || (in && beyond_rules(d))) {
+    if (unknown || (in && beyond_rules(&f, d))) {
         o->unknown++;
         return true;
     }
@@ -232,10 +240,12 @@ bool replay_make(struct bundle_rules *rules, const struct plan *plan, const char
     memset(out, 0, sizeof *out);
     if (!r) return err_set(e, "out of memory");
     *r = (struct replaying){.rules = rules, .plan = plan, .out = out, .until_ms = clock_mono_ms() + REPLAY_MS};
+    (void)supervisor_bans(state, &r->bans, e); /* without them what hangs on bans is counted as not to be told */
     enum asked a = supervisor_decisions(state, &memory, e);
     bool good = a != ASKED_FAILED && (a == ASKED_NOBODY || read_memory(r, memory, &oldest_ms, e));
     recorder_unmap(memory);
     good = good && state && (out->cut || read_files(r, state, oldest_ms, e));
+    ban_set_unref(r->bans);
     free(r);
     return good || !state;
 }

@@ -1,6 +1,7 @@
 /* Decisions that are remembered, judged again by files that are not in force: what these would have meant for those who called. The flight
  * recorder is read, and what decisions.log knows of the time before it. A decision is judged as it was taken, at its stage, with the time
- * and the counts of its record; what depends on anything else (rates, bans, a fingerprint, a path) is counted as not to be told. Bounded:
+ * and the counts of its record; what depends on anything else (rates, a fingerprint, a path) is counted as not to be told. Bans outlive reloads: those that the running
+ * server has, and had then, are asked; one that has ended since is not to be told. Bounded:
  * the newest REPLAY_MOST decisions, REPLAY_MS of time. */
 #ifndef PORTREEVE_ENGINE_REPLAY_H
 #define PORTREEVE_ENGINE_REPLAY_H

@@ -42,9 +42,10 @@ bool replay_say(const struct replay *r, struct buf *out) {
     if (good && r->ungrouped) good = buf_fmt(out, "  %" PRIu64 " more differ in other ways\n", r->ungrouped);
     if (good && r->gone) good = buf_fmt(out, "  %" PRIu64 " called sockets that these files do not open\n", r->gone);
     if (good && r->unknown)
-        good = buf_fmt(out,
-                       "  %" PRIu64
-                       " cannot be told: they depend on what is not remembered (rates, bans, room; fingerprint, certificate, request)\n",
-                       r->unknown);
+        good = buf_fmt(
+            out,
+            "  %" PRIu64
+            " cannot be told: they depend on what is not remembered (rates, bans that have ended, room; fingerprint, certificate, request)\n",
+            r->unknown);
     return good;
 }

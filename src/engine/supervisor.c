@@ -1,9 +1,11 @@
 #include "engine/supervisor.h"
+#include "base/clock.h"
 #include "base/fdpass.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -128,6 +130,27 @@ enum asked supervisor_rules(const char *state, int *bundle_fd, struct admins *ad
     if (!good) close(got[0]);
     else *bundle_fd = got[0];
     return good ? ASKED_GOOD : ASKED_FAILED;
+}
+
+/* A copy that is ours alone: its lock is free, and nobody else will take it. */
+static struct ban_set *bans_of(int counters_fd, struct err *e) {
+    const struct hold_roll nobody = {0};
+    struct bans *table = calloc(1, sizeof *table);
+    bool good = (table || err_set(e, "out of memory")) && counters_bans(counters_fd, table, e);
+    struct ban_set *s = good ? ban_set_create(table, (struct holder_id){.roll = &nobody, .me = 1}, clock_mono_ms()) : NULL;
+    if (good && !s) err_set(e, "out of memory");
+    free(table);
+    return s;
+}
+
+enum asked supervisor_bans(const char *state, struct ban_set **out, struct err *e) {
+    int got[2];
+    enum asked a = borrow(state, "rules\n", got, 2, e);
+    if (a != ASKED_GOOD) return a;
+    *out = bans_of(got[1], e);
+    close(got[0]);
+    close(got[1]);
+    return *out ? ASKED_GOOD : ASKED_FAILED;
 }
 
 enum asked supervisor_plan(const char *state, struct running *out, struct err *e) {

@@ -17,5 +17,7 @@ enum asked supervisor_ask(const char *state, const char *request, size_t most, s
 enum asked supervisor_decisions(const char *state, struct recorder **out, struct err *e);
 /* The bundle of the rules in force, and who has used the hub lately. *bundle_fd is the caller's to close. */
 enum asked supervisor_rules(const char *state, int *bundle_fd, struct admins *admins, struct err *e);
+/* The bans that hold, as they are at this moment. *out: ban_set_unref. */
+enum asked supervisor_bans(const char *state, struct ban_set **out, struct err *e);
 enum asked supervisor_plan(const char *state, struct running *out, struct err *e);
 #endif

@@ -3,13 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define SPINS 200 /* about the time a holder needs; after that the holder is probably not running, so give it the processor */
+#define SPINS      200 /* about the time a holder needs; after that the holder is probably not running, so give it the processor */
+#define BANS_TRIES 100
 
 const struct counter_def counter_defs[] = {
 #define COUNTERS_DEF(field, metric, help) {#field, metric, help, offsetof(struct counters_block, field)},
@@ -67,12 +70,38 @@ struct counters *counters_map(int fd, struct err *e) {
     return c;
 }
 
-bool counters_admins(int fd, struct admins *out, struct err *e) {
+static bool ours(int fd, struct err *e) {
     uint64_t head[2];
-    if (pread(fd, head, sizeof head, 0) != sizeof head || head[0] != COUNTERS_MAGIC || head[1] != sizeof(struct counters))
-        return err_set(e, "the counters' memory is of another version; supervisor and command differ: stop and start");
-    return pread(fd, out, sizeof *out, offsetof(struct counters, admins)) == sizeof *out ||
-           err_set(e, "cannot read the counters' memory: %s", strerror(errno));
+    return (pread(fd, head, sizeof head, 0) == sizeof head && head[0] == COUNTERS_MAGIC && head[1] == sizeof(struct counters)) ||
+           err_set(e, "the counters' memory is of another version; supervisor and command differ: stop and start");
+}
+
+static bool copy(int fd, void *out, size_t n, size_t offset, struct err *e) {
+    return pread(fd, out, n, (off_t)offset) == (ssize_t)n || err_set(e, "cannot read the counters' memory: %s", strerror(errno));
+}
+
+bool counters_admins(int fd, struct admins *out, struct err *e) {
+    return ours(fd, e) && copy(fd, out, sizeof *out, offsetof(struct counters, admins), e);
+}
+
+/* Whoever changes the table holds its lock and counts its version up: where nobody holds it before and after, and the version is the same, nobody has
+ * written meanwhile. */
+bool counters_bans(int fd, struct bans *out, struct err *e) {
+    const size_t at = offsetof(struct counters, bans), head = offsetof(struct bans, slot);
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct bans *after = calloc(1, head);
+    bool good = (after || err_set(e, "out of memory")) && ours(fd, e), whole = false;
+    for (unsigned i = 0; good && !whole && i < BANS_TRIES; i++) {
+        if (i) nanosleep(&pause, NULL);
+        good = copy(fd, out, head, at, e);
+        uint32_t top = atomic_load(&out->top);
+        size_t n = (top < BANS_MAX ? top : BANS_MAX) * sizeof out->slot[0];
+        good = good && copy(fd, out->slot, n, at + head, e) && copy(fd, after, head, at, e);
+        whole = good && !atomic_load(&out->lock.by) && !atomic_load(&after->lock.by) &&
+                atomic_load(&out->version) == atomic_load(&after->version);
+    }
+    free(after);
+    return whole || (good ? err_set(e, "the bans are being changed all the time") : false);
 }
 
 void counters_reset_live(struct counters *c, unsigned instance) {

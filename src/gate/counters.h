@@ -90,11 +90,12 @@ struct counters {
     struct admins admins;
 };
 
-int counters_create(struct counters **out, struct err *e);                     /* supervisor: returns the memfd (CLOEXEC), maps it */
-struct counters *counters_map(int fd, struct err *e);                          /* engine: checks magic and size */
-bool counters_admins(int fd, struct admins *out, struct err *e);               /* a command, whose descriptor may only read: a copy */
-void counters_reset_live(struct counters *c, unsigned instance);               /* supervisor, before starting an engine in that slot */
-void counters_engine_ended(struct counters *c, unsigned instance);             /* supervisor: the engine in that slot has been reaped */
+bool counters_bans(int fd, struct bans *out, struct err *e);       /* likewise; it is as it was at one moment, and nobody holds its lock */
+int counters_create(struct counters **out, struct err *e);         /* supervisor: returns the memfd (CLOEXEC), maps it */
+struct counters *counters_map(int fd, struct err *e);              /* engine: checks magic and size */
+bool counters_admins(int fd, struct admins *out, struct err *e);   /* a command, whose descriptor may only read: a copy */
+void counters_reset_live(struct counters *c, unsigned instance);   /* supervisor, before starting an engine in that slot */
+void counters_engine_ended(struct counters *c, unsigned instance); /* supervisor: the engine in that slot has been reaped */
 struct holder_id counters_holder(const struct counters *c, unsigned instance); /* engine: for the tables' locks */
 struct counter_def {
     const char *field, *metric, *help;

@@ -5,9 +5,11 @@
 
 #define NS_PER_MS 1000000
 
-/* A ban's end is exact, so whom one may hold is not judged by the time at which this turn of the loop began. */
+/* A ban's end is exact, so whom one may hold is not judged by the time at which this turn of the loop began. A decision of yesterday was not taken by
+ * a ban of today. */
 const struct ban *facts_ban(const struct facts *f) {
     const struct ban *b = ban_set_find(f->bans, &f->remote, f->mono_ms);
+    if (b && f->unknown && b->made_ms > f->real_ms) return NULL;
     return b && b->expires_ms != BANS_FOREVER && clock_mono_ms() >= b->expires_ms ? ban_set_find(f->bans, &f->remote, clock_mono_ms()) : b;
 }
 

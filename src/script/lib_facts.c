@@ -273,7 +273,7 @@ static int push_because(lua_State *L, bool there, const char *text) {
 
 static int facts_banned(lua_State *L) { /* facts:banned() -> which ban, and why | nil */
     const struct facts *f = facts_check(L);
-    ask_unknown(f);
+    if (!f->bans) ask_unknown(f);
     const struct ban *b = facts_ban(f);
     char text[320];
     if (b) bans_because(b, text, sizeof text);

@@ -129,6 +129,42 @@ def policies(s):
     restore()
 
 
+BANNED = '127.80.0.6', '127.80.0.7'
+
+
+def bans(s):
+    """Bans outlive a reload: one that still holds is told, one that is over is not, and one of today says nothing of yesterday."""
+    port = {x['name']: x['port'] for x in s.listeners()}['plain']
+    before = told(s)[2]
+    for who in BANNED:
+        same(s.command('ban', '--for', '1h', who)[0], 0, 'a ban of ' + who)
+        same(seen(s.address, port, who), 'shut', 'he is shut out')
+    wait_until('they are in the file', lambda: state_text(s, 'log/decisions.log').count('"banned"') >= len(BANNED))
+    judged, groups, out = told(s)
+    ok(not groups and unknown(out) == unknown(before), 'whom a ban shut out it would shut out again; whom it let in before is no difference', out)
+    restore = s.snapshot()
+    s.edit('policies/admission.lua', lambda t: t.replace('  rule.banned(),\n', '  rule.at("peer", function(f) if f:banned() then return admission.verdict.reset("policy", "b") end end),\n'))
+    _, groups, out = told(s)
+    ok(re.search(r'2 were refused without a word \(banned, [^ ]*admission.lua:17\) and would be refused with a reset \(policy, [^ ]*admission.lua:17\)\n    such as 127.80.0.7 at',
+                 out) is not None and unknown(out) == unknown(before), 'a function that asks for bans is told', out)
+    s.edit('policies/admission.lua', lambda t: t.replace('if f:banned() then', 'if false then'))
+    _, groups, out = told(s)
+    ok(groups == [(2, 'refused', 'let in')] and unknown(out) == unknown(before), 'and where nobody asks they would be let in', out)
+    restore()
+    same(s.command('unban', BANNED[0])[0], 0, 'a ban taken back')
+    s.edit('policies/admission.lua', lambda t: t.replace('  rule.banned(),\n', '  rule.at("peer", function(f) if f:banned() then return admission.verdict.reset("policy", "b") end end),\n'))
+    _, groups, out = told(s)
+    ok(groups == [(1, 'refused', 'refused')] and unknown(out) > unknown(before), 'a function that asks does not guess either', out)
+    restore()
+    _, groups, out = told(s)
+    ok(not groups and unknown(out) == unknown(before) + 1, 'what it did is not to be told any more', out)
+
+
+def unknown(out):
+    found = re.search(r'^  (\d+) cannot be told', out, re.M)
+    return int(found.group(1)) if found else 0
+
+
 def aftermath(s):
     """No server runs: the files tell, whatever else stands in them."""
     log = os.path.join(s.state, 'log', 'decisions.log')
@@ -144,7 +180,7 @@ def aftermath(s):
     ok(3 <= judged <= written, 'at least the refusals made here are judged', (judged, written))
     same(groups, [(1, 'refused', 'let in')], 'no server runs: refusals of the files are judged')
     ok('127.80.0.1 at plain' in out, 'and named', out)
-    ok('  1 cannot be told' in out, 'a rate as it stood then is not known', out)
+    same(unknown(out), 1 + len(BANNED), 'a rate as it stood then is not known, nor are the bans of a server that has ended')
     os.unlink(log)
     os.unlink(log + '.1')
     ok('callers:' not in told(s)[2], 'nothing is remembered: nothing is said')
@@ -156,6 +192,7 @@ def main():
         call_all(s)
         changes(s)
         policies(s)
+        bans(s)
         s.kill_engine()
         s.edit('lists/denied.list', '')
         ok('127.80.0.1 at plain' in told(s)[2], 'the engine was killed: its memory tells')
