@@ -1,4 +1,5 @@
 #include "engine/welcome.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -60,13 +61,23 @@ static void command_path(char *out, size_t cap) {
     else snprintf(out, cap, "%s/portreeve", dir);
 }
 
+/* " --state DIR" where the commands would not look by themselves. */
+static void state_option(const char *dir, char *out, size_t cap) {
+    static const char *const found[] = {"var", "./var", "/var/lib/portreeve"};
+    *out = '\0';
+    for (unsigned i = 0; i < sizeof found / sizeof *found; i++)
+        if (strcmp(dir, found[i]) == 0) return;
+    snprintf(out, cap, " --state %s", dir);
+}
+
 void welcome(struct engine *eng, const struct generation *g) {
-    char url[256], word[TOKEN_MAX > 128 ? TOKEN_MAX : 128], program[512];
+    char url[256], word[TOKEN_MAX > 128 ? TOKEN_MAX : 128], program[512], state[PATH_MAX + 16];
     command_path(program, sizeof program);
+    state_option(eng->state_dir, state, sizeof state);
     if (eng->spool && base_url(g, SVC_TRACKER, url, sizeof url) && sample_link(g->ring, word))
-        printf("\nTry it:  curl -si %s/trk/o/%s.gif | head\n         %s events\n", url, word, program);
+        printf("\nTry it:  curl -%ssi %s/trk/o/%s.gif | head\n         %s events%s\n", url[4] == 's' ? "k" : "", url, word, program, state);
     if (base_url(g, SVC_HUB, url, sizeof url) && setup_token(eng, word, sizeof word))
         printf("Set up:  %s/hub/setup?token=%s   (once, within 24 hours)\n", url, word);
-    printf("Inside:  %s console\n\n", program);
+    printf("Inside:  %s console%s\n\n", program, state);
     fflush(stdout);
 }

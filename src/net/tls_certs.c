@@ -144,9 +144,9 @@ static void describe(const struct plan_cert *pc, X509 *x, struct tls_cert_info *
     GENERAL_NAMES_free(san);
 }
 
-static void warn_of_time(const struct plan_cert *pc, const struct tls_cert_info *info, void (*warn)(void *ctx, const char *text),
-                         void *ctx) {
-    char text[400], day[32];
+static void warn_of_time(const struct plan_cert *pc, const struct bundle *b, const struct tls_cert_info *info,
+                         void (*warn)(void *ctx, const char *text), void *ctx) {
+    char day[32];
     int64_t now = clock_real_ms() / 1000, left = (info->not_after - now) / 86400;
     if (warn == NULL || (now >= info->not_before && left >= 30)) return;
     bool early = now<info->not_before, late = now> info->not_after;
@@ -154,14 +154,16 @@ static void warn_of_time(const struct plan_cert *pc, const struct tls_cert_info 
     struct tm tm;
     gmtime_r(&at, &tm);
     strftime(day, sizeof day, "%Y-%m-%d %H:%MZ", &tm);
-    snprintf(text, sizeof text, "certificate %s (%s): %s %s", pc->name, pc->chain,
-             early      ? "is not yet valid, only from"
-             : late     ? "has expired on"
-             : left < 1 ? "expires within a day, at"
-             : left < 7 ? "expires in less than a week, on"
-                        : "expires in less than 30 days, on",
-             day);
-    warn(ctx, text);
+    const struct bundle_file *f = bundle_find(b, pc->chain);
+    struct err text;
+    tls_refuse(pc, f != NULL ? f->display : pc->chain, &text, "%s %s%s",
+               early      ? "is not yet valid, only from"
+               : late     ? "has expired on"
+               : left < 1 ? "expires within a day, at"
+               : left < 7 ? "expires in less than a week, on"
+                          : "expires in less than 30 days, on",
+               day, early || late ? "; it is shown to callers all the same" : "");
+    warn(ctx, text.text);
 }
 
 static bool load_one(struct tls_certs *all, uint32_t i, const struct plan_cert *pc, const struct bundle *b,
@@ -175,7 +177,7 @@ static bool load_one(struct tls_certs *all, uint32_t i, const struct plan_cert *
     if (c->tickets == NULL) err_set(e, "certificate %s: out of memory", pc->name);
     if (c->ctx != NULL) {
         describe(pc, m.cert, &c->info);
-        warn_of_time(pc, &c->info, warn, ctx);
+        warn_of_time(pc, b, &c->info, warn, ctx);
     }
     tls_material_finish(&m);
     return c->ctx != NULL;

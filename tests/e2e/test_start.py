@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Start, status, stop; bad configuration; --set; who is let in (admission) on real sockets."""
 import os
+import re
 import signal
 import socket
 import sys
@@ -28,6 +29,8 @@ def life():
         ok(code == 0 and 'accepting connections on' in text, 'status for people', text)
         same(http1.get(s.address, s.port('http'), '/robots.txt').status, 200, 'HTTP answers')
         same(http1.get(s.address, s.tls_port(), '/robots.txt', tls=True).status, 200, 'HTTPS answers with the development certificate')
+        shown = wait_until('the words of welcome', lambda: re.search(r'Inside: +\S+ (.*)', s.log())).group(1).split()
+        same(command(*shown, stdin='1 + 1\n')[:2], (0, '2\n'), 'the console is reached by the very command that was printed')
         other = Server(start=False)
         other.state = s.state
         other.start(wait=False)  # its readiness would be answered by the first
