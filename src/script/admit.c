@@ -1,5 +1,4 @@
 /* Judging: the walk over the rules, a Lua rule where one stands, its verdicts read strictly, and what happens when it fails. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "script/hooks_i.h"
 #include <lua5.4/lauxlib.h>
@@ -171,7 +170,7 @@ static enum said failed(struct hooks *h, unsigned at, const struct facts *f, str
     if (strncmp(text, r->file, strlen(r->file)) != 0) err_at(e, r->file, r->line, "%.800s", text);
     bool question = f->fd < 0; /* nobody is there, so it says nothing about how the policy is doing */
     if (!question) RULE_COUNT(&h->count[at], failed);
-    if (!question && health_error(h->health, h->rules.suspend_after, clock_real_ms()))
+    if (!question && health_error(h->health, h->rules.suspend_after))
         log_error("admission",
                   "%s: this is failure %u within a minute: the rules in Lua are SUSPENDED until the next reload, the built-in rules go on",
                   e->text, h->rules.suspend_after);
