@@ -10,6 +10,9 @@ bool decision_query_net(struct decision_query *q, const char *text, struct err *
     size_t n = strspn(slash + 1, "0123456789");
     if (n < 1 || n > 3 || slash[1 + n]) return err_set(e, "%.60s: a prefix ends in a number of bits, as in 203.0.113.0/24", text);
     for (size_t i = 1; i <= n; i++) bits = bits * 10 + (unsigned)(slash[i] - '0');
+    bool mapped = most == 32 && memchr(text, ':', (size_t)(slash - text)); /* ::ffff:203.0.113.0/120 means 203.0.113.0/24, as in lists */
+    if (mapped && bits < 96) return err_set(e, "%.60s: of an IPv4 address in IPv6, 96 to 128 bits can be asked about", text);
+    if (mapped) bits -= 96;
     if (bits > most) return err_set(e, "%.60s: an %s address has %u bits", text, most == 32 ? "IPv4" : "IPv6", most);
     q->bits = bits;
     return true;

@@ -188,6 +188,8 @@ def kinds():
         same(len({d['address'] for d in prefix if d['verdict'] != 'allow'}), 10, 'a prefix: all of its addresses')
         for text, code in ((('127.99.99.99',), 1), (('x',), 2), (('127.0.0.1/33',), 2), (('127.0.0.1', '--at', 'noon'), 2), (('127.0.0.1', '--last', '0'), 2), ((), 2), (('--help',), 0)):
             same(s.command('why', *text)[0], code, 'why %s: exit status' % ' '.join(text))
+        same([len(why(s, a)['decisions']) > 0 for a in ('127.80.0.1', '::ffff:127.80.0.1', '::ffff:127.80.0.0/120')], [True] * 3, 'an IPv4 address written as IPv6 is the same (L5)')
+        same(s.command('why', '::ffff:127.80.0.0/24')[0], 2, 'but a prefix longer than that form has is none')
         ok('The memory of the server that runs goes back to' in s.command('why', '127.99.99.99')[1], 'nothing is known: it is said, and how far back that is')
         ok('Nothing is known from before' in s.command('why', '127.80.0.1', '--at', '2020-01-01 12:00')[1], 'a moment before all memory: it is said')
         groups = s.eval('refusals()', json_out=True)
