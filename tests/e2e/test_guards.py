@@ -61,7 +61,7 @@ def ca(path):
 def machine(s):
     s.edit('lists/denied.list', '; a typo of somebody\n127.0.0.0/16\n')
     out = refused(s, None, ('127.0.0.1', 'this machine', 'denied.list:2', 'admission.lua:', '--force'), 'a denied list with this machine')
-    ok('denied' in out and 'internal' in out and 'tracker' not in out, 'the reason and the services that would be lost', out)
+    ok('refuses it (denied)' in out and 'internal' in out and 'tracker' not in out, 'the reason and the services that would be lost', out)
     ok(reachable(s, '127.0.0.1'), 'this machine is served on')
     forced(s, 'a denied list with this machine')
     ok(not reachable(s, '127.0.0.1'), 'and now it is shut out')

@@ -139,7 +139,7 @@ full.MaxConnections = 4
         same(alone(s, '127.66.0.9'), 'served', 'one taken out of the list is served')
         same(alone(s, '127.66.1.1'), 'served', 'its neighbour is served')
         line = refusal_lines(s, mark, ['127.66.0.1', 'denied.list:2'])
-        ok('denied' in line[0], 'the log line carries reason, list and line: ' + line[0][:160])
+        ok('reason=denied ' in line[0], 'the log line carries reason, list and line: ' + line[0][:160])
         same(alone(s, '127.66.0.1', s.tls_port()), 'shut', 'the same before TLS')
         granted, refusing = s.port('granted'), s.port('refusing')
         same([alone(s, a, granted) for a in ('127.70.0.1', '127.70.0.9', '127.70.0.10')], ['served', 'served', 'shut'], 'Grant lets only the list in')
