@@ -38,9 +38,7 @@ static const char HELP[] =
     "\n"
     "Exit status: 0 made, 1 refused (why is on standard error), 2 wrong usage.\n";
 
-static const char *const kinds[] = {"open", "click", "link", "unsubscribe", "trap"};
 static const char *const paths[] = {"/trk/o/", "/trk/c/", "/trk/l/", "/trk/u/", "/trk/t/"};
-static const char *const levels[] = {"off", "blind", "anonymous", "personal", "network"};
 
 struct order {
     const char *base, *url, *state, *conf;
@@ -58,8 +56,8 @@ static bool whole(const char *s, uint64_t *out) {
     return true;
 }
 
-static int word_of(const char *s, const char *const *words, int n) {
-    for (int i = 0; i < n; i++)
+static int word_of(const char *s, const char *const *words) {
+    for (int i = 0; words[i]; i++)
         if (strcmp(s, words[i]) == 0) return i;
     return -1;
 }
@@ -83,14 +81,14 @@ static int take(struct order *o, int c) {
     case 'l': return whole(optarg, &o->t.link) ? 0 : usage("--link is a whole number", optarg) + 1;
     case 'u': o->url = optarg; return 0;
     case 'v':
-        if ((v = word_of(optarg, levels, 5)) < 0) return usage("there is no tracking level", optarg) + 1;
+        if ((v = word_of(optarg, token_level_words)) < 0) return usage("there is no tracking level", optarg) + 1;
         o->t.level = (uint8_t)v;
         return 0;
     case 'b':
         o->base = optarg;
         return base_ok(optarg) ? 0 : usage("--base is an absolute http or https address without ? and #", optarg) + 1;
     case 'k':
-        if ((v = word_of(optarg, kinds, 5)) < 0) return usage("there is no kind of link", optarg) + 1;
+        if ((v = word_of(optarg, token_kind_words)) < 0) return usage("there is no kind of link", optarg) + 1;
         o->kind = v + 1;
         return 0;
     case 's': o->state = optarg; return 0;
@@ -213,7 +211,7 @@ static bool add_member(struct token_ctx *c, const struct order *o, int kind, str
     struct buf address = {0};
     bool fine = add_address(c, o, kind, &address, e);
     if (fine)
-        fine = (buf_fmt(json, "%s\"%s\": ", json->n > 1 ? ", " : "", kinds[kind - 1]) && buf_json(json, address.p, address.n)) ||
+        fine = (buf_fmt(json, "%s\"%s\": ", json->n > 1 ? ", " : "", token_kind_words[kind - 1]) && buf_json(json, address.p, address.n)) ||
                err_set(e, "out of memory");
     if (fine && kind == TOKEN_UNSUB && o->kind == 0) {
         struct buf header = {0};

@@ -161,18 +161,16 @@ static uint8_t word_index(const char *const *words, const char *w) {
 
 /* An event's parts from `at` on: type, token, class, reasons, wait (portreeve.serve). */
 static bool read_event(lua_State *L, int at, const struct exchange *x, struct outcome *out, struct err *e) {
-    static const char *const types[] = {"", "open", "click", "unsubscribe", "resubscribe", "trap", NULL};
-    static const char *const classes[] = {"unknown", "human", "proxy", "prefetch", "scanner", "bot", NULL};
     struct event *ev = &out->event;
     *ev = (struct event){.ms = x->at_ms,
                          .address = x->peer->remote,
                          .listener = x->peer->listener,
                          .tls = x->peer->secure,
                          .method = (uint8_t)x->req.method};
-    ev->type = lua_type(L, at) == LUA_TSTRING ? word_index(types, lua_tostring(L, at)) : UINT8_MAX;
+    ev->type = lua_type(L, at) == LUA_TSTRING ? word_index(event_type_words, lua_tostring(L, at)) : UINT8_MAX;
     const struct token *t = token_at(L, at + 1);
     if (t) ev->token = *t;
-    ev->cls = lua_type(L, at + 2) == LUA_TSTRING ? word_index(classes, lua_tostring(L, at + 2)) : UINT8_MAX;
+    ev->cls = lua_type(L, at + 2) == LUA_TSTRING ? word_index(event_class_words, lua_tostring(L, at + 2)) : UINT8_MAX;
     ev->reasons = (uint32_t)lua_tointeger(L, at + 3);
     out->wait = lua_toboolean(L, at + 4);
     const struct field *agent = ev->token.level == LEVEL_NETWORK ? request_field(&x->req, "user-agent") : NULL;

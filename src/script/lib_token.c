@@ -18,8 +18,6 @@ struct box {
     struct token *scratch;
 };
 static const char box_key, meta_key;
-static const char *const kinds[] = {"open", "click", "link", "unsubscribe", "trap", NULL};
-static const char *const levels[] = {"off", "blind", "anonymous", "personal", "network", NULL};
 
 static int token_index(lua_State *L);
 
@@ -74,7 +72,7 @@ static struct token *token_check(lua_State *L, int index) { /* raises where the 
 
 static enum token_kind kind_at(lua_State *L, int index) {
     if (lua_isinteger(L, index)) return (enum token_kind)lua_tointeger(L, index);
-    return (enum token_kind)(luaL_checkoption(L, index, NULL, kinds) + 1);
+    return (enum token_kind)(luaL_checkoption(L, index, NULL, token_kind_words) + 1);
 }
 
 static uint32_t minute_of(int64_t ms) {
@@ -219,7 +217,8 @@ static int push_sealed(lua_State *L, const struct token *t, const char *target, 
 
 static int l_seal(lua_State *L) { /* seal{kind=, campaign=, recipient=, link=, level=, flags=, target=, at_ms=} -> text | nil, err */
     luaL_checktype(L, 1, LUA_TTABLE);
-    struct token t = {.kind = (uint8_t)(word_field(L, "kind", NULL, kinds) + 1), .level = word_field(L, "level", "personal", levels)};
+    struct token t = {.kind = (uint8_t)(word_field(L, "kind", NULL, token_kind_words) + 1),
+                      .level = word_field(L, "level", "personal", token_level_words)};
     t.campaign = number_field(L, "campaign", 0);
     t.recipient = number_field(L, "recipient", 0);
     t.link = number_field(L, "link", 0);
@@ -322,7 +321,7 @@ int lib_token(lua_State *L) {
     luaL_newlibtable(L, functions);
     push_box(L);
     luaL_setfuncs(L, functions, 1);
-    for (int i = 0; kinds[i] != NULL; i++) { /* token.OPEN … for from_path: a number is compared faster than a word */
+    for (int i = 0; token_kind_words[i] != NULL; i++) { /* token.OPEN … for from_path: a number is compared faster than a word */
         static const char *const names[] = {"OPEN", "CLICK", "LINK", "UNSUBSCRIBE", "TRAP"};
         lua_pushinteger(L, i + 1);
         lua_setfield(L, -2, names[i]);

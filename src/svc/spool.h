@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "svc/token.h"
 
-/* Bits of event.reasons: why an event is thought to come from a machine. The names are in spool_reason_name. */
+/* Bits of event.reasons: why an event is thought to come from a machine. They are told in the order of the bits (spool_read). */
 enum event_reason {
     REASON_BURST = 1,   /* several links in a short time */
     REASON_EARLY = 2,   /* within seconds of sending */
@@ -23,10 +23,11 @@ enum event_reason {
 enum event_type { EV_OPEN = 1, EV_CLICK, EV_UNSUBSCRIBE, EV_RESUBSCRIBE, EV_TRAP };
 enum event_class { CLASS_UNKNOWN, CLASS_HUMAN, CLASS_PROXY, CLASS_PREFETCH, CLASS_SCANNER, CLASS_BOT };
 enum event_tls { EV_TLS_NONE, EV_TLS_OWN, EV_TLS_EXTERNAL };
+extern const char *const event_type_words[], *const event_class_words[]; /* in the order of the enums, NULL at the end; no type is "" */
 
 struct event {                      /* plain; strings are borrowed during spool_push only */
     uint8_t type, cls, tls, method; /* method: enum method of exchange.h */
-    uint32_t reasons;               /* bit mask, names in spool_reason_name */
+    uint32_t reasons;               /* bit mask of event_reason */
     int64_t ms;                     /* unix ms */
     struct token token;             /* level already lowered to what is in force */
     struct addr address;            /* cut as the level says by spool_push: whole only at LEVEL_NETWORK */
@@ -91,5 +92,4 @@ void spool_hurry(struct spool *s);
  * returns when committed. pos beyond the end is an error. A reader is known from its first ack on (pos 0 will do) and holds back deletion
  * until it has not been heard of for 30 days. 1–64 of [A-Za-z0-9._-], at most 16 readers. */
 bool spool_ack(struct spool *s, const char *reader, uint64_t pos, struct err *e);
-const char *spool_reason_name(unsigned bit); /* NULL = unused bit */
 #endif

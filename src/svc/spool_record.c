@@ -23,18 +23,13 @@
 #define MINUTE_ZERO   1577836800ll /* 2020-01-01T00:00Z, as in a token */
 enum { HAS_RECIPIENT = 0x20, HAS_PSEUDONYM = 0x40, HAS_NETWORK = 0x80 };
 
-static const char *const type_names[] = {"?", "open", "click", "unsubscribe", "resubscribe", "trap"};
-static const char *const class_names[] = {"unknown", "human", "proxy", "prefetch", "scanner", "bot"};
-static const char *const level_names[] = {"off", "blind", "anonymous", "personal", "network"};
+const char *const event_type_words[] = {"", "open", "click", "unsubscribe", "resubscribe", "trap", NULL};
+const char *const event_class_words[] = {"unknown", "human", "proxy", "prefetch", "scanner", "bot", NULL};
 static const char *const tls_names[] = {"none", "own", "external"};
 /* In the order of enum method (proto/exchange.h), which this floor must not include; tests/unit/spool.c compares. */
 static const char *const method_names[] = {"OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"};
 static const char *const reason_names[] = {"burst", "early", "purpose", "agent", "no-agent", "trap", "head"};
 #define COUNT_OF(a) (sizeof(a) / sizeof *(a))
-
-const char *spool_reason_name(unsigned bit) {
-    return bit < COUNT_OF(reason_names) ? reason_names[bit] : NULL;
-}
 
 /* --- pseudonyms --- */
 
@@ -223,8 +218,8 @@ static bool record_decode(struct cursor *c, struct record *r) {
         if (r->agent_n > RECORD_AGENT) c->bad = true;
         r->agent = get_bytes(c, r->agent_n);
     }
-    return !c->bad && r->minute <= UINT32_MAX && r->type < COUNT_OF(type_names) && r->cls < COUNT_OF(class_names) &&
-           r->level < COUNT_OF(level_names) && r->tls < COUNT_OF(tls_names) && r->method < COUNT_OF(method_names);
+    return !c->bad && r->minute <= UINT32_MAX && r->type <= EV_TRAP && r->cls <= CLASS_BOT && r->level <= LEVEL_NETWORK &&
+           r->tls < COUNT_OF(tls_names) && r->method < COUNT_OF(method_names);
 }
 
 static char *put_text(char *p, const char *s) {
@@ -248,7 +243,7 @@ static char *put_reasons(char *p, uint64_t reasons) {
     p = put_text(p, ",\"reasons\":[");
     for (unsigned bit = 0; bit < 32; bit++) {
         if ((reasons >> bit & 1) == 0) continue;
-        const char *name = spool_reason_name(bit);
+        const char *name = bit < COUNT_OF(reason_names) ? reason_names[bit] : NULL;
         p = put_text(put_text(put_text(p, between), "\""), name == NULL ? "?" : name); /* "?": written by a later version */
         p = put_text(p, "\"");
         between = ",";
@@ -261,7 +256,7 @@ static char *put_fixed(char *p, const struct record *r, uint64_t epoch, uint64_t
     int64_t since = (int64_t)(r->ms / 1000) - ((int64_t)r->minute * 60 + MINUTE_ZERO);
     p = put_number(p, ",\"epoch\":", epoch);
     p = put_number(p, ",\"seq\":", seq);
-    p = put_text(put_text(put_text(p, ",\"type\":\""), type_names[r->type]), "\"");
+    p = put_text(put_text(put_text(p, ",\"type\":\""), event_type_words[r->type]), "\"");
     p = put_number(p, ",\"ms\":", r->ms);
     p = put_number(p, ",\"campaign\":", r->campaign);
     if (r->bits & HAS_RECIPIENT) p = put_number(p, ",\"recipient\":", r->recipient);
@@ -275,8 +270,8 @@ static char *put_fixed(char *p, const struct record *r, uint64_t epoch, uint64_t
         p = put_text(p, "\"");
     }
     p = put_number(p, ",\"link\":", r->link);
-    p = put_text(put_text(p, ",\"level\":\""), level_names[r->level]);
-    p = put_text(put_text(p, "\",\"class\":\""), class_names[r->cls]);
+    p = put_text(put_text(p, ",\"level\":\""), token_level_words[r->level]);
+    p = put_text(put_text(p, "\",\"class\":\""), event_class_words[r->cls]);
     p = put_reasons(put_text(p, "\""), r->reasons);
     p = put_number(p, ",\"since\":", since < 0 ? 0 : (uint64_t)since);
     p = put_text(put_text(p, ",\"tls\":\""), tls_names[r->tls]);

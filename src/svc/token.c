@@ -19,6 +19,9 @@
 #define HEAD_MIN      (2 + 3 + 1 + 4)
 #define RAW_MAX       (HEAD_MAX + MAC_BYTES)
 
+const char *const token_kind_words[] = {"open", "click", "link", "unsubscribe", "trap", NULL};
+const char *const token_level_words[] = {"off", "blind", "anonymous", "personal", "network", NULL};
+
 struct token_ctx {
     const struct token_ring *ring;
     uint64_t bad;

@@ -12,6 +12,8 @@
 enum token_kind { TOKEN_OPEN = 1, TOKEN_CLICK = 2, TOKEN_LINK = 3 /* short form */, TOKEN_UNSUB = 4, TOKEN_TRAP = 5 };
 enum token_level { LEVEL_OFF, LEVEL_BLIND, LEVEL_ANONYMOUS, LEVEL_PERSONAL, LEVEL_NETWORK };
 
+extern const char *const token_kind_words[], *const token_level_words[]; /* "open" … of 1, 2 …; "off" … of 0, 1 …; NULL at the end */
+
 struct token {
     uint8_t kind, level, flags, key_id;
     uint64_t campaign, recipient, link;
