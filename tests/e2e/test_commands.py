@@ -284,6 +284,31 @@ def follow(s):
         p.kill()
 
 
+def follow_beside_the_ui(s):
+    """A ui fetches events within milliseconds and has them deleted: events --follow shows them all the same, or says which it could not."""
+    path = '/trk/' + s.mint(campaign=77)['open'].split('/trk/')[1]
+    out, err = os.path.join(s.dir, 'follow.out'), os.path.join(s.dir, 'follow.err')
+    with open(out, 'wb') as o, open(err, 'wb') as e:
+        p = subprocess.Popen([PROGRAM, 'events', '--json', '--follow', '--state', s.state], stdout=o, stderr=e, env=environment())
+
+    def numbers():
+        with open(out, encoding='utf-8') as o, open(err, encoding='utf-8') as e:
+            shown = [x['seq'] for x in map(json.loads, o.read().rpartition('\n')[0].splitlines()) if x['campaign'] == 77]
+            told = [n for a, b in re.findall(r'seq (\d+) to (\d+)', e.read()) for n in range(int(a), int(b) + 1)]
+        return shown, told
+    try:
+        http1.get(s.address, s.port('http'), path)
+        first = wait_until('the first event', lambda: numbers()[0])[0]
+        for _ in range(150):
+            http1.get(s.address, s.port('http'), path)
+        last = first + 150  # the newest is never deleted
+        shown, told = wait_until('the last event', lambda: last in numbers()[0] and numbers())
+        same(sorted(shown + told), list(range(first, last + 1)), 'beside a ui each event is shown once or named as missed (%d, %d)' % (len(shown), len(told)))
+    finally:
+        p.kill()
+        p.wait()
+
+
 def check_finds_the_server():
     """check without --state takes the running server's, however long its path is."""
     s = Server(bind='own', sets=['listeners.ini:more.Port=0', 'listeners.ini:more.Services=tracker'], start=False)
@@ -563,7 +588,7 @@ usage()
 default_state()
 overrides()
 with Server(bind='own', sets=['listeners.ini:more.Port=0', 'listeners.ini:more.Services=tracker']) as server:
-    for part in (console_answers, completion, security, reload_is_told, secrets, numbers, json_log, links):
+    for part in (console_answers, completion, security, reload_is_told, secrets, numbers, json_log, links, follow_beside_the_ui):
         part(server)
 with Server(components='tracker', bind='own') as server:
     follow(server)
