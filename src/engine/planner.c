@@ -111,6 +111,7 @@ static void check_plan(struct planner *p) {
 static bool check_all(struct planner *p, int bundle_fd) {
     check_plan(p);
     planner_sets(p);
+    planner_miss_lists(p);
     planner_ask_for_lists(p);
     planner_scripts(p);
     if (p->errors) return false;

@@ -129,6 +129,8 @@ void planner_place(const struct planner *p, const struct plan_socket *s, const c
                    size_t cap);          /* planner_place.c */
 void planner_scripts(struct planner *p); /* planner_scripts.c: those that listeners name are there */
 void planner_ask_for_lists(struct planner *p);
+#define LIST_BUILT_IN "built-in "           /* how the display of a list without a file begins */
+void planner_miss_lists(struct planner *p); /* warns of those that had a file when the generation in force was made */
 bool planner_inline_add(struct planner *p, const char *name, const char *text, const char *file, unsigned line); /* false: out of memory */
 void planner_inlines_finish(struct planner *p);
 

@@ -109,6 +109,31 @@ void planner_sets(struct planner *p) {
     for (unsigned i = 0; !p->again && i < p->nlists; i++) bundle_forget(p->files, p->list[i]->path);
 }
 
+/* The file that a list was read from at the last change; NULL = it was read from none. */
+static const char *file_before(const struct planner *p, const char *path) {
+    const struct planner *did = p->ahead ? p->ahead->did : NULL;
+    const char *image;
+    const struct bundle_file *f = did && did->files ? bundle_writer_find(did->files, path, &image)
+                                  : p->base         ? bundle_find(p->base, path)
+                                                    : NULL;
+    return f && strncmp(f->display, LIST_BUILT_IN, strlen(LIST_BUILT_IN)) != 0 ? f->display : NULL;
+}
+
+/* Lists that are there without a file change when theirs goes: `denied` then denies nobody. A list that is named in listeners.ini is missed by itself. */
+void planner_miss_lists(struct planner *p) {
+    for (unsigned i = 0; i < p->nlists; i++) {
+        char path[BUNDLE_PATH];
+        const struct bundle_file *list = p->list[i];
+        const char *name = list->path + strlen("lists/");
+        if (strncmp(list->display, LIST_BUILT_IN, strlen(LIST_BUILT_IN)) != 0) continue;
+        snprintf(path, sizeof path, "sets/%.*s", (int)(strlen(name) - strlen(".list")), name);
+        const char *before = file_before(p, path);
+        if (before)
+            planner_warn(p, "%s: the file is gone: the built-in list takes its place (%s); an empty file says that this is meant", before,
+                         list->size ? "this machine alone" : "nobody is in it");
+    }
+}
+
 static void say_missing(struct planner *p, const struct plan_socket *s, const char *word, const char *list, const char *does) {
     char place[PLAN_PATH + 300];
     for (unsigned i = 0; i < p->ninlines; i++)

@@ -187,7 +187,7 @@ static void read_lists(struct planner *p) {
         char logical[BUNDLE_PATH], display[BUNDLE_PATH];
         struct err e;
         snprintf(logical, sizeof logical, "lists/%s.list", shipped_lists[i].name);
-        snprintf(display, sizeof display, "built-in %s.list", shipped_lists[i].name);
+        snprintf(display, sizeof display, LIST_BUILT_IN "%s.list", shipped_lists[i].name);
         if (bundle_writer_find(p->files, logical, NULL)) continue;
         if (bundle_add(p->files, logical, display, shipped_lists[i].text, strlen(shipped_lists[i].text), 0644, &e))
             note(p, logical, display, false);

@@ -6,9 +6,10 @@ import os
 import socket
 import struct
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from portreeve import MODE, Server, rss
+from portreeve import MODE, Server, free_ports, rss, wait_until
 from tap import done, note, ok, same
 
 REQUEST = b'GET /robots.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
@@ -159,6 +160,27 @@ def entries():
         ok(code == 1 and 'deny.List' in out + err and call(s, 'deny', '127.9.3.1'), 'and is refused with a bad one', out + err)
 
 
+def gone():
+    """The file of a list that is there without one goes: nobody is denied any more, and that is said."""
+    with Server(components='tracker', bind='own', files={'lists/denied.list': '127.61.0.0/16\n'}) as s:
+        def taken_away():
+            os.remove(s.path('lists/denied.list'))
+            said = s.reload()
+            same(said[0], 0, 'it is no fault: cluster.list never had a file')
+            return 'warning' in said[1] and 'denied.list: the file is gone' in said[1] and 'nobody is in it' in said[1]
+        ok(taken_away(), 'G10: a denied list whose file has gone is warned of')
+        ok('is gone' not in s.reload()[1], 'once')
+        rows = enumerate(free_ports(256), 2)
+        s.edit('listeners.ini', 'many.Port=0\n' + ''.join('many.%d.Port=%s:%d\nmany.%d.Services=tracker\n' % (i, s.address, port, i) for i, port in rows))
+
+        def away_again():  # a planner in reserve tells what was there when it began to wait
+            s.edit('lists/denied.list', '127.61.0.0/16\n')
+            same(s.reload()[0], 0, 'with more than 256 sockets')
+            time.sleep(0.5)  # reading ahead takes it a moment; where that was too short, it is tried again
+            return taken_away()
+        ok(wait_until('a planner in reserve that says it', away_again), 'also where a planner is kept in reserve')
+
+
 def lines(n, first):
     return ''.join('%s\n' % socket.inet_ntoa(struct.pack('>I', 0x0b000000 + (first + i) * 769 & 0xffffffff)) for i in range(n))
 
@@ -185,5 +207,6 @@ def reloads():
 comes_in()
 counts()
 entries()
+gone()
 reloads()
 done()
