@@ -44,7 +44,7 @@ uint64_t format_shape(uint64_t seed) {
     }
     hash = mix_number(hash, sizeof(struct bundle_file));
     hash = mix_number(hash, sizeof(struct wire_socket) << 16 | sizeof(struct wire_kept));
-    return mix_number(hash, (uint64_t)WIRE_GEN_KEPT << 16 | WIRE_PROOFS);
+    return mix_number(hash, (uint64_t)WIRE_TO_ENGINE_END << 16 | WIRE_TO_SUPERVISOR_END);
 }
 
 uint32_t format_number(void) {

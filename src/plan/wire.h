@@ -28,6 +28,7 @@ enum wire_type {
                             below a blank line, one number a line: sockets to call again though they were proved */
     WIRE_GEN_KEPT, /* struct wire_kept[] (binary), between GEN_BEGIN and GEN_END: the engine has these sockets and keeps its descriptors */
     WIRE_REHEARSE, /* "generation N\n" ["force 1\n"]; fds: plan memfd, bundle memfd: whom would it shut out? Answered by REHEARSED */
+    WIRE_TO_ENGINE_END, /* behind the last one: plan/format.c tells by these two that a message has come or gone */
     /* engine → supervisor */
     WIRE_HELLO = 100, /* "pid P\nversion V\nformat F\n": the supervisor ends an engine of another format (plan/format.h) */
     WIRE_PREPARED,    /* "generation N\n" */
@@ -36,11 +37,11 @@ enum wire_type {
     WIRE_RELOAD,      /* "id N\n" ["force 1\n"]: the console or the hub asks for a reload; answered by WIRE_RELOAD_RESULT */
     WIRE_EDIT, /* "id N\ndry 0|1\nforce 0|1\nwho TEXT\n", blank line, then a line a change: "set FILE ENTRY VALUE" or "remove FILE ENTRY" (ENTRY
                             may be NAME.*); at most EDIT_MOST (super/edit.h); answered by WIRE_RELOAD_RESULT */
-    WIRE_STOP,    /* the console asks for an orderly stop */
     WIRE_DRAINED, /* nothing runs any more; the engine exits */
     WIRE_QUIET,   /* a draining engine: its workers accept nobody any more */
     WIRE_PROOFS,  /* "generation N\n", blank line, then one line a socket (plan/proof.h): what the self-probe found; only what is new */
-    WIRE_REHEARSED /* "generation N\nrefused 0|1\n", blank line, text for people: why it would be refused, or lines of warnings, or nothing */
+    WIRE_REHEARSED, /* "generation N\nrefused 0|1\n", blank line, text for people: why it would be refused, or lines of warnings, or nothing */
+    WIRE_TO_SUPERVISOR_END
 };
 
 struct wire_socket {

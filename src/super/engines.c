@@ -266,9 +266,6 @@ static void dispatch(struct super *s, struct engine *en) {
     case WIRE_COMMITTED: said_committed(s, en); break;
     case WIRE_RELOAD: said_reload(s, en); break;
     case WIRE_EDIT: said_edit(s, en); break;
-    case WIRE_STOP:
-        if (!s->stopping) super_stop(s, "the engine's console");
-        break;
     case WIRE_DRAINED: break; /* its exit is what counts */
     case WIRE_QUIET:
         en->quiet = true;
