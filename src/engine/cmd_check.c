@@ -4,7 +4,9 @@
 #include "engine/planner.h"
 #include "engine/replay.h"
 #include "engine/supervisor.h"
+#include <errno.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +133,16 @@ static bool weigh(struct planner *p, int fd, bool state_said) {
     return spared;
 }
 
+/* What a start as root becomes. The planner in its sandbox could not ask: users may come from a directory service. */
+static bool user_exists(struct planner *p) {
+    errno = 0;
+    if (!p->user[0] || geteuid() != 0 || getpwnam(p->user) != NULL || (errno != 0 && errno != ENOENT)) return true;
+    p->errors++;
+    fprintf(stderr, "portreeve.ini: User=%s: there is no user %s on this machine; make it (adduser --system --group %s) or change User\n",
+            p->user, p->user, p->user);
+    return false;
+}
+
 int cmd_check(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     if (!p) return 1;
@@ -146,7 +158,7 @@ int cmd_check(int argc, char **argv) {
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
-    good = good && weigh(p, fd, state_said);
+    good = good && user_exists(p) && weigh(p, fd, state_said);
     if (good)
         printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
                p->warnings, p->warnings == 1 ? "" : "s");

@@ -95,9 +95,15 @@ static void nothing_new(struct super *s) {
     reload_finish(s, true, &text);
 }
 
+/* User of portreeve.ini. */
+static bool find_user(const char *name, struct account *out, struct err *e) {
+    struct err why;
+    return account_find(name, out, &why) || err_set(e, "portreeve.ini: User=%s: %s", name, why.text);
+}
+
 /* portreeve.ini names a user and we are root without --user: from here on planner and engine are that user. */
 static bool adopt_user(struct super *s, const char *name, struct err *e) {
-    if (!account_find(name, &s->user, e)) return false;
+    if (!find_user(name, &s->user, e)) return false;
     if (!dirs_prepare(s->opt.state, &s->user, e)) return false;
     caps_bound(true, false);
     return true;
@@ -179,6 +185,12 @@ void reload_planner_ended(struct super *s, int status) {
         return;
     }
     bool good = p.ok && buf_add(&r->text, p.text.p, p.text.n);
+    struct account next;
+    if (good && differs && !s->opt.user && !find_user(p.user, &next, &e)) { /* the next start would be refused, at night */
+        reload_failed(s, e.text);
+        planner_result_finish(&p);
+        return;
+    }
     if (good && differs) {
         good = buf_fmt(&r->text, "warning: portreeve.ini: User: %s: planner and engine run as %s until portreeve is started anew\n", p.user,
                        s->user.name[0] ? s->user.name : "root");

@@ -129,9 +129,29 @@ def with_nothing():
         tap.ok(code == 1 and 'CAP_NET_BIND_SERVICE' in text and answers((A, 8081)) == [200], 'a reload to port 80 is refused, and the old plan serves', text)
 
 
+def no_such_user():
+    """A User that does not exist would refuse the next start: check and reload say so now."""
+    s = server('BindAddress=%s:8081\n' % A)
+    s.append('portreeve.ini', 'User=nosuchuser\n')
+    try:
+        s.start()
+        tap.ok(False, 'a start as a user who does not exist is refused')
+    except Refused as e:
+        tap.ok(e.code == 1 and 'portreeve.ini: User=nosuchuser: there is no user nosuchuser' in e.text, 'a start as a user who does not exist is refused', e.text)
+    s.edit('portreeve.ini', '')
+    with s.start():
+        s.append('portreeve.ini', 'User=nosuchuser\n')
+        for name, (code, text) in (('check', s.check()), ('reload', s.reload())):
+            tap.ok(code == 1 and 'there is no user nosuchuser' in text, name + ' refuses what the next start would', text)
+        s.edit('portreeve.ini', 'User=nobody\n')
+        code, text = s.reload()
+        tap.ok(code == 0 and 'run as root until portreeve is started anew' in text, 'one who exists comes with the next start, and that is said', text)
+
+
 subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
 program_for_everybody()
 by_root()
 by_nobody()
 with_nothing()
+no_such_user()
 tap.done()
