@@ -202,6 +202,14 @@ def settled(s, net, want, name='http', port=PORT):
     return time.monotonic() - began
 
 
+def said(s, mark, *texts):
+    """Does the log say all of this since then? It is written when the change has been made, which others may see before."""
+    try:
+        return wait_until('the log', lambda: all(x in s.log_since(mark).replace(s.dir + '/', '') for x in texts))
+    except AssertionError:
+        return False
+
+
 def answers(net, *addresses):
     """Wait until they do: the kernel's route to a new address may come a moment after it."""
     for a in addresses:
@@ -246,15 +254,13 @@ def test_waiting(net):
         net.ip('addr add %s/32 dev d0' % V4)
         settled(s, net, {V4: 'bound', '127.0.0.1': 'bound'})
         same(net.call(V4), True, 'Q7 Q18: the address appears and answers')
-        log = s.log_since(mark)
-        ok('opened %s:%d (http, listener http): conf/tomcat.ini:2 BindAddress' % (V4, PORT) in log.replace(s.dir + '/', ''),
-           'the log says what was opened', log)
-        ok('because the addresses of this machine have changed: %s appeared on d0' % V4 in log, 'and because of which address on which interface', log)
+        ok(said(s, mark, 'opened %s:%d (http, listener http): conf/tomcat.ini:2 BindAddress' % (V4, PORT)), 'the log says what was opened', s.log_since(mark))
+        ok(said(s, mark, 'because the addresses of this machine have changed: %s appeared on d0' % V4), 'and because of which address on which interface',
+           s.log_since(mark))
         mark = s.log_mark()
         net.ip('addr del %s/32 dev d0' % V4)
         settled(s, net, {V4: 'waiting for ' + V4, '127.0.0.1': 'bound'})
-        log = s.log_since(mark)
-        ok('closed %s:%d' % (V4, PORT) in log and '%s has gone from d0' % V4 in log, 'Q18: it goes, its socket is closed, and the log says so', log)
+        ok(said(s, mark, 'closed %s:%d' % (V4, PORT), '%s has gone from d0' % V4), 'Q18: it goes, its socket is closed, and the log says so', s.log_since(mark))
         same(net.call('127.0.0.1'), True, 'the other address answers all the same')
 
 
@@ -331,6 +337,7 @@ def test_refuse(net):
         settled(s, net, {V4: 'bound', '127.0.0.1': 'bound'})
         same(net.call(V4), True, 'Q18: the same socket serves again when it is back')
         same(generation(s), before + 1, 'without another generation than that of the reload')
+        said(s, mark, '%s is back: ' % V4)
         log = s.log_since(mark)
         same(log.count('%s is not on this machine any more: %s:%d (listener http) stays bound' % (V4, V4, PORT)), 1, 'one warning when it went')
         same(log.count('%s is back: %s:%d (listener http) serves again' % (V4, V4, PORT)), 1, 'one line when it came')
@@ -431,6 +438,7 @@ def test_link_local(net):
         net.ip('addr del %s/64 dev d1' % ll)
         wait_until('the all-clear', lambda: s.status()['last_reload']['ok'])
         same(generation(s), before, 'when it has gone all is as it was, without a new generation')
+        said(s, mark, 'which cannot be followed')
         same(s.log_since(mark).count('which cannot be followed'), 1, 'the refusal was logged once')
         text = s.status()['last_reload']['text']
         ok('again as generation %d wants them' % before in text, 'status says that it is over', text)
@@ -444,7 +452,7 @@ def test_link_local(net):
         settled(s, net, {'127.0.0.1': 'bound', ll + '%d0': 'bound', ll + '%d1': 'bound', ll + '%ppp0': 'bound'})
         net.ip('link set ppp0 name wan0')
         settled(s, net, {'127.0.0.1': 'bound', ll + '%d0': 'bound', ll + '%d1': 'bound', ll + '%ppp0': 'waiting for %s%%ppp0' % ll})
-        ok('interface ppp0 is called wan0 now' in s.log(), 'an interface that is renamed is another one', s.log()[-2000:])
+        ok(said(s, 0, 'interface ppp0 is called wan0 now'), 'an interface that is renamed is another one', s.log()[-2000:])
         net.ip('link del wan0', 'addr del %s/64 dev d0' % ll, 'addr del %s/64 dev d1' % ll)
         settled(s, net, dict({'127.0.0.1': 'bound', ll + '%d0': 'waiting for %s%%d0' % ll}, **waits))
 
@@ -476,8 +484,7 @@ def test_duplicates(net):
         watcher.join()
         look()  # its last look may have begun before the end
         same(seen, ['waiting for ' + a, 'bound'], 'a tentative address waits until DAD ends')
-        log = s.log()
-        ok('%s on d0 has passed the check for duplicates (DAD)' % a in log or '%s appeared on d0' % a in log, 'the log names it', log[-1500:])
+        ok(wait_until('the log', lambda: re.search('%s (on d0 has passed the check for duplicates|appeared on d0)' % a, s.log())), 'the log names it')
         # Another machine with the same address: here the other end of the cable.
         net.ip('addr add %s/64 dev e0 nodad' % b, 'addr add %s/64 dev d0' % b)
         show = net.enter + ['ip', 'addr', 'show', 'dev', 'd0']

@@ -87,13 +87,21 @@ static void *read_many(void *arg) {
     return (void *)(uintptr_t)torn;
 }
 
+/* A place that its writer passed over is waited for a second, and what is behind it comes then. */
+static bool all_told(void) {
+    struct recorder_layout l = recorder_layout(rec);
+    for (unsigned i = 0; i < l.segments; i++)
+        if (atomic_load(&rec->segment[i].told) < atomic_load(&rec->segment[i].next)) return false;
+    return true;
+}
+
 static void *follow(void *arg) {
     uint64_t *told = arg, missed = 0;
     struct recorder_tail *t = recorder_tail_create(rec);
     struct decision d;
     int64_t last[THREADS + 1] = {0};
     for (bool more = true; more;) {
-        more = !atomic_load(&over);
+        more = !atomic_load(&over) || !all_told();
         while (recorder_tail_next(t, &d, &missed)) {
             told[0]++;
             told[2] += !consistent(&d) || d.ms <= last[d.remote.ip[1]];
