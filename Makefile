@@ -144,7 +144,7 @@ install: all
 	install -m 0755 $(B)/portreeve $(DESTDIR)$(BINDIR)/portreeve
 	install -m 0755 $(B)/portreeve-engine $(DESTDIR)$(LIBEXECDIR)/portreeve-engine
 	install -m 0644 README.md ARCHITECTURE.md LICENSE $(DESTDIR)$(DATADIR)
-	@umask 022; find lua -type f | while read -r f; do install -D -m 0644 "$$f" "$(DESTDIR)$(DATADIR)/$$f"; done
+	@umask 022; find lua examples -type f | while read -r f; do install -D -m 0644 "$$f" "$(DESTDIR)$(DATADIR)/$$f"; done
 	@umask 022; cd conf && find . -path ./systemd -prune -o -type f -print | while read -r f; do \
 	    [ -e "$(DESTDIR)$(CONFDIR)/$$f" ] || install -D -m 0644 "$$f" "$(DESTDIR)$(CONFDIR)/$$f"; done
 	@umask 022; cd policies && find . -type f | while read -r f; do \

@@ -32,7 +32,7 @@ return rules {
   -- those in lists/cluster.list.
   rule.rates(),
 
-  -- Some more rules, out of force as shipped. There is a book of them in examples/policies.
+  -- Some more rules, out of force as shipped. There is a book of them in examples/policies (/usr/share/portreeve).
   --
   -- On the listener named `secure` only clients; others get a page that says so, and are closed (G15):
   -- rule.clients_only("clients", { listener = "secure" }),

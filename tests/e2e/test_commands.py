@@ -527,7 +527,8 @@ def installed():
                 'everybody may read what is installed, with a umask of 077 too')
         program, unit = os.path.join(root, 'usr/bin/portreeve'), open(os.path.join(root, 'usr/lib/systemd/system/portreeve.service')).read()
         for x in ('etc/portreeve/tomcat.ini', 'etc/portreeve/policies/bind.lua', 'etc/portreeve/lists/admin.list', 'usr/lib/sysusers.d/portreeve.conf',
-                  'etc/logrotate.d/portreeve', 'usr/libexec/portreeve/portreeve-engine', 'usr/share/portreeve/lua/portreeve/rules.lua'):
+                  'etc/logrotate.d/portreeve', 'usr/libexec/portreeve/portreeve-engine', 'usr/share/portreeve/lua/portreeve/rules.lua',
+                  'usr/share/portreeve/examples/policies/README.md', 'usr/share/portreeve/examples/finger/README.md'):
             ok(os.path.isfile(os.path.join(root, x)), 'there is /' + x)
         same(os.stat(os.path.join(root, 'var/lib/portreeve')).st_mode & 0o777, 0o700, '/var/lib/portreeve is closed')
         ok('@' not in re.sub(r'@[a-z-]+\b(?!@)', '', unit), 'no placeholder is left in the unit')
