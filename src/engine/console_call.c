@@ -39,7 +39,9 @@ bool console_call_eval(struct console_call *c, const char *text, bool json, bool
     buf_str(&rq, "{");
     buf_member(&rq, "eval", text);
     buf_fmt(&rq, ",\"json\":%s}", json ? "true" : "false");
-    return call(c, &rq, ok, out, e);
+    bool asked = call(c, &rq, ok, out, e);
+    while (asked && !*ok && out->n > 0 && out->p[out->n - 1] == '\n') out->n--; /* who shows an error ends the line */
+    return asked;
 }
 
 bool console_call_complete(struct console_call *c, const char *word, struct buf *out, struct err *e) {

@@ -120,6 +120,7 @@ describe("the console", function()
     assert.matches("counters\n  refused   0\n  accepted  12", out, 1, true)
     assert.matches("2023%-11%-1", eval "generations()")
     assert.equal("(none)", eval "refusals()")
+    assert.matches("probe_at_ms +%-\n", eval '{ port = 8007, probe_at_ms = 0 }' .. "\n")
   end)
 
   it("never hands control characters to the terminal", function()

@@ -99,6 +99,7 @@ end
 cell = function(key, v, depth)
   if v == nil then return "" end
   if type(v) == "table" then return inline(v, depth) end
+  if v == 0 and type(key) == "string" and key:find "at_ms$" then return "-" end -- a moment that has not been
   if type(v) == "number" and type(key) == "string" and (key == "ms" or key:find "_ms$") then return time(v) end
   if type(v) == "number" and type(key) == "string" and key:find "^not_" then return date("%Y-%m-%d %H:%M:%S", v // 1) end -- certificates: s
   if math_type(v) == "float" and v % 1 == 0 and v < 2 ^ 53 and v > -2 ^ 53 then return format("%d", v) end -- JSON knows one kind of number
