@@ -4,6 +4,7 @@
 #include "super/super.h"
 #include <inttypes.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,16 @@ static bool policy_text(const struct super *s, struct buf *out) {
         since);
 }
 
+/* What nobody should learn from a graph only. */
+static bool events_text(const struct super *s, struct buf *out) {
+    uint64_t n = counters_sum(s->counters, offsetof(struct counters_block, events_dropped));
+    return n == 0 ||
+           buf_fmt(out,
+                   "EVENTS: %" PRIu64 " LOST since the start, since the spool could not take them: the log says why (a full disk?), "
+                   "`portreeve eval 'stats().spool'` whether it is still so.\n",
+                   n);
+}
+
 bool status_text(const struct super *s, struct buf *out) {
     char since[32];
     stamp(s->since_ms, since);
@@ -134,7 +145,7 @@ bool status_text(const struct super *s, struct buf *out) {
            replace_text(s, out) && last_reload_text(s, out) &&
            buf_fmt(out, "generation %" PRIu64 ", %u worker%s\n", s->gen ? s->gen->number : 0, s->gen ? s->gen->workers : 0,
                    s->gen && s->gen->workers == 1 ? "" : "s") &&
-           policy_text(s, out) && listeners_text(s, out);
+           policy_text(s, out) && events_text(s, out) && listeners_text(s, out);
 }
 
 void status_socket(const struct super *s, uint32_t i, char *out, size_t cap) {
