@@ -86,9 +86,10 @@ struct planner_flag {
 };
 int planner_options(struct planner *p, int argc, char **argv, const struct planner_flag *flags, const char **word);
 /* planner_main (cmd.h) is `portreeve-engine --plan …`: fd 3 = empty bundle memfd, fd 4 = empty plan memfd, both written and sealed on exit
- * status 0. `portreeve-engine --plan --beside …`: fd 5 is the running generation's bundle. `portreeve-engine --plan --again`: fd 3 is the running generation's bundle, which is only read; `--plan --again --conf …
- * --edit …`: fd 5 is that, and fd 3 gets the edited one. `--plan --reserve --conf …`: fd 5 is a pipe; everything is read and tried ahead, and
- * nothing written; a byte in the pipe is the call to do what `--plan` does, its end the order to leave. */
+ * status 0; fd 5 = the Lua library (plan/library.h). `--plan --beside …`: fd 6 is the running generation's bundle. `--plan --again`: fd 3 is
+ * that, and only read; `--plan --again --conf … --edit …`: fd 6 is that, and fd 3 gets the edited one. `--plan --reserve --conf …`: fd 6 is a
+ * pipe; everything is read and tried ahead, and nothing written; a byte in the pipe is the call to do what `--plan` does, its end the order
+ * to leave. */
 
 /* ---- among the planner's own files ---- */
 void planner_error(struct planner *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

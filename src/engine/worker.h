@@ -21,7 +21,7 @@ struct acceptor { /* one listening socket of this worker */
     int fd;
     struct acceptor *next, *same; /* same: of this hash of the inode */
     struct worker *worker;
-    struct generation *gen; /* referenced through worker_use */
+    struct generation *gen; /* referenced */
     struct gen_listener *listener;
     uint64_t inode;
     int expected; /* accepts to try at a turn */

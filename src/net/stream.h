@@ -3,7 +3,7 @@
  *  - handshake says STREAM_HELLO once where tls_want_hello was called: the ClientHello is here, nothing is answered; call again to go on;
  *  - read returns 0 at a clean end (FIN or close_notify), STREAM_ERROR for everything final (reset, protocol error): then only close;
  *  - write may take less than offered; a TLS write that wanted something must be repeated with the same bytes;
- *  - the stream never closes the fd: conn_close does. stream_free frees what the stream allocated, nothing more. */
+ *  - the stream never closes the fd: conn_close does. free gives back what the stream allocated, nothing more. */
 #ifndef PORTREEVE_NET_STREAM_H
 #define PORTREEVE_NET_STREAM_H
 #include <stdbool.h>

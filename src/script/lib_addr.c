@@ -3,9 +3,8 @@
  *   parse(text) -> ip, family (4|6), scope id (0 = none)   | nil, why     one bare address, no brackets, no port
  *   hostport(text[, allow0]) -> ip, port|nil, family       | nil, why     "192.0.2.1[:80]" or "[::1][:80]"; port nil = none written
  *   list(text[, allow0]) -> { { address =, port = }, … } | nil   "192.0.2.1, [::1]:80": nothing but such items; nil where there is another
- *   key(text) -> text | nil, why     sorts by family, then by address; no zone in it
  *   same(a, b) -> boolean            as addr_same_ip: a missing zone matches any
- *   is_any(text) is_loopback(text) is_link_local(text) -> boolean; false for what is no address */
+ *   is_any(text) is_loopback(text) -> boolean; false for what is no address */
 #include "base/addr.h"
 #include "script/lib.h"
 #include <ctype.h>
@@ -88,17 +87,6 @@ static int list(lua_State *L) {
     }
 }
 
-static int key(lua_State *L) {
-    struct addr a;
-    struct err e;
-    char text[2 + 32 + 1];
-    if (!arg_ip(L, 1, &a, &e)) return push_why(L, &e);
-    int n = snprintf(text, sizeof text, "%u:", a.family);
-    for (int i = 0; i < (a.family == 4 ? 4 : 16); i++) n += snprintf(text + n, sizeof text - (size_t)n, "%02x", a.ip[i]);
-    lua_pushlstring(L, text, (size_t)n);
-    return 1;
-}
-
 static int same(lua_State *L) {
     struct addr a, b;
     bool both = arg_ip(L, 1, &a, NULL) && arg_ip(L, 2, &b, NULL);
@@ -120,20 +108,9 @@ static int is_loopback(lua_State *L) {
     return ask(L, addr_is_loopback);
 }
 
-static int is_link_local(lua_State *L) {
-    return ask(L, addr_is_link_local);
-}
-
 int lib_addr(lua_State *L) {
-    static const luaL_Reg functions[] = {{"parse", parse},
-                                         {"hostport", hostport},
-                                         {"list", list},
-                                         {"key", key},
-                                         {"same", same},
-                                         {"is_any", is_any},
-                                         {"is_loopback", is_loopback},
-                                         {"is_link_local", is_link_local},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"parse", parse},   {"hostport", hostport},       {"list", list}, {"same", same},
+                                         {"is_any", is_any}, {"is_loopback", is_loopback}, {NULL, NULL}};
     luaL_newlib(L, functions);
     return 1;
 }

@@ -1,5 +1,5 @@
 /* portreeve.sys for trusted code (hub and ui on app threads): what plain Lua lacks.
- * random hash_password verify_password sha256 hmac equal now_ms mono_ms boot_id log sleep library · create_file remove_file file_id can_open make_dir
+ * random hash_password verify_password sha256 equal now_ms mono_ms boot_id log sleep library · create_file remove_file file_id can_open make_dir
  * Passwords: yescrypt by crypt_rn(3), setting "$y$jCT$" (cost 8: 64 MiB, about 0.14 s of one 2020s core). */
 #include "base/clock.h"
 #include "base/file.h"
@@ -13,7 +13,6 @@
 #include <lua5.4/lauxlib.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,17 +142,6 @@ static int sys_sha256(lua_State *L) { /* sha256(bytes) -> 32 bytes */
     unsigned char out[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     if (!EVP_Digest(p, n, out, &len, EVP_sha256(), NULL)) return luaL_error(L, "sha256 failed");
-    lua_pushlstring(L, (const char *)out, len);
-    return 1;
-}
-
-static int sys_hmac(lua_State *L) { /* hmac(key, bytes) -> 32 bytes (HMAC-SHA-256) */
-    size_t kn = 0, n = 0;
-    const char *key = luaL_checklstring(L, 1, &kn), *p = luaL_checklstring(L, 2, &n);
-    luaL_argcheck(L, kn >= 1 && kn <= 4096, 1, "1 to 4096 bytes");
-    unsigned char out[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (!HMAC(EVP_sha256(), key, (int)kn, (const unsigned char *)p, n, out, &len)) return luaL_error(L, "hmac failed");
     lua_pushlstring(L, (const char *)out, len);
     return 1;
 }
@@ -288,7 +276,6 @@ int lib_sys(lua_State *L) {
                                          {"hash_password", sys_hash_password},
                                          {"verify_password", sys_verify_password},
                                          {"sha256", sys_sha256},
-                                         {"hmac", sys_hmac},
                                          {"equal", sys_equal},
                                          {"now_ms", sys_now_ms},
                                          {"mono_ms", sys_mono_ms},

@@ -67,6 +67,27 @@ def overrides():
         ok(all(set(x['because']) == {'file', 'line', 'entry', 'row', 'policy'} for x in plan + st['listeners']), 'each says because of what')
 
 
+def members(value):
+    """The names of all members of a JSON document, however deep."""
+    if isinstance(value, list):
+        return set().union(*map(members, value))
+    return set(value) | set().union(*map(members, value.values())) if isinstance(value, dict) else set()
+
+
+def help_names_members(s):
+    """What --json answers is named in --help: who writes a script looks there."""
+    s.command('ban', '--for', '1h', '198.51.100.7')
+    free = {'ipv4', 'ipv6', 'net_ipv4', 'net_ipv6'}  # of prefix
+    for args in (['plan'], ['plan', '--diff'], ['plan', '--firewall'], ['explain', ':%d' % s.port('http')], ['bans'], ['reap', '--dry-run']):
+        how = s.offline if args[0] in ('plan', 'explain') else s.command
+        code, out, err = how(args[0], '--json', *args[1:])
+        found = members(json.loads(out)) - free if code == 0 else set()
+        told = command(args[0], '--help')[1] + (command('plan', '--help')[1] if args[0] == 'explain' else '')
+        same([m for m in sorted(found) if not re.search(r'\b%s\b' % m, told)], [], ' '.join(args[:2]) + ' --json has no member that --help does not name')
+        ok(len(found) > 2, '  and it answers', out + err)
+    s.command('unban', '198.51.100.7')
+
+
 def console_answers(s):
     text = s.eval('help()')
     names = re.findall(r'^([a-z]+)\(', text, re.M)
@@ -589,7 +610,7 @@ usage()
 default_state()
 overrides()
 with Server(bind='own', sets=['listeners.ini:more.Port=0', 'listeners.ini:more.Services=tracker']) as server:
-    for part in (console_answers, completion, security, reload_is_told, secrets, numbers, json_log, links, follow_beside_the_ui):
+    for part in (help_names_members, console_answers, completion, security, reload_is_told, secrets, numbers, json_log, links, follow_beside_the_ui):
         part(server)
 with Server(components='tracker', bind='own') as server:
     follow(server)
