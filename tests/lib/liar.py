@@ -16,8 +16,20 @@ import struct
 import portreeve
 from portreeve import ENGINE, PROGRAM, SLOW, Server, wait_until
 
-SETUP, BEGIN, SOCKETS, END, COMMIT, ABORT, DRAIN, RESULT, LAST, PROVE, KEPT = range(1, 12)
-HELLO, PREPARED, FAILED, COMMITTED, RELOAD, EDIT, STOP, DRAINED, QUIET, PROOFS = range(100, 110)
+
+
+def numbers():
+    """{name: number} of enum wire_type, from its header: a message that comes or goes moves those behind it."""
+    with open(os.path.join(portreeve.ROOT, 'src', 'plan', 'wire.h'), encoding='utf-8') as f:
+        text = re.sub(r'/\*.*?\*/', '', f.read(), flags=re.S)
+    out, last = {}, -1
+    for name, number in re.findall(r'\bWIRE_(\w+)(?:\s*=\s*(\d+))?', re.search(r'enum wire_type \{(.*?)\}', text, re.S).group(1)):
+        out[name] = last = int(number) if number else last + 1
+    return out
+
+
+END, COMMIT, RESULT, HELLO, PREPARED, FAILED, COMMITTED, RELOAD, EDIT, QUIET, PROOFS = (numbers()[x] for x in (
+    'GEN_END', 'COMMIT', 'RELOAD_RESULT', 'HELLO', 'PREPARED', 'FAILED', 'COMMITTED', 'RELOAD', 'EDIT', 'QUIET', 'PROOFS'))
 
 with open(os.path.join(portreeve.ROOT, 'src', 'plan', 'format.h'), encoding='utf-8') as f:
     FORMAT = re.search(r'^#define FORMAT +([0-9]+)$', f.read(), re.M).group(1)
