@@ -128,10 +128,11 @@ static bool policy_text(const struct super *s, struct buf *out) {
 /* What nobody should learn from a graph only. */
 static bool events_text(const struct super *s, struct buf *out) {
     uint64_t n = counters_sum(s->counters, offsetof(struct counters_block, events_dropped));
-    return n == 0 || buf_fmt(out,
-                             "EVENTS: %" PRIu64 " LOST since the start: the spool could not take them. The log says why (a full disk?), "
-                             "`portreeve eval 'stats().spool'` whether it is still so.\n",
-                             n);
+    return n == 0 ||
+           buf_fmt(out,
+                   "EVENTS: %" PRIu64 " NOT RECORDED since the start: the spool could not take them. The log says why (a full disk?), "
+                   "`portreeve eval 'stats().spool'` whether it is still so.\n",
+                   n);
 }
 
 bool status_text(const struct super *s, struct buf *out) {

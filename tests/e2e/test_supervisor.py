@@ -374,9 +374,9 @@ def full_disk():
                         pass
                 s.start()
                 path = '/trk/' + link['open'].split('/trk/')[1]
-                ok('LOST' not in s.command('status')[1], 'nothing is lost yet')
+                ok('NOT RECORDED' not in s.command('status')[1], 'nothing is lost yet')
                 same(http1.get(s.address, s.port('http'), path).status, 200, 'started on a full disk it answers')
-                ok('EVENTS: 1 LOST' in s.command('status')[1], 'and status tells what that costs', s.command('status')[1])
+                ok('EVENTS: 1 NOT RECORDED' in s.command('status')[1], 'and status tells what that costs', s.command('status')[1])
                 os.unlink(os.path.join(s.state, 'filler'))
         finally:
             if s.proc:
