@@ -51,6 +51,15 @@ static void failed(struct decision_file *f, const char *why) {
     f->retry_ms = clock_mono_ms() + RETRY_MS;
 }
 
+/* A machine that lost its power leaves half a line, and the next one would be one with it. */
+static void end_torn(struct decision_file *f, off_t size) {
+    char last = '\n';
+    int fd = size > 0 ? open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+    if (fd >= 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n' && write(f->fd, "\n", 1) == 1)
+        atomic_store(&f->size, (uint64_t)size + 1);
+    if (fd >= 0) close(fd);
+}
+
 static bool open_file(struct decision_file *f) {
     struct stat st;
     if (f->fd >= 0) return true;
@@ -64,6 +73,7 @@ static bool open_file(struct decision_file *f) {
         return false;
     }
     atomic_store(&f->size, (uint64_t)st.st_size);
+    end_torn(f, st.st_size);
     return true;
 }
 

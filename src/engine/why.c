@@ -1,4 +1,5 @@
 #include "engine/why.h"
+#include "gate/decision_read.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -57,6 +58,8 @@ bool why_memory(struct why *w, const struct recorder *r, struct err *e) {
 
 /* ---- files ---- */
 
+#define LAST_MS 253402300799999ll /* 9999-12-31 */
+
 static const char *behind(const char *line, const char *key) {
     const char *p = strstr(line, key);
     return p ? p + strlen(key) : NULL;
@@ -65,15 +68,16 @@ static const char *behind(const char *line, const char *key) {
 static void take_line(struct why *w, char *line) {
     const char *at = behind(line, "\"ms\":"), *who = behind(line, ",\"address\":\"");
     const char *rest = behind(line, "\"us\":");
-    int64_t ms = at ? strtoll(at, NULL, 10) : 0, us = ms * 1000 + (rest ? strtoll(rest, NULL, 10) : 0);
+    int64_t ms = at ? strtoll(at, NULL, 10) : 0, us = rest ? strtoll(rest, NULL, 10) : 0;
     struct addr a;
     struct err e;
-    if (ms <= 0) return;
+    if (ms <= 0 || ms > LAST_MS || us < 0 || us > 999) return; /* somebody has been at this line */
+    us += ms * 1000;
     if (!w->oldest_file_ms || ms < w->oldest_file_ms) w->oldest_file_ms = ms;
     const char *lost = who ? NULL : behind(line, "\"dropped\":");
     if (lost) w->dropped += strtoull(lost, NULL, 10);
     size_t n = who ? strcspn(who, "\"") : 0;
-    if (!n || !wanted(w, us) || !addr_parse_ip(who, n, &a, &e) || !decision_query_holds(&w->q, &a)) return;
+    if (!n || !wanted(w, us) || !addr_parse_ip(who, n, &a, &e) || !decision_query_holds(&w->q, &a) || !decision_line(line)) return;
     char *copy = strdup(line);
     if (copy) put(w, us, copy);
 }

@@ -87,3 +87,81 @@ bool decision_read(char *line, struct decision *out) {
     bool here = !*local || address(local, &out->local);
     return out->ms > 0 && here && address(remote, &out->remote) && *out->listener && find_words(stage, verdict, out);
 }
+
+/* ---- the shape of a line ---- */
+
+enum kind { TEXT, NUMBER, NUMBER_OR_NULL };
+static const struct {
+    const char *key;
+    enum kind kind;
+    bool needed;
+} fields[] = {{"\"ms\"", NUMBER, true},
+              {"\"address\"", TEXT, true},
+              {"\"listener\"", TEXT, true},
+              {"\"stage\"", TEXT, true},
+              {"\"verdict\"", TEXT, true},
+              {"\"active\"", NUMBER, true},
+              {"\"active_from_address\"", NUMBER_OR_NULL, true},
+              {"\"generation\"", NUMBER, true},
+              {"\"port\"", NUMBER, false},
+              {"\"local\"", TEXT, false},
+              {"\"local_port\"", NUMBER, false},
+              {"\"reason\"", TEXT, false},
+              {"\"because\"", TEXT, false},
+              {"\"policy\"", TEXT, false},
+              {"\"list\"", TEXT, false},
+              {"\"entry\"", TEXT, false},
+              {"\"maximum\"", NUMBER, false},
+              {"\"per_address\"", NUMBER, false},
+              {"\"reserve\"", NUMBER, false},
+              {"\"rate_left\"", NUMBER, false},
+              {"\"status\"", NUMBER, false},
+              {"\"delay_ms\"", NUMBER, false},
+              {"\"sni\"", TEXT, false},
+              {"\"tags\"", TEXT, false}};
+#define FIELDS (sizeof fields / sizeof *fields)
+
+/* Behind the closing quote; NULL = there is none, or it holds what buf_json does not write. */
+static const char *skip_text(const char *p) {
+    if (*p++ != '"') return NULL;
+    for (; *p != '"'; p++) {
+        if ((unsigned char)*p < ' ') return NULL;
+        if (*p != '\\') continue;
+        p++;
+        if (*p != 'u' && (!*p || !strchr("\"\\/bfnrt", *p))) return NULL;
+        if (*p == 'u' && (strncmp(p, "u00", 3) != 0 || strspn(p + 3, "0123456789abcdefABCDEF") < 2)) return NULL;
+    }
+    return p + 1;
+}
+
+static const char *skip_value(const char *p) {
+    if (*p == '"') return skip_text(p);
+    if (strncmp(p, "null", 4) == 0) return p + 4;
+    size_t n = strspn(p, "0123456789");
+    return n && n <= 15 ? p + n : NULL;
+}
+
+static bool is_kind(char first, enum kind k) {
+    return first == '"' ? k == TEXT : first == 'n' ? k == NUMBER_OR_NULL : k != TEXT;
+}
+
+bool decision_line(const char *line) {
+    uint32_t have = 0;
+    const char *p = line;
+    if (*p != '{') return false;
+    do {
+        const char *key = ++p;
+        p = skip_text(p);
+        if (!p || *p != ':') return false;
+        p++;
+        for (unsigned i = 0; i < FIELDS; i++) {
+            if (strncmp(key, fields[i].key, strlen(fields[i].key)) != 0) continue;
+            if (!is_kind(*p, fields[i].kind)) return false;
+            have |= 1u << i;
+        }
+        p = skip_value(p);
+    } while (p && *p == ',');
+    for (unsigned i = 0; i < FIELDS; i++)
+        if (fields[i].needed && !(have & 1u << i)) return false;
+    return p && strcmp(p, "}") == 0;
+}

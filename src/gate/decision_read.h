@@ -7,4 +7,8 @@
  * stands in `because` and `tags`, id, generation, limits and rates are left out. false: this is no decision, or not one of this program's.
  */
 bool decision_read(char *line, struct decision *out);
+
+/* Is this line whole, with the fields that decision_json always writes, each of its kind? So what a crash has torn, or somebody has been at, spoils
+ * nothing that others are put into. */
+bool decision_line(const char *line);
 #endif

@@ -35,7 +35,8 @@ static enum said read_refusal(lua_State *L, int at, struct verdict *out, struct 
     lua_Integer status = 0;
     out->refusal = refusal_of(reason);
     if (out->refusal == REFUSE_NONE) {
-        err_set(e, "'%.60s' is no reason to refuse (denied restriction per-address maximum reserve banned rate clients policy)", reason);
+        err_set(e, "'%.60s' is no reason to refuse (denied restriction per-address maximum reserve banned rate clients certificate policy)",
+                reason);
         return SAID_NONSENSE;
     }
     snprintf(out->because, sizeof out->because, "%s", raw_text(L, at, "because"));

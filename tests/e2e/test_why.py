@@ -4,6 +4,7 @@ what then happens; decisions.log is bounded, and a full disk stops nothing but i
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -405,8 +406,25 @@ def rotation():
         s.stop_only()
         code, out, err = s.command('why', '127.92.0.1', '--last', '3')
         ok(code == 0 and out.count('refused (denied)') == 3, 'with no server the files answer', out + err)
+        with open(os.path.join(s.state, 'log', 'decisions.log'), 'ab') as f:  # somebody has been at it
+            for ms, us in ((b'99999999999999999999', b'0'), (b'9223372036854775', b'0'), (b'-5', b'0'), (b'1795344444541', b'99999999999999999999')):
+                f.write(b'{"time":"?","ms":' + ms + b',"us":' + us + b',"address":"127.92.0.1","listener":"http"}\n')
+            f.write(b'\0\xff{"ms":\n' + b'x' * 500 + b'\n')
+            half = b'{"time":"2026-11-22T10:48:42.829Z","ms":%d,"us":5,"address":"127.92.0.1","port":45993,"listen' % (time.time() * 1000)
+            f.write(half + b'{"time":"?","ms":7,"us":0,"address":"127.92.0.1","port":1}\n' + half)
+        same(s.command('why', '127.92.0.1', '--last', '3'), (code, out, err), 'lines that are none of ours are passed over')
         s.start()
         ok(len(why(s, '127.92.0.1', '--last', '1000')['decisions']) > 100, 'and after another start')
+        flood(s, 1, '127.92.0.1')
+
+        def behind():
+            for name in ('decisions.log', 'decisions.log.1'):
+                with open(os.path.join(s.state, 'log', name), 'rb') as f:
+                    rest = re.split(b'"listen(?!er")', f.read())[-1]
+                if 0 < rest.count(b'\n') < 5 and rest.endswith(b'}\n'):
+                    return rest
+        lines = wait_until('a line behind the half one', behind).split(b'\n')
+        ok(lines[0] == b'' and json.loads(lines[1])['address'] == '127.92.0.1', 'a file that ends in half a line is written on in a new one', lines[:2])
 
 
 def sizes():

@@ -251,6 +251,25 @@ static void texts(void) {
            strstr(b.p, "\"verdict\":\"answer\"") && strstr(b.p, "\"rate_left\":7") && strstr(b.p, "\"id\":\"ff-") &&
            strstr(b.p, "\"status\":403") && strstr(b.p, "1970-01-01T00:00:00.005Z"),
        "as JSON: %.120s", b.p);
+    ok(decision_line(b.p), "a whole line");
+    unsigned good = 0, at = 0;
+    for (char c; (c = b.p[at]) != 0; at++) { /* nothing that it is cut to is one */
+        b.p[at] = 0;
+        good += decision_line(b.p);
+        b.p[at] = c;
+    }
+    ok(at > 300 && good == 0, "cut to any of %u lengths it is none (%u)", at, good);
+    for (unsigned i = 0; i < 6; i++) {
+        static const char *const is[] = {"\"ms\":5", "\"generation\":", "\"stage\":\"", "\"because\":\"", "\"active\":", "\"id\":\""};
+        static const char *const no[] = {"\"ms\":-", "\"generatioN\":", "\"stage\":7", "\"because\":\x01", "\"active\"=", "\"id\":["};
+        char *place = strstr(b.p, is[i]), was[16] = "";
+        snprintf(was, sizeof was, "%s", is[i]);
+        if (!ok(place != NULL, "%s stands in it", is[i])) continue;
+        memcpy(place, no[i], strlen(no[i]));
+        ok(!decision_line(b.p), "with %s it is none", no[i]);
+        memcpy(place, was, strlen(was));
+    }
+    ok(decision_line(b.p), "and is whole again");
     struct decision back;
     ok(decision_read(b.p, &back) && back.ms == got.ms && back.stage == got.stage && back.verdict == got.verdict && back.status == 403 &&
            memcmp(&back.remote, &got.remote, sizeof back.remote) == 0 && strcmp(back.listener, got.listener) == 0 &&
