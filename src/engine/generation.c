@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "gate/hash.h"
 #include "plan/plan_check.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,6 +163,31 @@ static void warn(void *ctx, const char *text) {
     log_warn("certificate", "%s", text);
 }
 
+/* A ring is made at the very first start. Later a fresh one would be the end of every link that was ever sent: a reload is refused, and an
+ * engine that has nothing else says it as loudly as it can. */
+static bool load_keys(struct generation *g, struct engine *eng, struct err *e) {
+    char keys[512], spool[512];
+    snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
+    snprintf(spool, sizeof spool, "%s/spool/spool.db", eng->state_dir);
+    struct generation *before = engine_current(eng);
+    bool first = before == NULL, gone = access(keys, F_OK) != 0 && errno == ENOENT;
+    generation_unref(before);
+    if (gone && !first)
+        return err_set(
+            e,
+            "%s: the file with the tracking keys is gone; put it back from the backup, for without it every link that was sent is "
+            "dead. Those that were read before are in use until the engine ends",
+            keys);
+    if (gone && access(spool, F_OK) == 0)
+        log_error(
+            "keys",
+            "%s WAS MISSING though this server has been in use, and has been made anew: no link that was sent before is known any more. Put "
+            "the old file back from the backup, then `portreeve reload`",
+            keys);
+    g->ring = token_ring_load(keys, first, e);
+    return g->ring != NULL;
+}
+
 bool generation_prepare(struct generation *g, struct engine *eng, struct err *e) {
     for (uint32_t i = 0; i < g->plan.nsockets; i++) {
         int id = engine_listener_id(eng, g->plan.socket[i].name);
@@ -172,9 +198,7 @@ bool generation_prepare(struct generation *g, struct engine *eng, struct err *e)
     if (!index_inodes(g, e) || !load_lists(g, e)) return false;
     g->certs = tls_certs_load(&g->plan, g->bundle, warn, NULL, e);
     if (!g->certs) return false;
-    char keys[512];
-    snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
-    if (!(g->ring = token_ring_load(keys, true, e)) || !routes_make(&g->routes, &eng->backends, &g->plan, e)) return false;
+    if (!load_keys(g, eng, e) || !routes_make(&g->routes, &eng->backends, &g->plan, e)) return false;
     struct hooks_config cfg = {
         .bundle = g->bundle, .plan = &g->plan, .lists = &g->lists, .ring = g->ring, .luadir = eng->luadir, .health = &g->health};
     /* A generation with fewer workers than the engine runs: the others keep their connections, so they need its policies too. */

@@ -248,6 +248,28 @@ def keys():
             same((r.status, r.get('Location')), (302, TARGET), 'links of before and after both work')
 
 
+def keys_gone():
+    """Nothing makes a new ring where links of the old one are out there: a reload and mint refuse, an engine that must says it loudly."""
+    with Server(**QUICK) as s:
+        t = Site(s)
+        p = urllib.parse.urlsplit(s.mint(url=TARGET)['click'])
+        def works():
+            return t.call('GET', p.path + '?' + p.query).status
+        ring, kept = os.path.join(s.state, 'keys', 'tracker.keys'), os.path.join(s.state, 'kept')
+        os.rename(ring, kept)
+        code, text = s.reload()
+        ok(code == 1 and 'tracker.keys: ' in text and 'backup' in text and not os.path.exists(ring), 'without the file with the keys a reload is refused', text)
+        same(works(), 302, 'and links go on')
+        code, out, err = s.command('mint', '--campaign', 1, '--recipient', 1)
+        ok(code == 1 and 'backup' in err and not os.path.exists(ring), 'mint makes no ring of its own there', (code, out, err))
+        mark = s.log_mark()
+        s.crash_engine()
+        ok('WAS MISSING' in s.log_since(mark) and 'reload' in s.log_since(mark), 'an engine that is started without says what that means', s.log_since(mark))
+        same(works(), 404, 'since no link of before is known')
+        os.rename(kept, ring)
+        same((s.reload()[0], works()), (0, 302), 'until the file is put back')
+
+
 def minted():
     with Server(**QUICK) as s:
         t = Site(s)
@@ -333,6 +355,7 @@ with Server(**QUICK) as server:
     machines(Site(server))
 high_and_low()
 keys()
+keys_gone()
 minted()
 killed()
 done()
