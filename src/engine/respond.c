@@ -35,7 +35,7 @@ static void write_plain(struct conn *c, int status, const char *type, const char
     rq->status = status;
     rq->close_after |= close;
     whole(c, before,
-          h1_write_head(&rq->out, status, fields, (size_t)k, n, req, close, c->w->date) &&
+          h1_write_head(&rq->out, status, fields, (size_t)k, (int64_t)n, req, close, c->w->date) &&
               (!carries_body(req, status) || buf_add(&rq->out, body, n)));
 }
 
@@ -142,7 +142,7 @@ static void write_outcome(struct conn *c, const struct outcome *o) {
     if (o->fixed) whole(c, before, h1_fixed_write(&rq->out, o->fixed, req, rq->close_after, c->w->date));
     else
         whole(c, before,
-              h1_write_head(&rq->out, o->status, o->fields->p, o->fields->n, o->body->n, req, rq->close_after, c->w->date) &&
+              h1_write_head(&rq->out, o->status, o->fields->p, o->fields->n, (int64_t)o->body->n, req, rq->close_after, c->w->date) &&
                   (!carries_body(req, o->status) || buf_add(&rq->out, o->body->p, o->body->n)));
 }
 

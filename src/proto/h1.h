@@ -62,13 +62,16 @@ enum h1_result h1_body_eat(struct h1_body *b, char *p, size_t n, const struct h1
 
 /* Writing. Head of a response; `fields` are already-serialised "Name: value\r\n" lines (checked by the maker with h1_field_ok, framing
  * fields left out: h1_field_framing). Adds Date (cached text, 29 bytes), Connection: close, or keep-alive to an HTTP/1.0 client, and
- * Content-Length (to HEAD as well, where the caller sends no body). 1xx, 204 and 304 carry no length, 1xx only `fields`. req may be NULL
- * (nothing readable was asked): then HTTP/1.1. All h1_write_*: false = no room in `out` (its bound) or no such status; then nothing was added. */
-bool h1_write_head(struct buf *out, int status, const char *fields, size_t fields_n, uint64_t length, const struct request *req, bool close,
+ * Content-Length (length >= 0; to HEAD as well, where the caller sends no body) or Transfer-Encoding: chunked (length == -1). To an
+ * HTTP/1.0 client a body of unknown length ends with the connection: Connection: close is written, the caller sends plain bytes and closes.
+ * 1xx, 204 and 304 carry neither length nor coding, 1xx only `fields`. req may be NULL (nothing readable was asked): then HTTP/1.1.
+ * All h1_write_*: false = no room in `out` (its bound) or no such status; then nothing was added. */
+bool h1_write_head(struct buf *out, int status, const char *fields, size_t fields_n, int64_t length, const struct request *req, bool close,
                    const char date[29]);
-bool h1_write_continue(struct buf *out);          /* 100 Continue, once, before the body is read */
-const char *h1_reason(int status);                /* "Not Found"; "Unknown" never: every code has a text */
-void h1_date(int64_t unix_seconds, char out[30]); /* IMF-fixdate and NUL */
+bool h1_write_chunk(struct buf *out, const void *p, size_t n); /* n == 0 writes the last chunk */
+bool h1_write_continue(struct buf *out);                       /* 100 Continue, once, before the body is read */
+const char *h1_reason(int status);                             /* "Not Found"; "Unknown" never: every code has a text */
+void h1_date(int64_t unix_seconds, char out[30]);              /* IMF-fixdate and NUL */
 /* A field name or value that may stand in a response: token / no CR LF NUL. */
 bool h1_field_ok(const char *name, size_t nn, const char *value, size_t vn);
 /* A field that only this file writes: Date, Connection, Content-Length, Transfer-Encoding, Keep-Alive, Upgrade, Trailer (any case). */

@@ -40,18 +40,38 @@ static char *put_connection(char *d, const struct request *req, bool close) {
     return d;
 }
 
-bool h1_write_head(struct buf *out, int status, const char *fields, size_t fields_n, uint64_t length, const struct request *req, bool close,
+bool h1_write_head(struct buf *out, int status, const char *fields, size_t fields_n, int64_t length, const struct request *req, bool close,
                    const char date[29]) {
+    bool chunked = length < 0 && !(req && req->minor == 0);
     if (status < 100 || status > 999 || fields_n > SIZE_MAX - HEAD_ROOM || !buf_reserve(out, fields_n + HEAD_ROOM)) return false;
     char *d = put_status(out->p + out->n, status);
     if (fields_n) d = put(d, fields, fields_n);
-    if (!without_body(status)) d = put_length(d, length);
+    if (!without_body(status)) {
+        if (length >= 0) d = put_length(d, (uint64_t)length);
+        else if (chunked) d = PUT(d, "Transfer-Encoding: chunked\r\n");
+        else close = true;
+    }
     if (status >= 200) {
         d = PUT(d, "Date: ");
         d = put(d, date, 29);
         d = PUT(d, "\r\n");
         d = put_connection(d, req, close);
     }
+    d = PUT(d, "\r\n");
+    out->n = (size_t)(d - out->p);
+    return true;
+}
+
+bool h1_write_chunk(struct buf *out, const void *p, size_t n) {
+    char size[18], *s = size + sizeof size;
+    size_t left = n;
+    if (n == 0) return buf_add(out, "0\r\n\r\n", 5);
+    if (n > SIZE_MAX - 32 || !buf_reserve(out, n + 32)) return false;
+    *--s = '\n';
+    *--s = '\r';
+    for (; left > 0; left >>= 4) *--s = "0123456789abcdef"[left & 15];
+    char *d = put(out->p + out->n, s, (size_t)(size + sizeof size - s));
+    d = put(d, p, n);
     d = PUT(d, "\r\n");
     out->n = (size_t)(d - out->p);
     return true;
@@ -84,7 +104,8 @@ bool h1_fixed_make(struct h1_fixed *f, int status, const char *fields, size_t n,
     if (body_n > 0 && without_body(status))
         return err_set(e, "response status %d carries no body, but %zu bytes were given", status, body_n);
     if (!fields_ok(fields, n, e)) return false;
-    bool fine = n < H1_FIXED_MAX && body_n < H1_FIXED_MAX && h1_write_head(&f->wire, status, fields, n, body_n, NULL, false, no_date);
+    bool fine =
+        n < H1_FIXED_MAX && body_n < H1_FIXED_MAX && h1_write_head(&f->wire, status, fields, n, (int64_t)body_n, NULL, false, no_date);
     /* The date and the two line ends behind it are the last of the head. */
     f->head_n = (uint32_t)f->wire.n;
     f->date_at = fine ? f->head_n - 4 - 29 : 0;
