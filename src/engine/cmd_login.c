@@ -92,6 +92,8 @@ static bool make_link(const char *state, struct err *e) {
     struct vm_limits lim = {.memory = 256u << 20};
     struct stat st;
     if (stat(state, &st) < 0 || !S_ISDIR(st.st_mode)) return err_set(e, "%s: no such state folder; name it with --state DIR", state);
+    if (access(state, X_OK) != 0 && errno == EACCES)
+        return err_set(e, "%s: %s; ask as root or as the user portreeve runs as", state, strerror(errno));
     if (!luadir_find(luadir, sizeof luadir, e)) return false;
     read_status(state, &status); /* before the change of user: the supervisor answers root and its own */
     struct vm *v = become_owner(&st, state, e) ? vm_create(VM_TRUSTED, &lim, luadir, e) : NULL;

@@ -444,6 +444,11 @@ def wrong_user():
         ok(code == 1 and re.search(r'state/run: .*uid 0.*uid %d.*chown' % NOBODY, err), 'a folder of root in it: named, with what to do', err)
         os.chmod(s.state, 0o700)
         os.chown(s.state, 0, 0)
+        for name in ('status', 'reload', 'stop', 'events', 'login-link'):
+            code, _, err = nobody(name, '--state', s.state)
+            ok(code == 1 and 'Permission denied; ask as root or as the user portreeve runs as' in err, name + ' of a stranger: whom to ask as', (code, err))
+        os.chown(s.state, NOBODY, NOBODY)
+        os.chown(s.state, 0, 0)
         for name, args in (('status', []), ('eval', ['1']), ('events', [])):
             code, _, err = nobody(name, '--state', s.state, *args)
             ok(code == 1 and 'Permission denied; ask as root or as the user' in err, name + ' of a stranger: told whom to ask as', err)
