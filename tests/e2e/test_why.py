@@ -419,8 +419,11 @@ def rotation():
 
         def behind():
             for name in ('decisions.log', 'decisions.log.1'):
-                with open(os.path.join(s.state, 'log', name), 'rb') as f:
-                    rest = re.split(b'"listen(?!er")', f.read())[-1]
+                try:
+                    with open(os.path.join(s.state, 'log', name), 'rb') as f:
+                        rest = re.split(b'"listen(?!er")', f.read())[-1]
+                except FileNotFoundError:  # just being renamed
+                    continue
                 if 0 < rest.count(b'\n') < 5 and rest.endswith(b'}\n'):
                     return rest
         lines = wait_until('a line behind the half one', behind).split(b'\n')
