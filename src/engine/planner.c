@@ -98,9 +98,8 @@ static void try_bundle(struct planner *p, int bundle_fd) {
 }
 
 /* What the edits changed, behind everything else that is said. */
-static bool say_edits(struct planner *p) {
+static void say_edits(struct planner *p) {
     if (p->edited.n && !buf_add(&p->report, p->edited.p, p->edited.n)) p->hidden++;
-    return true;
 }
 
 static void check_plan(struct planner *p) {
@@ -120,41 +119,25 @@ static bool check_all(struct planner *p, int bundle_fd) {
     return p->errors == 0;
 }
 
-bool planner_run_again(struct planner *p, int bundle_fd) {
+bool planner_run_again(struct planner *p, int from_fd, int edited_fd) {
+    static const struct {
+        void (*take)(struct planner *p);
+        bool edits; /* only where something is edited */
+    } steps[] = {{planner_lua, false}, {planner_edit_plan, true}, {planner_certs, false},         {planner_clients, false},
+                 {check_plan, false},  {planner_sets, true},      {planner_ask_for_lists, false}, {planner_scripts, false}};
     struct err e;
     struct bundle *b = NULL;
+    bool edits = p->nedits > 0;
     p->report.max = 1u << 20;
     p->again = true;
-    if (!library_dir(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(bundle_fd, &e))) planner_error(p, "%s", e.text);
-    if (b) planner_read_bundle(p, b);
+    if (!library_dir(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(from_fd, &e))) planner_error(p, "%s", e.text);
+    if (b) (edits ? planner_read_edited : planner_read_bundle)(p, b);
     bundle_unmap(b);
-    if (p->errors == 0) planner_lua(p);
-    if (p->errors == 0) planner_certs(p);
-    if (p->errors == 0) planner_clients(p);
-    if (p->errors == 0) check_plan(p);
-    if (p->errors == 0) planner_ask_for_lists(p);
-    if (p->errors == 0) planner_scripts(p);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && p->errors == 0; i++)
+        if (edits || !steps[i].edits) steps[i].take(p);
+    if (edits && p->errors == 0) try_bundle(p, edited_fd);
+    if (edits && p->errors == 0) say_edits(p);
     return p->errors == 0;
-}
-
-bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd) {
-    struct err e;
-    struct bundle *b = NULL;
-    p->report.max = 1u << 20;
-    p->again = true;
-    if (!library_dir(p->luadir, sizeof p->luadir, &e) || !(b = bundle_map(base_fd, &e))) planner_error(p, "%s", e.text);
-    if (b) planner_read_edited(p, b);
-    bundle_unmap(b);
-    if (p->errors == 0) planner_lua(p);
-    if (p->errors == 0) planner_edit_plan(p);
-    if (p->errors == 0) planner_certs(p);
-    if (p->errors == 0) planner_clients(p);
-    if (p->errors == 0) check_plan(p);
-    if (p->errors == 0) planner_sets(p);
-    if (p->errors == 0) planner_ask_for_lists(p);
-    if (p->errors == 0) planner_scripts(p);
-    if (p->errors == 0) try_bundle(p, bundle_fd);
-    return p->errors == 0 && say_edits(p);
 }
 
 bool planner_begin(struct planner *p) {
@@ -182,7 +165,9 @@ bool planner_run(struct planner *p, int bundle_fd) {
     if (p->errors) return false;
     planner_certs(p);
     planner_clients(p);
-    return p->errors == 0 && check_all(p, bundle_fd) && say_edits(p);
+    if (p->errors || !check_all(p, bundle_fd)) return false;
+    say_edits(p);
+    return true;
 }
 
 void planner_finish(struct planner *p) {
@@ -310,9 +295,7 @@ int planner_main(int argc, char **argv) {
     if (reserve && !wait_for_call(p, &ahead)) _exit(0);
     p->may_write = true;
     if (beside) p->base = bundle_map(BASE_FD, NULL); /* without it everything is read, which is as good */
-    bool good = again && p->nedits ? planner_run_edited(p, BASE_FD, BUNDLE_FD)
-                : again            ? planner_run_again(p, BUNDLE_FD)
-                                   : planner_run(p, BUNDLE_FD);
+    bool good = again ? planner_run_again(p, p->nedits ? BASE_FD : BUNDLE_FD, BUNDLE_FD) : planner_run(p, BUNDLE_FD);
     if (good && !write_plan(&p->plan, PLAN_FD, &e)) {
         planner_error(p, "%s", e.text);
         good = false;

@@ -66,11 +66,10 @@ struct planner {
 /* The whole gate. The bundle goes into bundle_fd (a memfd), sealed. true: p->plan is good. p->report holds warnings either way. */
 bool planner_run(struct planner *p, int bundle_fd);
 /* The same files once more, as the running generation's bundle has them, on the machine as it is now: what has been checked of those very
- * bytes (policies and their tests, lists) is not checked again, and nothing is read from disk, so that edits wait for their reload. */
-bool planner_run_again(struct planner *p, int bundle_fd);
-/* The same with p's edits put into its INI files: base_fd is that bundle, the edited one goes into bundle_fd. What nobody has edited here
+ * bytes (policies and their tests, lists) is not checked again, and nothing is read from disk, so that edits wait for their reload. from_fd:
+ * that bundle. Where p has edits they are put into its INI files, and the bundle that comes of it into edited_fd; what nobody has edited here
  * stays as it is in force, whatever stands on disk meanwhile. */
-bool planner_run_edited(struct planner *p, int base_fd, int bundle_fd);
+bool planner_run_again(struct planner *p, int from_fd, int edited_fd);
 /* Only the policies' own tests. */
 bool planner_test(struct planner *p);
 void planner_finish(struct planner *p);
@@ -119,8 +118,6 @@ void planner_clients(struct planner *p);
 /* planner_backends.c: none of p->plan.backend leads to the sockets in STATE/run, by whatever path. Errors name file, line and entry. */
 void planner_backends(struct planner *p);
 
-struct alist_text;
-bool planner_list(void *planner, const char *name, struct alist_text *out); /* alist_fetch from p->files */
 /* Each list of p->files as a prefix set beside it, "sets/NAME"; afterwards the files' texts are gone. */
 void planner_sets(struct planner *p);
 const struct pset *planner_set(const struct planner *p,

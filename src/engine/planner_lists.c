@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool planner_list(void *ctx, const char *name, struct alist_text *out) {
+static bool fetch(void *ctx, const char *name, struct alist_text *out) {
     char path[BUNDLE_PATH];
     const char *text;
     snprintf(path, sizeof path, "lists/%.200s.list", name);
@@ -79,7 +79,7 @@ static void make_set(struct planner *p, const struct bundle_file *list) {
     snprintf(name, sizeof name, "%.*s", (int)(strlen(base) - strlen(".list")), base);
     snprintf(path, sizeof path, "sets/%.200s", name);
     const struct pset *before = known(p, list, path, name);
-    struct pset *made = before ? NULL : alist_load(name, planner_list, p, &e);
+    struct pset *made = before ? NULL : alist_load(name, fetch, p, &e);
     if (before || made) keep(p, name, list->display, before ? before : made);
     else planner_error(p, "%s", e.text);
     pset_destroy(made);
