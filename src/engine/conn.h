@@ -121,9 +121,7 @@ void conn_speak(struct conn *c);  /* TLS is done, or there is none */
 void conn_unpark(struct conn *c); /* its delay is over */
 /* For its PROXY header or its certificate (LIMIT_CLIENT), which no rule judges: counted, recorded, closed without a byte. list: "" or the line that decided. */
 void conn_turn_away(struct conn *c, enum plan_limit entry, const char *list, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-bool conn_judge_device(struct conn *c); /* may its PROXY header be believed? false: it is closed */
-/* What the header says of TLS is judged from this stage on (hello, identity), then it speaks. Without such a header it just speaks. */
-void conn_told(struct conn *c, enum stage from);
+bool conn_judge_device(struct conn *c);                         /* may its PROXY header be believed? false: it is closed */
 struct guest *conn_guest(struct conn *c);                       /* made where there is none; NULL = out of memory */
 void conn_facts(struct conn *c, enum stage s, struct facts *f); /* what is known now; borrowed from the connection */
 void conn_close(struct conn *c, const char *why);
@@ -152,5 +150,4 @@ void respond_error(struct conn *c, int status, bool close);
 /* The page of a request that a policy refuses, into rq->out; the connection ends with it. */
 void respond_refused(struct conn *c, int status, const char *text);
 void respond_log(struct conn *c); /* count and access line, once per exchange */
-void respond_count(struct worker *w, int status);
 #endif

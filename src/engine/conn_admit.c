@@ -228,6 +228,14 @@ bool conn_judge_device(struct conn *c) {
     return false;
 }
 
+/* What the header says of TLS is judged from this stage on (hello, identity), then it speaks. Without such a header it just speaks. */
+static void judge_told(struct conn *c, enum stage from) {
+    bool told = c->via && !conn_own_tls(c) && (c->via->tls || c->via->sni[0]);
+    if (told && from <= STAGE_HELLO && conn_judge(c, STAGE_HELLO) != JUDGED_IN) return;
+    if (told && from <= STAGE_IDENTITY && conn_judge(c, STAGE_IDENTITY) != JUDGED_IN) return;
+    conn_speak(c);
+}
+
 void conn_unpark(struct conn *c) {
     c->w->parked--;
     c->state = CONN_PREFACE; /* parked no more, whatever comes */
@@ -235,7 +243,7 @@ void conn_unpark(struct conn *c) {
     case STAGE_PEER: conn_enter(c); break;
     case STAGE_HELLO:
         if (c->via && !conn_own_tls(c) && !c->speaking) {
-            conn_told(c, STAGE_IDENTITY);
+            judge_told(c, STAGE_IDENTITY);
             break;
         }
         c->state = c->speaking ? CONN_TALK : CONN_HANDSHAKE; /* a tunnel looks at the hello itself */
@@ -257,7 +265,7 @@ void conn_unpark(struct conn *c) {
 void conn_enter(struct conn *c) {
     const struct plan_socket *s = c->listener->plan;
     if (s->scheme != SCHEME_HTTPS || c->stream) { /* with TLS to a device there is a stream already */
-        conn_told(c, STAGE_HELLO);
+        judge_told(c, STAGE_HELLO);
         return;
     }
     c->stream = tls_accept(c->gen->certs, s->certificate, c->fd);
@@ -276,13 +284,6 @@ void conn_enter(struct conn *c) {
     c->state = CONN_HANDSHAKE;
     conn_want(c, CONN_READABLE);
     conn_deadline(c, conn_settings(c)->handshake_ms);
-}
-
-void conn_told(struct conn *c, enum stage from) {
-    bool told = c->via && !conn_own_tls(c) && (c->via->tls || c->via->sni[0]);
-    if (told && from <= STAGE_HELLO && conn_judge(c, STAGE_HELLO) != JUDGED_IN) return;
-    if (told && from <= STAGE_IDENTITY && conn_judge(c, STAGE_IDENTITY) != JUDGED_IN) return;
-    conn_speak(c);
 }
 
 void conn_speak(struct conn *c) {

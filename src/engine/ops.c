@@ -20,7 +20,7 @@ static void spool_metrics(struct engine *eng, struct buf *out) {
     metric(out, "spool_failing", "gauge", "1 while the spool refuses events", s.failing);
 }
 
-bool ops_metrics(struct engine *eng, struct buf *out) {
+static void metrics(struct engine *eng, struct buf *out) {
     for (unsigned i = 0; counter_defs[i].field; i++)
         metric(out, counter_defs[i].metric, "counter", counter_defs[i].help, (double)counters_sum(eng->counters, counter_defs[i].offset));
     const struct counters_super *s = &eng->counters->super;
@@ -43,12 +43,11 @@ bool ops_metrics(struct engine *eng, struct buf *out) {
     generation_unref(g);
     backends_metrics(&eng->backends, out);
     if (eng->spool) spool_metrics(eng, out);
-    return true;
 }
 
 int ops_answer(struct engine *eng, const struct request *req, struct buf *body) {
     if (slice_is(req->path, "/metrics")) {
-        ops_metrics(eng, body);
+        metrics(eng, body);
         return 200;
     }
     if (slice_is(req->path, "/healthz")) {

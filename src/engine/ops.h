@@ -7,5 +7,4 @@
 
 /* Returns the status; text goes to body. */
 int ops_answer(struct engine *eng, const struct request *req, struct buf *body);
-bool ops_metrics(struct engine *eng, struct buf *out);
 #endif

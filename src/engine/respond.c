@@ -39,17 +39,7 @@ static void write_plain(struct conn *c, int status, const char *type, const char
               (!carries_body(req, status) || buf_add(&rq->out, body, n)));
 }
 
-void respond_error(struct conn *c, int status, bool close) {
-    char page[512];
-    int n = snprintf(page, sizeof page,
-                     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
-                     "<title>%d %s</title><h1>%d %s</h1></html>\n",
-                     status, h1_reason(status), status, h1_reason(status));
-    write_plain(c, status, "text/html; charset=utf-8", page, (size_t)n, close || c->rq->close_after);
-    if (c->rq->abandoned) respond_count(c->w, status);
-}
-
-void respond_count(struct worker *w, int status) {
+static void count_status(struct worker *w, int status) {
     switch (status / 100) {
     case 2: COUNT(w->count, status_2xx); break;
     case 3: COUNT(w->count, status_3xx); break;
@@ -57,6 +47,16 @@ void respond_count(struct worker *w, int status) {
     case 5: COUNT(w->count, status_5xx); break;
     default: break;
     }
+}
+
+void respond_error(struct conn *c, int status, bool close) {
+    char page[512];
+    int n = snprintf(page, sizeof page,
+                     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
+                     "<title>%d %s</title><h1>%d %s</h1></html>\n",
+                     status, h1_reason(status), status, h1_reason(status));
+    write_plain(c, status, "text/html; charset=utf-8", page, (size_t)n, close || c->rq->close_after);
+    if (c->rq->abandoned) count_status(c->w, status);
 }
 
 static void via_json(const struct via *v, struct buf *b) {
@@ -84,7 +84,7 @@ static void access_line(struct conn *c) {
 }
 
 void respond_log(struct conn *c) {
-    respond_count(c->w, c->rq->status);
+    count_status(c->w, c->rq->status);
     if (c->gen->plan.set.access_log && c->w->eng->access && !c->rq->abandoned) access_line(c);
 }
 

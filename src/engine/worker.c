@@ -142,7 +142,7 @@ static void acknowledge(struct worker *w) {
     pthread_mutex_unlock(&w->eng->lock);
 }
 
-void worker_adopt(struct worker *w, struct generation *g) {
+static void adopt(struct worker *w, struct generation *g) {
     struct generation *old = w->gen;
     w->gen = g;
     accept_adopt(w, g);
@@ -190,7 +190,7 @@ static void take_snapshot(struct worker *w, struct snapshot *s) {
 static void read_letter(struct worker *w, struct mail *m) {
     switch (m->kind) {
     case MAIL_SWAP:
-        worker_adopt(w, m->gen);
+        adopt(w, m->gen);
         acknowledge(w);
         break;
     case MAIL_RETIRE:

@@ -141,5 +141,4 @@ void worker_unpoll(struct worker *w, int fd);
 /* conn_admit.c: a verdict for the flight recorder, and by it for the log. local: the address called, where it is known (else family 0). */
 void worker_record(struct worker *w, const struct generation *g, const struct addr *local, const struct facts *f, const struct verdict *v);
 void worker_log(struct worker *w, const struct log_note *note, const char *p, size_t n); /* a message for the remote log */
-void worker_adopt(struct worker *w, struct generation *g);                               /* MAIL_SWAP */
 #endif

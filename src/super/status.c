@@ -148,7 +148,8 @@ bool status_text(const struct super *s, struct buf *out) {
            policy_text(s, out) && events_text(s, out) && listeners_text(s, out);
 }
 
-void status_socket(const struct super *s, uint32_t i, char *out, size_t cap) {
+/* A word about socket i of the living plan: "bound" … */
+static void socket_state(const struct super *s, uint32_t i, char *out, size_t cap) {
     const struct plan_socket *p = &s->gen->plan.socket[i];
     const struct proof *proof = s->gen->proof ? &s->gen->proof[i] : NULL;
     char state[PLAN_STATE], words[PROOF_WORDS] = "";
@@ -189,7 +190,7 @@ bool status_plan(const struct super *s, struct buf *out) {
     snprintf(r.engine, sizeof r.engine, "%s", engine_state(s));
     for (uint32_t i = 0; good && i < g->plan.nsockets; i++) {
         r.socket[i].port = ports[i];
-        status_socket(s, i, r.socket[i].state, sizeof r.socket[i].state);
+        socket_state(s, i, r.socket[i].state, sizeof r.socket[i].state);
     }
     good = good && running_encode(&r, out);
     free(r.set);

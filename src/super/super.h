@@ -276,7 +276,5 @@ void shutdown_close(struct super *s);
 bool status_text(const struct super *s, struct buf *out);
 bool status_json(const struct super *s, struct buf *out);
 bool status_plan(const struct super *s, struct buf *out); /* the running plan as plan/running.h writes it; s->gen must be there */
-/* A word about socket i of the living plan: "bound" … */
-void status_socket(const struct super *s, uint32_t i, char *out, size_t cap);
 bool status_last_reload(const struct super *s, size_t most_text, struct buf *out); /* the WIRE_LAST_RELOAD object */
 #endif

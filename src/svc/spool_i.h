@@ -74,7 +74,6 @@ struct spool {
 
 /* spool_queue.c: halves. */
 bool half_append(struct half *h, const uint8_t *p, size_t n); /* false: full or no memory */
-void half_clear(struct half *h);
 uint64_t half_count(const struct half *h);
 uint64_t queue_take(struct spool *s); /* sets producer.taken_to of every half taken; records in them */
 bool queue_any(struct spool *s);

@@ -34,7 +34,7 @@ bool half_append(struct half *h, const uint8_t *p, size_t n) {
     return true;
 }
 
-void half_clear(struct half *h) {
+static void half_clear(struct half *h) {
     h->n = h->count = h->cuts = 0;
     if (h->cap > HALF_KEEP) {
         free(h->p);
