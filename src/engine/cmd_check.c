@@ -4,6 +4,7 @@
 #include "engine/planner.h"
 #include "engine/replay.h"
 #include "engine/supervisor.h"
+#include "svc/token.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -18,7 +19,7 @@ static const char HELP[] =
     "\n"
     "Runs everything that stands before a start or a reload, and changes nothing: reads all files, compiles the policies and runs their "
     "tests,\n"
-    "makes the plan, loads certificates and address lists, and tries to bind each address.\n"
+    "makes the plan, loads certificates, address lists and the tracking keys, and tries to bind each address.\n"
     "\n"
     "  --conf DIR      configuration folder: flat, or the tree conf/ hub/ lui/ trk/ commands/ (default ./conf, else /etc/portreeve)\n"
     "  --policies DIR  policies (default: DIR/policies, else beside DIR, else the installed ones)\n"
@@ -143,6 +144,24 @@ static bool user_exists(struct planner *p) {
     return false;
 }
 
+/* The tracking keys as the engine will meet them; before the first start there are none. */
+static bool keys_good(struct planner *p) {
+    char path[4096], spool[4096];
+    struct err e;
+    snprintf(path, sizeof path, "%.4000s/keys/tracker.keys", p->state);
+    snprintf(spool, sizeof spool, "%.4000s/spool/spool.db", p->state);
+    bool there = access(path, R_OK) == 0;
+    if (!there && (errno != ENOENT || access(spool, F_OK) != 0)) return true;
+    struct token_ring *ring = there ? token_ring_load(path, false, &e) : NULL;
+    if (!there) err_set(&e, "%s: the file with the tracking keys is gone: put it back from the backup", path);
+    bool good = ring != NULL;
+    token_ring_free(ring);
+    if (good) return true;
+    p->errors++;
+    fprintf(stderr, "%s\n", e.text);
+    return false;
+}
+
 int cmd_check(int argc, char **argv) {
     struct planner *p = calloc(1, sizeof *p);
     if (!p) return 1;
@@ -158,7 +177,7 @@ int cmd_check(int argc, char **argv) {
     bool good = planner_run(p, fd);
     planner_say(p);
     if (good && p->unmade[0]) printf("certificate %s: the development certificate will be made at the first start\n", p->unmade);
-    good = good && user_exists(p) && weigh(p, fd, state_said);
+    good = good && user_exists(p) && keys_good(p) && weigh(p, fd, state_said);
     if (good)
         printf("good: %u socket%s, %u policy files, %u warning%s\n", p->plan.nsockets, p->plan.nsockets == 1 ? "" : "s", p->npolicies,
                p->warnings, p->warnings == 1 ? "" : "s");

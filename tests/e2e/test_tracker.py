@@ -260,6 +260,8 @@ def keys_gone():
         code, text = s.reload()
         ok(code == 1 and 'tracker.keys: ' in text and 'backup' in text and not os.path.exists(ring), 'without the file with the keys a reload is refused', text)
         same(works(), 302, 'and links go on')
+        code, text = s.check()
+        ok(code == 1 and 'tracker.keys: ' in text and 'backup' in text, 'check says so before', text)
         code, out, err = s.command('mint', '--campaign', 1, '--recipient', 1)
         ok(code == 1 and 'backup' in err and not os.path.exists(ring), 'mint makes no ring of its own there', (code, out, err))
         mark = s.log_mark()
@@ -267,7 +269,10 @@ def keys_gone():
         ok('WAS MISSING' in s.log_since(mark) and 'reload' in s.log_since(mark), 'an engine that is started without says what that means', s.log_since(mark))
         same(works(), 404, 'since no link of before is known')
         os.rename(kept, ring)
-        same((s.reload()[0], works()), (0, 302), 'until the file is put back')
+        same((s.check()[0], s.reload()[0], works()), (0, 0, 302), 'until the file is put back')
+        os.chmod(ring, 0o644)
+        same([(code, 'others may read the tracking keys' in text) for code, text in (s.check(), s.reload())], [(1, True)] * 2, 'check and reload mind who may read it')
+        os.chmod(ring, 0o600)
 
 
 def minted():
