@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 
+import alone
 import tap
 
 V4 = ['10.66.0.%d' % i for i in (1, 2, 3, 4)]
@@ -78,9 +79,7 @@ if '--probe' in sys.argv:
     print(json.dumps([probe_one(a, p) for a, p in json.load(sys.stdin)]))
     sys.exit(0)
 
-if os.geteuid() != 0:
-    tap.skip('the bind table on real sockets', 'needs root, for a network namespace of its own and ports below 1024; run as root')
-    tap.done()
+alone.root('the bind table on real sockets')
 
 from portreeve import Server, wait_until  # noqa: E402 (not needed by the probe)
 

@@ -6,21 +6,16 @@ be done; the start is refused with status 1, or the old plan serves. And what is
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import alone
 import tap
 
 NGINX = '/usr/sbin/nginx'
-if os.geteuid() != 0:
-    tap.skip('ports that somebody else has', 'needs root, for a network namespace of its own and ports below 1024; run as root')
-    tap.done()
-if os.environ.get('PORTREEVE_INSIDE') != str(os.getpid()):  # the namespace lives as long as this process and those it starts
-    os.environ['PORTREEVE_INSIDE'] = str(os.getpid())
-    os.execvp('unshare', ['unshare', '--net', sys.executable] + sys.argv)
+alone.network('ports that somebody else has')
 
 import http1  # noqa: E402 (makes no sense without root)
 from portreeve import PROGRAM, Refused, Server, wait_until  # noqa: E402

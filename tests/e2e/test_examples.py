@@ -12,11 +12,10 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
+import alone
 import tap
 
-if os.geteuid() != 0:
-    tap.skip('examples for real', 'needs root, for a network namespace of its own; run as root')
-    tap.done()
+alone.root('examples for real', 'needs root, for a network namespace of its own; run as root')
 if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:  # CLONE_NEWNET: this process and all that it starts
     tap.skip('examples for real', 'a network namespace cannot be made here: ' + os.strerror(ctypes.get_errno()))
     tap.done()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import alone
 import tap
 
 PORT = 8080
@@ -117,9 +118,7 @@ def agent():
 if '--agent' in sys.argv:
     agent()
 
-if os.geteuid() != 0:
-    tap.skip('following addresses', 'needs root, for a network namespace of its own; run as root')
-    tap.done()
+alone.root('following addresses', 'needs root, for a network namespace of its own; run as root')
 
 from portreeve import Refused, Server, program_for_everybody, wait_until  # noqa: E402 (not needed by the agent)
 from tap import ok, same  # noqa: E402

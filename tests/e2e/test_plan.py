@@ -11,12 +11,10 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-import tap
+import alone
 from tap import done, ok, same, skip
 
-if os.geteuid() != 0:
-    skip('the plan against a running server', 'needs root, for network namespaces of its own and ports below 1024; run as root')
-    done()
+alone.root('the plan against a running server')
 
 import http1  # noqa: E402
 import socket  # noqa: E402

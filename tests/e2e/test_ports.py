@@ -12,14 +12,10 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import alone
 import tap
 
-if os.geteuid() != 0:
-    tap.skip('ports and places on real sockets', 'needs root, for network namespaces of its own and ports below 1024; run as root')
-    tap.done()
-if os.environ.get('PORTREEVE_INSIDE') != str(os.getpid()):  # the namespace lives as long as this process and those it starts
-    os.environ['PORTREEVE_INSIDE'] = str(os.getpid())
-    os.execvp('unshare', ['unshare', '--net', sys.executable] + sys.argv)
+alone.network('ports and places on real sockets')
 
 import http1  # noqa: E402
 from portreeve import SLOW, Server, wait_until  # noqa: E402 (makes no sense without root)

@@ -8,15 +8,11 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import alone
 import tap
 
 NOBODY = 65534
-if os.geteuid() != 0:
-    tap.skip('privileged ports without privileges', 'needs root, to give privileges away; run as root')
-    tap.done()
-if os.environ.get('PORTREEVE_INSIDE') != str(os.getpid()):  # the namespace lives as long as this process and those it starts
-    os.environ['PORTREEVE_INSIDE'] = str(os.getpid())
-    os.execvp('unshare', ['unshare', '--net', sys.executable] + sys.argv)
+alone.network('privileged ports without privileges', 'needs root, to give privileges away; run as root')
 
 import http1  # noqa: E402 (makes no sense without root)
 from portreeve import Refused, Server, program_for_everybody, wait_until  # noqa: E402

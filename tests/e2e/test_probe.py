@@ -13,12 +13,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import http1
-import tap
+import alone
 from tap import done, note, ok, same, skip
 
-if os.geteuid() != 0:
-    skip('the self-probe', 'needs root, for a network namespace of its own; run as root')
-    done()
+alone.root('the self-probe', 'needs root, for a network namespace of its own; run as root')
 
 from portreeve import SLOW, Server, wait_until  # noqa: E402
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import alone
 import tap
 
 ADDRESSES = int(os.environ.get('SCALE', '1000'))
@@ -20,9 +21,7 @@ LIST = ['10.77.%d.%d' % (i // 250, i % 250 + 1) for i in range(ADDRESSES)]
 EVERY = ', '.join(LIST)
 REQUEST = b'GET /robots.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
 
-if os.geteuid() != 0:
-    tap.skip('thousands of sockets', 'needs root, for a network namespace of its own; run as root')
-    tap.done()
+alone.root('thousands of sockets', 'needs root, for a network namespace of its own; run as root')
 
 # This process goes there itself, and all it starts with it: the namespace ends with the last of them.
 if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:  # CLONE_NEWNET

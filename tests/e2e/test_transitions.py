@@ -16,14 +16,10 @@ import time
 import warnings
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import alone
 import tap
 
-if os.geteuid() != 0:
-    tap.skip('each row of the bind table turned into each other', 'needs root, for a network namespace of its own and ports below 1024; run as root')
-    tap.done()
-if os.environ.get('PORTREEVE_INSIDE') != str(os.getpid()):  # the namespace lives as long as this process and those it starts
-    os.environ['PORTREEVE_INSIDE'] = str(os.getpid())
-    os.execvp('unshare', ['unshare', '--net', sys.executable] + sys.argv)
+alone.network('each row of the bind table turned into each other')
 
 import slowcaller  # noqa: E402 (makes no sense without root)
 from portreeve import SLOW, Server, wait_until  # noqa: E402

@@ -11,11 +11,7 @@ describe("System Database Status", function()
   before_each(function()
     world = trusted.install { status = { version = "0.1.0", listeners = {} } }
     browser = trusted.browser({ ["/hub"] = require("portreeve.hub").handler(require("portreeve.rules").build {}) })
-    local file = assert(io.open(world.state .. "/keys/setup.token"))
-    browser.post("/hub/setup", { token = file:read("l"), account = "ada", password = "correct horse battery",
-      again = "correct horse battery" })
-    file:close()
-    browser.post("/hub/login", { account = "ada", password = "correct horse battery" })
+    trusted.log_in(world, browser)
   end)
   after_each(function() world.finish() end)
 

@@ -316,11 +316,7 @@ describe("the page of listeners", function()
     end
     local handler = require("portreeve.hub").handler(conf_sample())
     browser = trusted.browser({ ["/hub"] = handler }, { listener = "http", socket_address = "0.0.0.0", local_port = 8080 })
-    local file = assert(io.open(world.state .. "/keys/setup.token"))
-    browser.post("/hub/setup", { token = file:read("l"), account = "ada", password = "correct horse battery",
-      again = "correct horse battery" })
-    file:close()
-    browser.post("/hub/login", { account = "ada", password = "correct horse battery" })
+    trusted.log_in(world, browser)
   end)
   after_each(function() world.finish() end)
 

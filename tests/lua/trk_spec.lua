@@ -13,11 +13,7 @@ describe("TRK Settings → General Administration", function()
       ["lui.ini"] = { display = "conf/lui.ini", entries = { { key = "TrackerCommunicationsPort", value = "7000", line = 9 } } },
     }
     browser = trusted.browser({ ["/hub"] = require("portreeve.hub").handler(conf) })
-    local file = assert(io.open(world.state .. "/keys/setup.token"))
-    browser.post("/hub/setup", { token = file:read("l"), account = "ada", password = "correct horse battery",
-      again = "correct horse battery" })
-    file:close()
-    browser.post("/hub/login", { account = "ada", password = "correct horse battery" })
+    trusted.log_in(world, browser)
   end
   local function put(port, more)
     local fields = { csrf = browser.csrf("/hub/trk/general"), port = port }

@@ -97,11 +97,7 @@ describe("URL Settings", function()
       entries = { { key = "old.Port", value = "81", line = 1 }, { key = "old.Services", value = "tracker", line = 2 } } } }
     browser = trusted.browser({ ["/hub"] = require("portreeve.hub").handler(conf) },
       { listener = "http", socket_address = "0.0.0.0", local_port = 8080 })
-    local file = assert(io.open(world.state .. "/keys/setup.token"))
-    browser.post("/hub/setup", { token = file:read("l"), account = "ada", password = "correct horse battery",
-      again = "correct horse battery" })
-    file:close()
-    browser.post("/hub/login", { account = "ada", password = "correct horse battery" })
+    trusted.log_in(world, browser)
   end)
   after_each(function() world.finish() end)
 
