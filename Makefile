@@ -24,7 +24,7 @@ CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -Isrc $(WARN) $(HARD) $(OPT_$(MODE)) -DLIBE
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now,-z,noexecstack $(OPT_$(MODE)) $(LDFLAGS)
 ENGINE_LIBS := -llua5.4 -lev -lssl -lcrypto -lsqlite3 -lcurl -lcrypt -lseccomp -ledit -lpthread -lm
 
-# The supervisor links floors 1 and 2, the sockets and the counters, and libc: nothing else can take it down.
+# The supervisor links floors 1 and 2, the sockets, the counters and the flight recorder, and libc: nothing else can take it down.
 SUPER_SRC := $(wildcard src/base/*.c src/plan/*.c src/super/*.c) $(addprefix src/net/,diag.c iftable.c ifwatch.c owner.c ports.c sock.c) src/gate/counters.c src/gate/hold.c src/gate/recorder.c src/gate/recorder_read.c
 ENGINE_SRC := $(filter-out src/super/%,$(wildcard src/*/*.c))
 ENGINE_MAIN := src/engine/main.c
