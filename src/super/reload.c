@@ -50,9 +50,10 @@ static void start_planner(struct super *s) {
     follow_began(s);
     r->from_reserve = !r->follow && !r->edit && reserve_call(s);
     const struct planner_from from = {&s->program, s->engine_path, &s->user};
-    bool started = r->follow ? planner_start_again(&r->planner, &from, s->gen->bundle_fd, &e)
-                   : r->edit ? planner_start_edited(&r->planner, &from, &s->opt, s->gen->bundle_fd, r->edit->arg, &e)
-                             : r->from_reserve || planner_start(&r->planner, &from, &s->opt, s->gen ? s->gen->bundle_fd : -1, &e);
+    int running = s->gen ? s->gen->bundle_fd : -1;
+    bool started = r->follow ? planner_start_again(&r->planner, &from, running, &e)
+                   : r->edit ? planner_start_edited(&r->planner, &from, &s->opt, running, r->edit->arg, &e)
+                             : r->from_reserve || planner_start(&r->planner, &from, &s->opt, running, &e);
     if (!started) reload_failed(s, e.text);
     else if (s->gen && s->gen->plan.nsockets >= RESERVE_FROM) foreign_ahead(&(struct mine){.old = s->gen, .retired = &s->retired});
 }
