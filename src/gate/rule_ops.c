@@ -60,25 +60,33 @@ static enum rule_says over(const struct rule *r, const struct facts *f, struct v
     return rule_refuse(v, why, "%s=%u of listener %s%s", plan_limit_name(entry), limit, f->listener->name, at);
 }
 
+static uint32_t per_address_of(const struct rule *r, const struct facts *f) {
+    return r->number >= 0 ? (uint32_t)r->number : f->listener->max_per_address;
+}
+
+static uint32_t maximum_of(const struct rule *r, const struct facts *f) {
+    return r->number >= 0 ? (uint32_t)r->number : f->listener->max_connections;
+}
+
+static int64_t reserve_of(const struct rule *r, const struct facts *f) {
+    return r->number >= 0 ? r->number : f->listener->reserve;
+}
+
 static enum rule_says per_address(const struct rule *r, const struct facts *f, struct verdict *v) {
-    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : f->listener->max_per_address;
+    uint32_t limit = per_address_of(r, f);
     if (limit == 0 || f->counts.from_address <= limit) return RULE_NEXT;
     return over(r, f, v, REFUSE_PER_ADDRESS, LIMIT_PER_ADDRESS, limit);
 }
 
-static uint32_t maximum_of(const struct facts *f) {
-    return f->listener->max_connections;
-}
-
 static enum rule_says maximum(const struct rule *r, const struct facts *f, struct verdict *v) {
-    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : maximum_of(f);
+    uint32_t limit = maximum_of(r, f);
     if (limit == 0 || f->counts.active <= limit) return RULE_NEXT;
     return over(r, f, v, REFUSE_MAXIMUM, LIMIT_CONNECTIONS, limit);
 }
 
 /* With as many places free as are reserved, or fewer, only clients come in (G26). The counts include the connection that is judged. */
 static enum rule_says reserve(const struct rule *r, const struct facts *f, struct verdict *v) {
-    int64_t keep = r->number >= 0 ? r->number : f->listener->reserve, most = maximum_of(f);
+    int64_t keep = reserve_of(r, f), most = f->listener->max_connections;
     if (most == 0 || keep == 0 || most - ((int64_t)f->counts.active - 1) > keep) return RULE_NEXT;
     if (f->living && keep < most) return RULE_NEXT; /* it is about who comes: whoever came before the clients did may stay */
     if (facts_ask(f, r->set).in) return RULE_NEXT;
@@ -90,17 +98,17 @@ static uint32_t less(int64_t a, uint32_t b) {
 }
 
 static void bound_per_address(const struct rule *r, const struct facts *f, struct rule_bounds *b) {
-    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : f->listener->max_per_address;
+    uint32_t limit = per_address_of(r, f);
     if (limit) b->from_address = less(limit, b->from_address);
 }
 
 static void bound_maximum(const struct rule *r, const struct facts *f, struct rule_bounds *b) {
-    uint32_t limit = r->number >= 0 ? (uint32_t)r->number : maximum_of(f);
+    uint32_t limit = maximum_of(r, f);
     if (limit) b->active = less(limit, b->active);
 }
 
 static void bound_reserve(const struct rule *r, const struct facts *f, struct rule_bounds *b) {
-    int64_t keep = r->number >= 0 ? r->number : f->listener->reserve, most = maximum_of(f);
+    int64_t keep = reserve_of(r, f), most = f->listener->max_connections;
     if (most && keep && !pset_find(r->set, &f->remote).in) b->active = less(most - keep, b->active);
 }
 
