@@ -129,7 +129,7 @@ static const char *skip_text(const char *p) {
         if (*p != '\\') continue;
         p++;
         if (*p != 'u' && (!*p || !strchr("\"\\/bfnrt", *p))) return NULL;
-        if (*p == 'u' && (strncmp(p, "u00", 3) != 0 || strspn(p + 3, "0123456789abcdefABCDEF") < 2)) return NULL;
+        if (*p == 'u' && strspn(p + 1, "0123456789abcdefABCDEF") < 4) return NULL;
     }
     return p + 1;
 }

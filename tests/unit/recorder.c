@@ -270,6 +270,13 @@ static void texts(void) {
         memcpy(place, was, strlen(was));
     }
     ok(decision_line(b.p), "and is whole again");
+    struct buf turned = {0}; /* a caller who has his words turned around in it is told of all the same */
+    got.because = "asked for /\xe2\x80\xae"
+                  "gpj.exe\x1b\xc2\x9b";
+    ok(decision_json(&got, 255, &turned) && buf_add(&turned, "", 1) && strstr(turned.p, "/\\u202egpj.exe\\u001b\\u009b") &&
+           decision_line(turned.p),
+       "a whole line with every escape: %s", turned.p);
+    buf_free(&turned);
     struct decision back;
     ok(decision_read(b.p, &back) && back.ms == got.ms && back.stage == got.stage && back.verdict == got.verdict && back.status == 403 &&
            memcmp(&back.remote, &got.remote, sizeof back.remote) == 0 && strcmp(back.listener, got.listener) == 0 &&
