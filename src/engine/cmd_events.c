@@ -34,8 +34,10 @@ static const char HELP[] =
 #define EPOCHS   16u
 
 struct view {
-    bool json, follow, begun; /* begun: what was there has been shown */
+    bool json, follow;
+    bool fresh; /* the spool was empty: whatever there will be begins with its first */
     uint64_t after;
+    uint64_t since; /* unix ms; epochs are named by the time they began */
     const char *state;
     int grown;        /* inotify: the spool's files are written to; -1 = not to be had */
     int64_t awake_to; /* monotonic ms */
@@ -94,7 +96,7 @@ static void look_for_gap(struct view *v, const char *line, size_t line_n) {
         if (v->nseen < EPOCHS) v->nseen++;
         else i = 0;
         v->seen[i].epoch = epoch;
-        v->seen[i].seq = v->begun ? 0 : seq - 1;
+        v->seen[i].seq = v->fresh || epoch > v->since ? 0 : seq - 1;
     }
     uint64_t last = v->seen[i].seq;
     v->seen[i].seq = seq;
@@ -149,7 +151,7 @@ static bool run(struct view *v, struct spool_reader *r, struct err *e) {
             continue;
         }
         if (!v->follow) break;
-        v->begun = true;
+        v->fresh |= after == 0;
         open = rest(v);
     }
     if (fine && !v->json && !v->follow) printf("position %" PRIu64 "\n", after);
@@ -166,7 +168,7 @@ static int usage(const char *what, const char *value) {
 int cmd_events(int argc, char **argv) {
     static const struct option options[] = {{"json", 0, NULL, 'j'},  {"follow", 0, NULL, 'f'}, {"after", 1, NULL, 'a'},
                                             {"state", 1, NULL, 's'}, {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
-    struct view v = {.grown = -1};
+    struct view v = {.grown = -1, .since = (uint64_t)clock_real_ms()};
     char *end = NULL, dir[4096];
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {

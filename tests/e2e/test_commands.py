@@ -305,6 +305,24 @@ def follow(s):
         p.kill()
 
 
+def follow_from_there(s):
+    """Whoever follows from a position on has missed nothing of what lies before it."""
+    path = '/trk/' + s.mint(campaign=78)['open'].split('/trk/')[1]
+    for _ in range(3):
+        http1.get(s.address, s.port('http'), path)
+    newest = wait_until('three events', lambda: (lambda t: t.count('campaign=78') == 3 and re.search(r'^position (\d+)$', t, re.M))(
+        command('events', '--state', s.state)[1])).group(1)
+    p = subprocess.Popen([PROGRAM, 'events', '--json', '--follow', '--after', newest, '--state', s.state], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env=environment())
+    try:
+        time.sleep(0.5)  # so that it rests at that position; were it slower it would have less to be wrong about
+        http1.get(s.address, s.port('http'), path)
+        same(json.loads(p.stdout.readline())['campaign'], 78, 'events --follow --after shows the next one')
+    finally:
+        p.terminate()
+    same(p.communicate()[1], b'', 'and says of none before it that it was missed')
+
+
 def follow_beside_the_ui(s):
     """A ui fetches events within milliseconds and has them deleted: events --follow shows them all the same, or says which it could not."""
     path = '/trk/' + s.mint(campaign=77)['open'].split('/trk/')[1]
@@ -619,6 +637,7 @@ with Server(bind='own', sets=['listeners.ini:more.Port=0', 'listeners.ini:more.S
         part(server)
 with Server(components='tracker', bind='own') as server:
     follow(server)
+    follow_from_there(server)
 check_finds_the_server()
 closed_pipe()
 careless()
