@@ -47,7 +47,8 @@ int pidfile_take(const char *state, bool *unclean, struct err *e) {
 
 void pidfile_drop(int fd) {
     if (fd < 0) return;
-    if (pwrite(fd, "0\n", 2, 0) != 2 || ftruncate(fd, 2) != 0) { /* then the next start waits a little longer than it must */
+    /* No number: `kill $(cat …)` with a 0 would end whoever asks, and his whole group. One byte stays, so that the block is kept. */
+    if (pwrite(fd, "\n", 1, 0) != 1 || ftruncate(fd, 1) != 0) { /* then the next start waits a little longer than it must */
     }
     close(fd);
 }

@@ -7,7 +7,7 @@
 /* Lock STATE/run/portreeve.pid and write our pid. Returns the fd (keep it open), or -1 with e naming the holder. *unclean: the one
  * before us did not end in order. */
 int pidfile_take(const char *state, bool *unclean, struct err *e);
-/* Write 0 and let go. It is never unlinked: a lock on an unlinked file would guard nothing. */
+/* Leave an empty line and let go. It is never unlinked: a lock on an unlinked file would guard nothing. */
 void pidfile_drop(int fd);
 /* Is somebody holding it? The holder's pid, 0 = nobody, -1 = there is no such file or it may not be read (errno). */
 pid_t pidfile_holder(const char *state);

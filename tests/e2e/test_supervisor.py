@@ -360,10 +360,10 @@ def full_disk():
             number = os.path.join(s.state, 'run', 'portreeve.pid')
             with open(number, encoding='ascii') as f:
                 same(f.read(), '%d\n' % s.supervisor_pid(), 'the pid file has the number of who runs')
-            for left in ('0\n', ''):
+            for left in ('\n', ''):
                 s.stop_only()
                 with open(number, encoding='ascii') as f:
-                    same(f.read(), '0\n', 'and 0 after an end in order')
+                    same(f.read(), '\n', 'and none after an end in order: kill 0 would end whoever asks')
                 with open(number, 'w', encoding='ascii') as f:
                     f.write(left)
                 with open(os.path.join(s.state, 'filler'), 'wb', 0) as f:
