@@ -244,7 +244,7 @@ def slow_reader(s):
     """A client that does not read its answers is cut off, and holds nobody up."""
     with http1.Conn(s.address, s.http, timeout=PATIENCE * SLOW, rcvbuf=4096) as c:
         c.sock.settimeout(0.5)
-        many = http1.request('GET', open_path(s, 950)) * 200
+        many = http1.request('GET', unsub_path(s, 950)) * 200  # a page of some size that waits for no commit: the buffers between are soon full
         end = time.monotonic() + PATIENCE * SLOW
         cut = False
         while time.monotonic() < end and not cut:
