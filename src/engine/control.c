@@ -63,7 +63,7 @@ void control_say(struct control *k, uint32_t type, const char *fmt, ...) {
 static void setup(struct control *k, struct fdlink_msg *m) {
     struct engine *eng = &k->eng;
     struct err e;
-    uint64_t instance = 0;
+    uint64_t instance = 0, beside = 0;
     bool fine = m->nfds == 3 && wire_number(m->data, "instance", &instance) && instance < 2 &&
                 wire_text(m->data, "state", eng->state_dir, sizeof eng->state_dir);
     if (!fine) err_set(&e, "the supervisor's set-up message is not understood");
@@ -74,6 +74,7 @@ static void setup(struct control *k, struct fdlink_msg *m) {
     snprintf(socket, sizeof socket, "%s/run/console.sock", eng->state_dir);
     fine = fine && harden_engine(k->user[0] ? k->user : NULL, eng->state_dir, eng->luadir, &e);
     eng->instance = (unsigned)(instance & 1);
+    eng->beside = wire_number(m->data, "beside", &beside) && beside;
     if (fine) eng->live = &eng->counters->live[eng->instance];
     fine = fine && banning_start(eng, &e);
     fine = fine && (eng->decisions = decisions_start(eng->recorder, eng->state_dir, &e)) && (k->console = console_start(eng, socket, &e));

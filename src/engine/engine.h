@@ -29,6 +29,7 @@ struct engine {
     char state_dir[256], luadir[256] /* "": the library is held (plan/library.h) */, tracker_id[64];
     int wire;
     unsigned instance;
+    bool beside; /* another engine served when this one began: it need not make do */
     struct counters *counters;
     struct counters_live *live;
     struct recorder *recorder;   /* shared with the supervisor and other engines */

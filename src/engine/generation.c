@@ -163,14 +163,14 @@ static void warn(void *ctx, const char *text) {
     log_warn("certificate", "%s", text);
 }
 
-/* A ring is made at the very first start. Later a fresh one would be the end of every link that was ever sent: a reload is refused, and an
- * engine that has nothing else says it as loudly as it can. */
+/* A ring is made at the very first start. Later a fresh one would be the end of every link that was ever sent: a reload is refused, and so is an
+ * engine that is to take over from one which has the old; an engine that has nothing else says it as loudly as it can. */
 static bool load_keys(struct generation *g, struct engine *eng, struct err *e) {
     char keys[512], spool[512];
     snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
     snprintf(spool, sizeof spool, "%s/spool/spool.db", eng->state_dir);
     struct generation *before = engine_current(eng);
-    bool first = before == NULL, gone = access(keys, F_OK) != 0 && errno == ENOENT;
+    bool first = before == NULL && !eng->beside, gone = access(keys, F_OK) != 0 && errno == ENOENT;
     generation_unref(before);
     if (gone && !first)
         return err_set(

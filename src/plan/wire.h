@@ -13,7 +13,8 @@
 enum wire_type {
     /* supervisor → engine */
     WIRE_SETUP =
-        1, /* "instance K\n" (0 or 1: slot of live counts), "state DIR\n"; fds: counters memfd, flight recorder's memfd, Lua library (plan/library.h) */
+        1, /* "instance K\n" (0 or 1: slot of live counts), "state DIR\n", "beside 1\n" (another engine serves); fds: counters memfd, flight recorder's
+            memfd, Lua library (plan/library.h) */
     WIRE_GEN_BEGIN,     /* "generation N\nsockets S\nworkers W\n"; fds: plan memfd, bundle memfd (both sealed); S = fds to come.
                             "force 1\n": guards are not asked. "base B\n" besides: the engine serves generation B, and sockets of B come by GEN_KEPT */
     WIRE_GEN_SOCKETS,   /* struct wire_socket[] (binary), as many as fds; fds: the listening sockets */

@@ -152,7 +152,7 @@ static void said_hello(struct super *s, struct engine *en) {
         end_engine(s, en, e.text);
         return;
     }
-    int n = snprintf(text, sizeof text, "instance %u\nstate %.4096s\n", en->instance, s->opt.state);
+    int n = snprintf(text, sizeof text, "instance %u\nstate %.4096s\n%s", en->instance, s->opt.state, s->live >= 0 ? "beside 1\n" : "");
     const int fds[] = {s->counters_fd, s->recorder_fd, en->fresh ? s->fresh.library : s->program.library};
     if (!fdlink_send(en->link, WIRE_SETUP, text, (size_t)n, fds, 3, SEND_MS, &e)) {
         end_engine(s, en, e.text);

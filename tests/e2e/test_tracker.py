@@ -2,6 +2,7 @@
 """The tracker on real sockets: every route, what must never redirect, what is recorded, and that it is durable when it was answered."""
 import json
 import os
+import signal
 import sys
 import time
 import urllib.parse
@@ -264,6 +265,11 @@ def keys_gone():
         ok(code == 1 and 'tracker.keys: ' in text and 'backup' in text, 'check says so before', text)
         code, out, err = s.command('mint', '--campaign', 1, '--recipient', 1)
         ok(code == 1 and 'backup' in err and not os.path.exists(ring), 'mint makes no ring of its own there', (code, out, err))
+        mark = s.log_mark()
+        os.kill(s.supervisor_pid(), signal.SIGUSR2)
+        wait_until('an answer to SIGUSR2', lambda: 'SIGUSR2 REFUSED' in s.command('status')[1] or works() == 404)
+        ok('tracker.keys: ' in s.log_since(mark) and not os.path.exists(ring), 'no engine takes over without them', s.log_since(mark))
+        same(works(), 302, 'the one that has them serves on')
         mark = s.log_mark()
         s.crash_engine()
         ok('WAS MISSING' in s.log_since(mark) and 'reload' in s.log_since(mark), 'an engine that is started without says what that means', s.log_since(mark))
