@@ -139,6 +139,7 @@ static struct ban_set *bans_of(int counters_fd, struct err *e) {
     bool good = (table || err_set(e, "out of memory")) && counters_bans(counters_fd, table, e);
     struct ban_set *s = good ? ban_set_create(table, (struct holder_id){.roll = &nobody, .me = 1}, clock_mono_ms()) : NULL;
     if (good && !s) err_set(e, "out of memory");
+    if (s) ban_set_alone(s);
     free(table);
     return s;
 }

@@ -9,8 +9,8 @@
 struct ban_set {
     _Atomic int refs;
     uint64_t version;
-    struct bans *table;
-    struct pset *set; /* the line that decides is the place in `ban`, plus one */
+    struct bans *table; /* NULL: it has gone */
+    struct pset *set;   /* the line that decides is the place in `ban`, plus one */
     uint32_t n;
     struct ban_copy *ban; /* in the order of their end */
 };
@@ -53,6 +53,10 @@ struct ban_set *ban_set_create(struct bans *t, struct holder_id id, int64_t now_
     return NULL;
 }
 
+void ban_set_alone(struct ban_set *s) {
+    s->table = NULL;
+}
+
 struct ban_set *ban_set_ref(struct ban_set *s) {
     if (s) atomic_fetch_add(&s->refs, 1);
     return s;
@@ -66,7 +70,7 @@ void ban_set_unref(struct ban_set *s) {
 }
 
 bool ban_set_stale(const struct ban_set *s) {
-    return s && atomic_load_explicit(&s->table->version, memory_order_acquire) != s->version;
+    return s && s->table && atomic_load_explicit(&s->table->version, memory_order_acquire) != s->version;
 }
 
 uint32_t ban_set_count(const struct ban_set *s) {
@@ -86,18 +90,20 @@ const struct ban *ban_set_find(const struct ban_set *s, const struct addr *a, in
 }
 
 static struct ban_slot *slot_of(const struct ban_set *s, const struct ban *b) {
+    if (!s->table) return NULL;
     const struct ban_copy *c = (const struct ban_copy *)(const void *)b; /* its first member */
     return &s->table->slot[c->slot];
 }
 
 void ban_set_hit(const struct ban_set *s, const struct ban *b) {
     struct ban_slot *slot = slot_of(s, b);
-    if (atomic_load_explicit(&slot->id, memory_order_relaxed) == b->id) atomic_fetch_add_explicit(&slot->hits, 1, memory_order_relaxed);
+    if (slot && atomic_load_explicit(&slot->id, memory_order_relaxed) == b->id)
+        atomic_fetch_add_explicit(&slot->hits, 1, memory_order_relaxed);
 }
 
 uint64_t ban_set_hits(const struct ban_set *s, const struct ban *b) {
     struct ban_slot *slot = slot_of(s, b);
-    return atomic_load(&slot->id) == b->id ? atomic_load(&slot->hits) : 0;
+    return slot && atomic_load(&slot->id) == b->id ? atomic_load(&slot->hits) : 0;
 }
 
 /* ---- words ---- */

@@ -47,6 +47,7 @@ uint32_t bans_copy(struct bans *t, struct holder_id id, int64_t now_ms, struct b
 struct ban_set; /* immutable; shared by reference */
 /* The bans that still hold, each with its place. NULL: out of memory. Not for workers. */
 struct ban_set *ban_set_create(struct bans *t, struct holder_id id, int64_t now_ms);
+void ban_set_alone(struct ban_set *s);          /* the table goes away: it counts no hits from here on, and is never stale */
 struct ban_set *ban_set_ref(struct ban_set *s); /* NULL is legal, here and below */
 void ban_set_unref(struct ban_set *s);
 bool ban_set_stale(const struct ban_set *s); /* the table has changed since; NULL is not stale */

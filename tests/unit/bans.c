@@ -170,14 +170,31 @@ static void full(void) {
     ok(ban("192.0.2.200", 2000000, "room again", 1000001) == BANS_ADDED, "and has room when time has passed");
 }
 
+/* As a command has it of a server that runs: the copy goes, the set is asked. */
+static void copied(int fd) {
+    struct bans *copy = calloc(1, sizeof *copy);
+    struct err e;
+    ban("192.0.2.201", BANS_FOREVER, "copied", 0);
+    if (!ok(copy && counters_bans(fd, copy, &e), "a copy of the table")) return;
+    struct ban_set *s = ban_set_create(copy, me, 0);
+    ban_set_alone(s);
+    memset(copy, 0xff, sizeof *copy);
+    free(copy);
+    ok(is(s, "192.0.2.201", 1, "copied") && ban_set_hits(s, ban_set_at(s, 0)) == 0 && !ban_set_stale(s),
+       "a set made of it says the same when it has gone");
+    ban_set_unref(s);
+}
+
 int main(void) {
     struct err e;
-    if (counters_create(&c, &e) < 0) return 1;
+    int fd = counters_create(&c, &e);
+    if (fd < 0) return 1;
     counters_reset_live(c, 0);
     me = counters_holder(c, 0);
     overlaps();
     words();
     together();
+    copied(fd);
     full();
     return tap_end();
 }
