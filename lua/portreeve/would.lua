@@ -55,7 +55,8 @@ end
 local function words(answer)
   local d = answer.decision
   local out = { headline(answer, d) }
-  if answer.sockets > 1 then out[2] = format("  the first of %d sockets that fit: --port and --local choose", answer.sockets) end
+  local several = answer.sockets or 1 -- an engine of before the last upgrade does not say
+  if several > 1 then out[2] = format("  the first of %d sockets that fit: --port and --local choose", several) end
   local by = d.list or d.entry
   local because = d.because and d.because ~= by and ": " .. d.because or ""
   local place = d.policy and d.policy .. (by and ", " .. by or "") or by

@@ -236,4 +236,14 @@ describe("the console", function()
     end
     assert.is_nil(console.answer('{"eval":"\\"a\\\\nb\\""}'):find "\n")
   end)
+
+  it("tells what would become of a caller, whatever the engine leaves out", function()
+    local answer = { decision = { address = "192.0.2.9", listener = "http", verdict = "allow" }, socket = "0.0.0.0:80", generation = 3,
+      stages = {}, ["in"] = true, delay_ms = 0, services = "tracker", left = { active = 1, active_from_address = 1 } }
+    local would = require "portreeve.would"
+    assert.matches("192.0.2.9 at listener http (0.0.0.0:80) would be let in", would.words(answer), 1, true)
+    assert.is_nil(would.words(answer):find "sockets that fit")
+    answer.sockets = 3
+    assert.matches("the first of 3 sockets that fit", would.words(answer), 1, true)
+  end)
 end)
