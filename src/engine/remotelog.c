@@ -1,4 +1,5 @@
 #include "engine/remotelog.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/rotated.h"
@@ -8,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define QUEUE_MOST (8u << 20) /* bytes of all workers together that may wait for the disk, of datagrams and of streams each */
+#define SAY_MS     1000       /* between two words about what is lost */
 #define OUT_MOST   (1u << 20) /* bytes of one write */
 #define RING       1000u      /* messages that the console sees … */
 #define RING_TEXT  1024u      /* … this much of their text and of their structured data */
@@ -30,10 +33,12 @@ struct remotelog {
     struct engine *eng;
     pthread_t thread;
     char dir[400];
-    pthread_mutex_t lock; /* of queue and stop */
+    pthread_mutex_t lock; /* of queue, stop and what is to be said */
     pthread_cond_t more;
     struct buf queue[REMOTELOG_KINDS];
     bool stop;
+    uint64_t unsaid; /* messages that found no room */
+    int64_t said_ms;
     _Atomic bool crowded;
     _Atomic int64_t bytes, files;
 
@@ -79,19 +84,33 @@ static void lose(struct remotelog *r, uint64_t n) {
     atomic_fetch_add_explicit(&r->eng->counters->worker[0].log_dropped, n, memory_order_relaxed);
 }
 
+/* What is to be said now, under the lock; whoever floods us must not flood the log, too. */
+static uint64_t to_say(struct remotelog *r, bool all) {
+    uint64_t n = r->unsaid;
+    int64_t now = n ? clock_mono_ms() : 0;
+    if (n == 0 || (!all && now - r->said_ms < SAY_MS)) return 0;
+    r->said_ms = now;
+    r->unsaid = 0;
+    return n;
+}
+
+static void say_lost(uint64_t n) {
+    if (n) log_warn("remote-log", "messages come faster than they can be written: %llu were dropped", (unsigned long long)n);
+}
+
 void remotelog_put(struct remotelog *r, struct buf *letter) {
     if (!letter->n) return;
     enum remotelog_kind kind = remotelog_kind(&first_of(letter->p)->note);
     pthread_mutex_lock(&r->lock);
     bool fits = buf_add(&r->queue[kind], letter->p, letter->n);
     if (kind == REMOTELOG_STREAMS) atomic_store_explicit(&r->crowded, r->queue[kind].n > QUEUE_MOST / 2, memory_order_relaxed);
+    uint64_t lost = fits ? 0 : count_of(letter);
+    r->unsaid += lost;
+    uint64_t say = to_say(r, false);
     pthread_cond_signal(&r->more);
     pthread_mutex_unlock(&r->lock);
-    if (!fits) {
-        uint64_t n = count_of(letter);
-        lose(r, n);
-        log_warn("remote-log", "messages come faster than they can be written: %llu were dropped", (unsigned long long)n);
-    }
+    if (lost) lose(r, lost);
+    say_lost(say);
     buf_clear(letter);
 }
 
@@ -207,20 +226,33 @@ static bool waiting(const struct remotelog *r) {
     return r->queue[REMOTELOG_STREAMS].n || r->queue[REMOTELOG_DATAGRAMS].n;
 }
 
+/* Until there is something to write or to say. */
+static void doze(struct remotelog *r) {
+    while (!r->stop && !waiting(r)) {
+        int64_t due = r->said_ms + SAY_MS;
+        struct timespec until = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
+        if (r->unsaid && clock_mono_ms() >= due) return;
+        if (r->unsaid) pthread_cond_timedwait(&r->more, &r->lock, &until);
+        else pthread_cond_wait(&r->more, &r->lock);
+    }
+}
+
 static void *writer_main(void *arg) {
     struct remotelog *r = arg;
     struct buf mine[REMOTELOG_KINDS] = {{.max = QUEUE_MOST}, {.max = QUEUE_MOST}};
     pthread_setname_np(pthread_self(), "remote log");
     pthread_mutex_lock(&r->lock);
     for (;;) {
-        while (!r->stop && !waiting(r)) pthread_cond_wait(&r->more, &r->lock);
+        doze(r);
         struct buf swap[REMOTELOG_KINDS];
         memcpy(swap, r->queue, sizeof swap);
         memcpy(r->queue, mine, sizeof swap);
         memcpy(mine, swap, sizeof swap);
         atomic_store_explicit(&r->crowded, false, memory_order_relaxed);
         bool stop = r->stop;
+        uint64_t say = to_say(r, stop);
         pthread_mutex_unlock(&r->lock);
+        say_lost(say);
         for (unsigned k = 0; k < REMOTELOG_KINDS; k++) {
             write_out(r, &mine[k]);
             buf_clear(&mine[k]);
@@ -228,7 +260,9 @@ static void *writer_main(void *arg) {
         pthread_mutex_lock(&r->lock);
         if (stop && !waiting(r)) break;
     }
+    uint64_t say = to_say(r, true);
     pthread_mutex_unlock(&r->lock);
+    say_lost(say);
     for (unsigned k = 0; k < REMOTELOG_KINDS; k++) buf_free(&mine[k]);
     return NULL;
 }
@@ -252,7 +286,11 @@ struct remotelog *remotelog_start(struct engine *eng, struct err *e) {
     for (unsigned k = 0; k < REMOTELOG_KINDS; k++) r->queue[k].max = QUEUE_MOST;
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->ring_lock, NULL);
-    pthread_cond_init(&r->more, NULL);
+    pthread_condattr_t mono;
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->more, &mono);
+    pthread_condattr_destroy(&mono);
     snprintf(r->dir, sizeof r->dir, "%s/log/remote", eng->state_dir);
     if (mkdir(r->dir, 0750) != 0 && errno != EEXIST)
         log_error("remote-log", "%s cannot be made: %s: messages are dropped and counted", r->dir, strerror(errno));

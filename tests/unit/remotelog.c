@@ -1,9 +1,14 @@
 /* The queues before the remote log's writer while it cannot write: each kind is bounded, datagrams that nobody can slow down cost the streams nothing,
  * and every message is either written or counted as lost. */
 #include "engine/remotelog.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "engine/engine.h"
 #include "unit/tap.h"
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,8 +43,24 @@ static uint64_t lost(void) {
     return atomic_load(&counters.worker[0].log_dropped);
 }
 
+/* Lines about what was dropped; *sum: how many messages they speak of. */
+static unsigned words(const char *path, uint64_t *sum) {
+    char line[400];
+    unsigned n = 0;
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f)) {
+        const char *at = strstr(line, "can be written: ");
+        if (!at) continue;
+        n++;
+        *sum += strtoull(at + strlen("can be written: "), NULL, 10);
+    }
+    if (f) fclose(f);
+    return n;
+}
+
 int main(void) {
     struct err e;
+    char log[sizeof eng.state_dir + 8];
     struct buf datagrams = {0}, streams = {0};
     const char *tmp = getenv("TMPDIR");
     snprintf(eng.state_dir, sizeof eng.state_dir, "%s/remotelog-XXXXXX", tmp ? tmp : "/tmp");
@@ -47,6 +68,11 @@ int main(void) {
     snprintf(file, sizeof file, "%s/log", eng.state_dir);
     mkdir(file, 0700);
     snprintf(file, sizeof file, "%s/log/remote/logs.log", eng.state_dir);
+    snprintf(log, sizeof log, "%s/words", eng.state_dir);
+    int words_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (!ok(words_fd >= 0, "a file for the log")) return tap_end();
+    log_setup(words_fd, false, LOG_LVL_INFO);
+    int64_t began = clock_mono_ms();
     eng.counters = &counters;
     snprintf(eng.listener_name[0], PLAN_NAME, "logs");
     pthread_mutex_init(&eng.lock, NULL);
@@ -75,6 +101,13 @@ int main(void) {
     ok(lines_of('t') == LINES && lines_of('s') == more, "every message of a stream is written");
     ok(lines_of('u') + lost() == FLOOD, "of the datagrams each is written or counted: %u and %llu", lines_of('u'),
        (unsigned long long)lost());
+    log_setup(STDERR_FILENO, false, LOG_LVL_INFO);
+    uint64_t told = 0;
+    unsigned said = words(log, &told), most = (unsigned)((clock_mono_ms() - began) / 1000) + 2;
+    ok(said > 0 && said <= most && told == lost(),
+       "the log tells of all that is lost, once a second at most and at the end: %u of %u times, %llu", said, most,
+       (unsigned long long)told);
+    close(words_fd);
     buf_free(&datagrams);
     buf_free(&streams);
     pthread_mutex_destroy(&eng.lock);
