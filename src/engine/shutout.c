@@ -75,10 +75,10 @@ static uint32_t within_reach(const struct plan *p, const struct addr *a) {
 }
 
 /* The services that some socket lets this address have without a certificate; of `wanted` at least, as long as that can be. A socket that it does not
- * reach counts only for what none offers that it does: that it has none is for the plan to tell, not for the rules. */
-static uint32_t services_for(struct asker *k, const struct addr *a, uint32_t wanted) {
+ * reach counts only for what none offers that it does: that it has none is for the plan to tell, not for the rules. near: of these no other counts. */
+static uint32_t services_for(struct asker *k, const struct addr *a, uint32_t wanted, uint32_t near) {
     const struct plan *p = k->s->plan;
-    uint32_t got = 0, reached = within_reach(p, a);
+    uint32_t got = 0, reached = within_reach(p, a) | near;
     const struct plan_socket *refused = NULL; /* the last that was judged and did not let it in */
     for (uint32_t i = 0; i < p->nsockets && !k->broken && (wanted & ~got); i++) {
         const struct plan_socket *s = &p->socket[i];
@@ -171,10 +171,10 @@ static bool refuse(const struct asker *k, const char *who, uint32_t lost, struct
 static bool spares(struct shutting *q, const struct addr *a, const char *who, uint32_t of, struct err *e) {
     q->late |= clock_mono_ms() > q->until;
     if (q->late) return true;
-    uint32_t lost = of & ~services_for(&q->next, a, of);
+    uint32_t lost = of & ~services_for(&q->next, a, of, 0);
     if (lost == 0) return true;
     if (!ask_old(q, e)) return false;
-    lost &= services_for(&q->old, a, lost);
+    lost &= services_for(&q->old, a, lost, within_reach(q->next.s->plan, a)); /* rows that are new to it take nothing away */
     bool broken = q->next.broken;
     q->next.broken = q->old.broken = false;
     if (lost == 0) return true;

@@ -53,6 +53,8 @@ def restrictions(s):
     told(s, rows(('203.0.113.77', 9180, False), (HERE, 9181, True), WhenMissing='Wait'), True, 'the other row waits for its address')
     told(s, rows(('127.0.0.1', 9180, True), far), False, 'the row on the loopback may be restricted')
     told(s, rows(own), False, 'a row that is no more is for plan --diff to tell')
+    told(s, rows(own, far[:2] + (True,)), False, 'a restricted row for the others takes nothing from who had none')
+    told(s, rows(own), False, 'and may go again')
     s.edit('lists/denied.list', MEMBER + '\n')
     told(s, rows(own), True, 'where no row can be called from elsewhere, the rules alone are judged', 'ops,internal,transfer')
     s.edit('lists/denied.list', '')
