@@ -122,12 +122,9 @@ static const char *file_before(const struct planner *p, const char *path) {
 /* Lists that are there without a file change when theirs goes: `denied` then denies nobody. A list that is named in listeners.ini is missed by itself. */
 void planner_miss_lists(struct planner *p) {
     for (unsigned i = 0; i < p->nlists; i++) {
-        char path[BUNDLE_PATH];
         const struct bundle_file *list = p->list[i];
-        const char *name = list->path + strlen("lists/");
         if (strncmp(list->display, LIST_BUILT_IN, strlen(LIST_BUILT_IN)) != 0) continue;
-        snprintf(path, sizeof path, "sets/%.*s", (int)(strlen(name) - strlen(".list")), name);
-        const char *before = file_before(p, path);
+        const char *before = file_before(p, list->path);
         if (before)
             planner_warn(p, "%s: the file is gone: the built-in list takes its place (%s); an empty file says that this is meant", before,
                          list->size ? "this machine alone" : "nobody is in it");

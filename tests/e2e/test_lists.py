@@ -179,6 +179,9 @@ def gone():
             time.sleep(0.5)  # reading ahead takes it a moment; where that was too short, it is tried again
             return taken_away()
         ok(wait_until('a planner in reserve that says it', away_again), 'also where a planner is kept in reserve')
+        for i in range(6):
+            s.edit('policies/slow%d_test.lua' % i, 'return { ["takes long"] = function(t) for _ = 1, 40000000 do end t.ok(true) end }\n')
+        ok(wait_until('one that says it', away_again), 'and is called while it still tries the policies')
 
 
 def lines(n, first):
