@@ -187,7 +187,8 @@ void reload_planner_ended(struct super *s, int status) {
     }
     bool good = p.ok && buf_add(&r->text, p.text.p, p.text.n);
     struct account next;
-    if (good && differs && !s->opt.user && !find_user(p.user, &next, &e)) { /* the next start would be refused, at night */
+    bool told = !s->opt.user && !r->follow; /* following addresses needs no accounts, and must not wait for whoever keeps them */
+    if (good && differs && told && !find_user(p.user, &next, &e)) { /* the next start would be refused, at night */
         reload_failed(s, e.text);
         planner_result_finish(&p);
         return;
