@@ -1,4 +1,4 @@
-/* The image of a prefix set, for its three files. Offsets, never pointers, so that it may lie anywhere. */
+/* The image of a prefix set, for its files. Offsets, never pointers, so that it may lie anywhere. */
 #ifndef PORTREEVE_BASE_PSET_I_H
 #define PORTREEVE_BASE_PSET_I_H
 #include "base/pset.h"
@@ -52,6 +52,11 @@ static inline u128 key_get(const void *a, bool v6, size_t i) {
     return (u128)w->hi << 64 | w->lo;
 }
 
+static inline void key_put(void *a, bool v6, size_t i, u128 k) {
+    if (v6) ((struct wide *)a)[i] = (struct wide){.hi = (uint64_t)(k >> 64), .lo = (uint64_t)k};
+    else ((uint32_t *)a)[i] = (uint32_t)k;
+}
+
 static inline u128 key_of(const struct addr *a) {
     uint64_t w[2] = {0};
     if (a->family == 4) return (u128)((uint32_t)a->ip[0] << 24 | (uint32_t)a->ip[1] << 16 | (uint32_t)a->ip[2] << 8 | a->ip[3]);
@@ -68,4 +73,24 @@ static inline u128 pset_host(bool v6, unsigned bits) {
 /* Puts every offset where the counts say; head.names is where the texts begin. Used to make and to check. */
 void pset_lay(struct pset *head);
 u128 pset_end(const struct pset *s, bool v6, size_t i); /* last address of span i */
+
+/* What was added, side by side: uint32_t keys for IPv4 and struct wide for IPv6; place = PSET_IN | place of the line. */
+struct ranges {
+    void *lo, *hi;
+    uint32_t *who;
+    size_t n, cap;
+    bool v6;
+};
+/* What it means: disjoint spans by rising address, each with the last line that covers it; the arrays are those of struct pset_family. */
+struct spans {
+    void *lo, *end;
+    uint32_t *who, *wide;
+    uint8_t *bits;
+    size_t n, nwide, cap, wide_cap;
+};
+/* false: out of memory. spans_free in any case. */
+bool spans_make(struct spans *out, const struct ranges *r);
+void spans_free(struct spans *s);
+/* Room for `need` elements in *(void **)array. false: out of memory, and what was there is there still. */
+bool pset_grow(void *array, size_t *cap, size_t need, size_t size);
 #endif

@@ -233,10 +233,41 @@ static void check_size(void) {
     pset_builder_destroy(b);
 }
 
+/* IPv6 is put in order by its upper half first: a third of these share all of it, a third in threes, a third not at all. */
+static struct addr scattered(uint32_t i) {
+    struct addr a = {.family = 6, .ip = {0x20, 0x01, 0x0d, 0xb8}};
+    uint32_t mixed = i * 2654435761u;
+    put32(a.ip + 4, i % 3 == 0 ? 7 : i % 3 == 1 ? 1000 + (i / 3 % 7001) : 100000 + mixed / 4);
+    put32(a.ip + 12, mixed);
+    return a;
+}
+
+static void check_halves(void) {
+    struct pset_builder *b = pset_builder_create();
+    unsigned n = 63000, wrong = 0;
+    pset_builder_source(b, "six.list", NULL);
+    for (unsigned i = 0; i < n; i++) {
+        struct addr a = scattered(i);
+        pset_add(b, &a, &a, true, 0, i + 1);
+    }
+    struct pset *s = pset_build(b);
+    for (unsigned i = 0; i < n; i++) {
+        struct addr a = scattered(i);
+        wrong += pset_find(s, &a).line != i + 1;
+        a.ip[11] ^= 1;
+        wrong += pset_find(s, &a).line != 0;
+    }
+    ok(pset_spans(s) == n && wrong == 0,
+       "L6: IPv6 addresses that share their upper half, many, few and none: each is named, their neighbours are not");
+    pset_destroy(s);
+    pset_builder_destroy(b);
+}
+
 int main(void) {
     check_edges();
     check_against_naive();
     check_nested();
+    check_halves();
     check_size();
     return tap_end();
 }
