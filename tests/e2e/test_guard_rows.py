@@ -64,18 +64,13 @@ def ports(s):
     two = rows(('127.0.0.1', 9180, False), (HERE, 9181, False), (HERE, 9182, False))
     told(s, two, False, 'two rows for the others')
     restore = s.snapshot()
-    policy(s, 'f.local_port == 9181')
-    told(s, two, False, 'a rule closes one of them for a member: there is the other')
-    restore()
-    policy(s, 'f.local_port > 9180')
-    told(s, two, True, 'closes both')
-    restore()
-    policy(s, 'f.local_port == 9182')
-    told(s, two, False, 'now the other')
-    restore()
-    policy(s, 'f.local_port > 9180')
-    told(s, two, True, 'and both again')
-    restore()
+    for condition, shut, words in (('f.local_port == 9181', False, 'a rule closes one of them for a member: there is the other'),
+                                   ('f.local_port > 9180', True, 'closes both'),
+                                   ('f.local_port == 9182', False, 'now the other'),
+                                   ('f.local_port > 9180', True, 'and both again')):
+        policy(s, condition)
+        told(s, two, shut, words)
+        restore()
 
 
 subprocess.run(['ip', 'netns', 'add', NET], check=True)
