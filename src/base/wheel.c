@@ -38,13 +38,13 @@ void wheel_clear(struct wheel_node *n) {
 }
 
 static void run_slot(struct wheel *w, struct wheel_node *head, int64_t now_ms, void (*fire)(struct wheel_node *, void *), void *ctx) {
-    struct wheel_node todo = {.prev = &todo, .next = &todo};
+    struct wheel_node ripe = {.prev = &ripe, .next = &ripe};
     if (head->next == head) return;
-    todo.next = head->next, todo.prev = head->prev; /* a list of its own, so that fire may set and clear freely */
-    todo.next->prev = &todo, todo.prev->next = &todo;
+    ripe.next = head->next, ripe.prev = head->prev; /* a list of its own, so that fire may set and clear freely */
+    ripe.next->prev = &ripe, ripe.prev->next = &ripe;
     head->next = head->prev = head;
-    while (todo.next != &todo) {
-        struct wheel_node *n = todo.next;
+    while (ripe.next != &ripe) {
+        struct wheel_node *n = ripe.next;
         unlink_node(n);
         if (n->due <= now_ms) fire(n, ctx);
         else link_node(w, n);
