@@ -146,14 +146,12 @@ static bool user_exists(struct planner *p) {
 
 /* The tracking keys as the engine will meet them; before the first start there are none. */
 static bool keys_good(struct planner *p) {
-    char path[4096], spool[4096];
+    char path[4096];
     struct err e;
-    snprintf(path, sizeof path, "%.4000s/keys/tracker.keys", p->state);
-    snprintf(spool, sizeof spool, "%.4000s/spool/spool.db", p->state);
-    bool there = access(path, R_OK) == 0;
-    if (!there && (errno != ENOENT || access(spool, F_OK) != 0)) return true;
-    struct token_ring *ring = there ? token_ring_load(path, false, &e) : NULL;
-    if (!there) err_set(&e, "%s: the file with the tracking keys is gone: put it back from the backup", path);
+    enum token_ring_is is = token_ring_at(p->state, path, sizeof path);
+    if (is == RING_NOT_YET || (is == RING_THERE && access(path, R_OK) != 0)) return true; /* not ours to read: the engine's */
+    struct token_ring *ring = is == RING_THERE ? token_ring_load(path, false, &e) : NULL;
+    if (is == RING_GONE) err_set(&e, "%s: the file with the tracking keys is gone: put it back from the backup", path);
     bool good = ring != NULL;
     token_ring_free(ring);
     if (good) return true;

@@ -173,11 +173,7 @@ static bool ring_path(const char *state, char path[4096], struct stat *owner, st
     } else if (errno != EEXIST) {
         return err_set(e, "%s: cannot make the folder: %s", path, strerrordesc_np(errno));
     }
-    strcat(path, "/tracker.keys");
-    /* Before the first start a ring may be made here; later it would take the place of one whose links are out there. */
-    char spool[4200];
-    snprintf(spool, sizeof spool, "%s/spool/spool.db", state);
-    if (access(path, F_OK) != 0 && errno == ENOENT && access(spool, F_OK) == 0)
+    if (token_ring_at(state, path, 4096) == RING_GONE)
         return err_set(e, "%s: the file with the tracking keys is gone, though this server has been in use: put it back from the backup",
                        path);
     return true;

@@ -166,19 +166,18 @@ static void warn(void *ctx, const char *text) {
 /* A ring is made at the very first start. Later a fresh one would be the end of every link that was ever sent: a reload is refused, and so is an
  * engine that is to take over from one which has the old; an engine that has nothing else says it as loudly as it can. */
 static bool load_keys(struct generation *g, struct engine *eng, struct err *e) {
-    char keys[512], spool[512];
-    snprintf(keys, sizeof keys, "%s/keys/tracker.keys", eng->state_dir);
-    snprintf(spool, sizeof spool, "%s/spool/spool.db", eng->state_dir);
+    char keys[512];
+    enum token_ring_is is = token_ring_at(eng->state_dir, keys, sizeof keys);
     struct generation *before = engine_current(eng);
-    bool first = before == NULL && !eng->beside, gone = access(keys, F_OK) != 0 && errno == ENOENT;
+    bool first = before == NULL && !eng->beside;
     generation_unref(before);
-    if (gone && !first)
+    if (is != RING_THERE && !first)
         return err_set(
             e,
             "%s: the file with the tracking keys is gone; put it back from the backup, for without it every link that was sent is "
             "dead. Those that were read before are in use until the engine ends",
             keys);
-    if (gone && access(spool, F_OK) == 0)
+    if (is == RING_GONE)
         log_error(
             "keys",
             "%s WAS MISSING though this server has been in use, and has been made anew: no link that was sent before is known any more. Put "

@@ -31,6 +31,10 @@ enum token_verdict {
 /* The key ring: STATE/keys/tracker.keys, mode 0600, one line `id hex64 created retired|-`; made on first use. Immutable once loaded,
  * shared by threads; every thread that opens tokens has its own token_ctx (prepared HMAC states). Memory is MADV_DONTDUMP, wiped on free. */
 struct token_ring;
+/* Where this state folder has its key ring, into path, and what is there: one (or what cannot be looked at); none yet, before the first start; or
+ * none any more though the server has been in use, as its spool shows: a fresh one would be the end of every link that was ever sent. */
+enum token_ring_is { RING_THERE, RING_NOT_YET, RING_GONE };
+enum token_ring_is token_ring_at(const char *state, char *path, size_t cap);
 struct token_ring *token_ring_load(const char *path, bool create, struct err *e);
 void token_ring_free(struct token_ring *r);
 /* Put a fresh key into the file and retire those in use: new tokens are signed by it, old ones verify for 400 days more (then EXPIRED).

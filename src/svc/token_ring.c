@@ -180,6 +180,14 @@ static bool ring_parse(struct token_ring *r, const char *path, char *text, size_
     return r->n > 0 || err_set(e, "%s: no key in the key ring", path);
 }
 
+enum token_ring_is token_ring_at(const char *state, char *path, size_t cap) {
+    char spool[4200];
+    snprintf(path, cap, "%.4000s/keys/tracker.keys", state);
+    snprintf(spool, sizeof spool, "%.4000s/spool/spool.db", state);
+    if (access(path, F_OK) == 0 || errno != ENOENT) return RING_THERE;
+    return access(spool, F_OK) == 0 ? RING_GONE : RING_NOT_YET;
+}
+
 struct token_ring *token_ring_load(const char *path, bool create, struct err *e) {
     char text[RING_TEXT];
     size_t n = 0;
